@@ -1,0 +1,70 @@
+# siliconbench. Works with GNU make 3.81 and later; everything is installed into .venv, once.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV ?= .venv
+PYTHON ?=
+GIVEN_PYTHON := $(PYTHON)
+ifeq ($(GIVEN_PYTHON),)
+PY := $(VENV)/bin/python
+READY := $(VENV)/ready
+else
+# A site with its own torch: nothing is installed, the package runs from src with that Python's packages.
+PY := PYTHONPATH=$(CURDIR)/src:$$PYTHONPATH $(GIVEN_PYTHON)
+READY :=
+endif
+
+KNOBS := USE_GPU NUM_IMAGES BATCH_SIZE IMAGE_MODEL MIN_SECONDS WORKERS INPUT REPEATS SEED MACHINE \
+	PRECISION LAYOUT COMPILE MODE TELEMETRY RESULTS FRESH
+OWN := VENV PYTHON MAKEFLAGS MAKELEVEL
+export $(KNOBS)
+
+# What stands on make's command line must be a knob: a misspelt one would be ignored in silence.
+STRAY := $(filter-out $(KNOBS) $(OWN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
+ifneq ($(strip $(STRAY)),)
+$(error unknown knob: $(strip $(STRAY)). Known: $(KNOBS))
+endif
+
+UV := $(shell command -v uv || echo $(VENV)/bin/uv)
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## install everything into .venv (every other target does it by itself)
+
+image: $(READY) ## measure this machine; knobs: IMAGE_MODEL BATCH_SIZE USE_GPU NUM_IMAGES ... (README)
+	@$(PY) -m siliconbench
+
+lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel
+	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks
+
+test: $(READY) ## run the tests
+	@$(PY) -m pytest
+
+lint: $(READY) ## check form and types; notebooks hold no outputs
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/nbstripout --verify --keep-id notebooks/*.ipynb
+
+bench: $(READY) ## hold our loop against a hand-written one, and the parts against the whole
+	@$(PY) -m pytest tests/bench/bench_loop.py -s --timeout=1800
+
+lock: $(READY) ## refresh requirements.lock from pyproject.toml
+	@$(UV) pip compile --universal --generate-hashes --python-version 3.11 --all-extras --upgrade \
+		--no-emit-index-url --no-header -q pyproject.toml -o requirements.lock
+
+clean: ## remove .venv and what was rendered; records stay
+	rm -rf $(VENV) reports/runs reports/*.html
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@for p in python3 python3.13 python3.12 python3.11; do \
+		$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$p && break; done; \
+	test -n "$$found" || { echo "siliconbench needs Python 3.11 or later: brew install python (Mac)," \
+		"apt install python3 python3-venv (Debian, Ubuntu), or your system's package"; exit 2; }; \
+	echo "Setting up $(VENV), once: about 1 GB on a Mac, 6 GB on Linux (torch with CUDA)."; \
+	test -x $(VENV)/bin/python || $$found -m venv $(VENV)
+	@command -v uv >/dev/null || $(VENV)/bin/python -m pip -q install uv
+	@$(UV) pip install -q -p $(VENV) --require-hashes -r requirements.lock
+	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: help setup image lab test lint bench lock clean

@@ -1,0 +1,53 @@
+"""`make image`: the knobs and the folders are checked first, in a blink; only then is anything slow imported."""
+
+import fcntl
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TextIO
+
+from siliconbench import knobs
+
+
+def lock(folder: Path) -> TextIO:
+    """The open file that holds this folder's only sweep; WrongKnob when another one measures here now."""
+    writable(folder, "reports")
+    handle = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise knobs.WrongKnob("another `make image` measures here now: two at once would slow one another") from None
+    return handle
+
+
+def writable(folder: Path, name: str) -> None:
+    """None if files can be made in the folder (which is made, too); WrongKnob if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise knobs.WrongKnob(f"{name}: can't write to {folder} ({error.strerror}); allow it or name another") from None
+
+
+def main() -> int:
+    """The exit status of `make image`: 0 all runs succeeded, 1 some failed, 2 a wrong knob, 130 interrupted."""
+    try:
+        given = knobs.read(os.environ)
+        writable(Path(given["RESULTS"]), "RESULTS")
+        held = lock(Path("reports/runs"))
+    except knobs.WrongKnob as error:
+        print(f"make image: {error}", file=sys.stderr)
+        return 2
+    try:
+        with held:
+            from siliconbench.sweep import make_image  # torch takes seconds to load
+
+            return make_image(given)
+    except KeyboardInterrupt:
+        print("\nInterrupted: what is measured stays; the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,444 @@
+"""The record of a run: its schema, and how it is written whole and read back with suspicion.
+
+The only module that knows JSON. A record may come from a stranger, so nothing in it is used before every field has
+passed these models: no unknown field, finite numbers, bounded lists, names made of plain letters.
+Unknown is None, and each None says why in `unknown`.
+"""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+MOST_BYTES = 5_000_000  # of one file: thirty minutes of blocks and telemetry take a tenth of it
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ .,()+/-]{0,63}$")]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
+Text = Annotated[str, StringConstraints(pattern=r"^[ -;=?-~]{1,500}$")]  # printable ASCII but < and >
+Stamp = Annotated[str, StringConstraints(pattern=r"^20\d\d[01]\d[0-3]\dT[0-2]\d[0-5]\d[0-6]\dZ$")]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Positive = Annotated[int, Field(ge=1, le=10**15)]
+Number = Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False)]  # no cap that a fast machine could reach
+Raw = Annotated[list[Seconds], Field(min_length=1, max_length=100_000)]
+
+
+class Model(BaseModel):
+    """The base of all: strict types, no field but those named, never changed once made."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class Section(Model):
+    """A part in which a field may be unknown: None, with its reason in `unknown`."""
+
+    unknown: dict[Name, Text] = Field(default_factory=dict, max_length=64)
+
+    @model_validator(mode="after")
+    def each_none_has_a_reason(self) -> Self:
+        values = {info.alias or name: getattr(self, name) for name, info in type(self).model_fields.items()}
+        if bare := [f for f, v in values.items() if v is None and f not in self.unknown]:
+            raise ValueError(f"None without a reason in unknown: {', '.join(bare)}")
+        if stray := [f for f in self.unknown if values.get(f) is not None]:
+            raise ValueError(f"a reason for a value that is known: {', '.join(stray)}")
+        return self
+
+
+class Case(Model):
+    """What is asked for. workers None is auto; image_px None, before the run, is the model's own."""
+
+    model: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    batch_size: Annotated[int, Field(ge=1, le=65536)]
+    device: Literal["cpu", "cuda", "mps", "xpu"]
+    precision: Literal["fp32", "tf32", "fp16", "bf16"] = "fp32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: bool = False
+    mode: Literal["inference", "train"] = "inference"
+    input: Literal["fast", "original"] = "fast"
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    num_images: Annotated[int, Field(ge=1, le=10**9)] = 1000
+    min_seconds: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 10.0
+    minutes: Annotated[float, Field(ge=0, le=1440, allow_inf_nan=False)] = 0.0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2021
+    image_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+
+    @property
+    def reference(self) -> bool:
+        """Whether this is the class that is compared across machines: fp32, eager, default layout, inference."""
+        return (self.precision, self.memory_format, self.compile, self.mode) == (
+            "fp32",
+            "contiguous",
+            False,
+            "inference",
+        )
+
+
+class Sweep(Model):
+    """The `make image` that a run belongs to: its name (time and knobs), its number of runs, the run's place in it."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^20\d{6}T\d{6}Z-[0-9a-f]{10}$")]
+    runs: Positive
+    order: Positive
+
+
+class Error(Model):
+    """Why a run failed."""
+
+    kind: Literal["out_of_memory", "killed", "worker", "unsupported", "skipped", "failed"]
+    message: Text
+
+
+class Level(Model):
+    """The cores of one kind."""
+
+    name: Name
+    cores: Positive
+
+
+class Gpu(Section):
+    """One GPU."""
+
+    name: Name
+    cores: Positive | None
+    memory_bytes: Positive | None
+
+
+class Machine(Section):
+    """What the machine is; nothing that tells whose it is."""
+
+    slug: Slug
+    chip: Name | None
+    model: Name | None
+    cores: Positive | None
+    logical_cores: Positive | None
+    core_levels: Annotated[list[Level], Field(max_length=8)] | None
+    gpus: Annotated[list[Gpu], Field(max_length=64)] | None
+    memory_bytes: Positive | None
+    os: Name | None
+    os_build: Name | None
+    arch: Name | None
+    driver: Name | None
+
+
+class Software(Section):
+    """What ran: versions, and the device, threads and flags as torch read them back."""
+
+    siliconbench: Name
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}(\+changes)?$")] | None
+    python: Name
+    torch: Name | None
+    torchvision: Name | None
+    device_name: Name | None
+    device_memory_bytes: Positive | None
+    cuda: Name | None
+    cudnn: Name | None
+    threads: Positive | None
+    interop_threads: Positive | None
+    tf32_matmul: bool | None
+    tf32_convolution: bool | None
+    cudnn_benchmark: bool | None
+
+
+class Pass(Model):
+    """One timed pass: equal blocks, the raw seconds of each, the warm-up apart. start_s counts from the run's zero."""
+
+    images: Positive
+    seconds: Seconds
+    images_per_s: Rate
+    block_images: Positive
+    block_s: Raw
+    start_s: Amount
+    cpu_s: Amount
+    warm_up_s: Amount
+    warm_up_block_s: Annotated[list[Seconds], Field(max_length=100_000)]
+    settled: bool
+
+    @model_validator(mode="after")
+    def adds_up(self) -> Self:
+        if self.images != self.block_images * len(self.block_s):
+            raise ValueError(f"{self.images} images are not {len(self.block_s)} blocks of {self.block_images}")
+        if abs(sum(self.block_s) - self.seconds) > 1e-6 * self.seconds:
+            raise ValueError(f"the blocks add up to {sum(self.block_s):.6g} s, not to {self.seconds:.6g} s")
+        if abs(self.images_per_s * self.seconds - self.images) > 1e-6 * self.images:
+            raise ValueError(f"{self.images} images in {self.seconds:.6g} s are not {self.images_per_s:.6g} images/s")
+        return self
+
+
+class Passes(Section):
+    """The passes of a run; the model alone, the way to the device, the loader alone, the whole."""
+
+    forward: Pass | None
+    copy_: Annotated[Pass | None, Field(alias="copy")]
+    input: Pass | None
+    end_to_end: Pass | None
+
+
+class Latency(Section):
+    """One request at a time: a batch from the host's memory to the device and through the model. Cold start apart."""
+
+    request_images: Positive
+    request_s: Raw
+    build_s: Seconds
+    first_forward_s: Seconds
+
+
+class Kernel(Model):
+    """One dense kernel of the sweep for the device's peak, and the rate it reached."""
+
+    name: Name
+    flop_per_s: Rate
+
+
+class Limits(Section):
+    """How fast the device can be at all, in this precision: 2 FLOP per multiply-add."""
+
+    flop_per_image: Rate | None
+    kernels: Annotated[list[Kernel], Field(max_length=32)]
+    peak_flop_per_s: Rate | None
+    copy_bytes_per_s: Rate | None
+    bytes_per_image: Rate | None
+    utilisation: Amount | None
+    binds: Literal["compute", "bandwidth"] | None
+
+
+class Memory(Section):
+    """Peaks in bytes, of the device's allocator and of the process; the growth of swap over the run."""
+
+    peak_device_bytes: Count | None
+    peak_process_bytes: Count | None
+    swap_growth_bytes: Annotated[int, Field(ge=-(10**15), le=10**15)] | None
+
+
+class Channel(Model):
+    """One quantity over time, from one source, by one statistic."""
+
+    values: Annotated[list[Number | None], Field(max_length=20_000)]
+    source: Name
+    version: Name
+    statistic: Literal["max", "mean", "sum", "reading"]
+
+
+class Telemetry(Section):
+    """Heat, fans, power and clocks once a second; time_s counts from the run's zero, as the passes' start_s does."""
+
+    interval_s: Seconds
+    time_s: Annotated[list[Number], Field(max_length=20_000)]
+    channels: Annotated[dict[Name, Channel], Field(max_length=64)]
+
+
+class State(Section):
+    """The machine's power and load at one moment."""
+
+    power_source: Literal["mains", "battery"] | None
+    battery_percent: Amount | None
+    power_mode: Name | None
+    governor: Name | None
+    thermal_pressure: Name | None
+    load_1m: Amount | None
+    swap_used_bytes: Count | None
+    free_memory_bytes: Count | None
+
+
+class Tried(Model):
+    """A number of workers that was tried, and what came of it."""
+
+    workers: Count
+    images_per_s: Rate
+
+
+class Workers(Model):
+    """The loader's processes: how many in use, how they start, and what `auto` tried."""
+
+    used: Count
+    start_method: Name
+    tried: Annotated[list[Tried], Field(max_length=32)]
+
+
+class Waiting(Model):
+    """The same steps timed with and without the wait, and twice the steps over once."""
+
+    steps: Positive
+    waited_s: Seconds
+    launched_s: Seconds
+    twice_over_once: Rate
+
+
+class Outputs(Section):
+    """Fixed pictures through the model on the device and, in fp32, on the CPU."""
+
+    images: Positive
+    largest_difference: Amount | None
+    tolerance: Amount
+    top1_agreement: Amount | None
+    agree: bool
+
+
+class Cause(Model):
+    """The named bottleneck replaced by cached data: what the rest then does."""
+
+    part: Literal["forward", "copy", "input"]
+    images_per_s_with: Rate
+    images_per_s_without: Rate
+    confirmed: bool
+
+
+class Checks(Section):
+    """What a run knows of its own worth."""
+
+    wall_s: Seconds
+    before: State
+    after: State
+    workers: Workers
+    busy: Amount | None
+    stolen: Amount | None
+    again_block_s: Raw | None
+    allowed_images_per_s: Rate | None
+    holds_back: Literal["forward", "copy", "input", "balanced"] | None
+    cause: Cause | None
+    waiting: Waiting | None
+    outputs: Outputs | None
+
+
+class Verdict(Model):
+    """The run's own word on itself."""
+
+    word: Literal["clean", "noisy", "contended", "throttled", "slowed"]
+    reasons: Annotated[list[Text], Field(max_length=16)]
+
+
+class Record(Section):
+    """One run, schema 1. A run that failed has an error, and no more than what was known by then."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    status: Literal["ok", "failed"]
+    error: Error | None
+    created: Stamp
+    sweep: Sweep
+    repeat: Annotated[int, Field(ge=1, le=10_000)]
+    case: Case
+    machine: Machine
+    software: Software
+    passes: Passes | None
+    latency: Latency | None
+    limits: Limits | None
+    memory: Memory | None
+    telemetry: Telemetry | None
+    checks: Checks | None
+    verdict: Verdict | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def reasons_that_follow(cls, data: Any) -> Any:
+        """An ok record has no error; in a failed one the error is the reason for every part that is missing."""
+        if not isinstance(data, dict) or not isinstance(data.get("unknown", {}), dict):
+            return data
+        failed = data.get("status") == "failed"
+        parts = ("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict") if failed else ("error",)
+        given = {k: "the run failed" if failed else "the run did not fail" for k in parts if data.get(k) is None}
+        return {**dict.fromkeys(given), **data, "unknown": given | data.get("unknown", {})}
+
+    @model_validator(mode="after")
+    def is_of_one_piece(self) -> Self:
+        if (self.status == "failed") == (self.error is None):
+            raise ValueError("status failed and an error belong together")
+        if self.status == "ok" and (self.passes is None or self.passes.end_to_end is None or self.verdict is None):
+            raise ValueError("a run that is ok has end_to_end figures and a verdict")
+        if self.status == "ok" and self.case.image_px is None:
+            raise ValueError("a run that is ok knows its image size")
+        return self
+
+
+def file_name(case: Case, created: str, repeat: int) -> str:
+    """The name of a record's file in its machine's folder."""
+    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}-{created}-r{repeat}.json"
+
+
+def filled(section: type[Section], known: dict[str, Any], why: str) -> dict[str, Any]:
+    """The section with None for each field that is not known, and this reason for all of them."""
+    missing = [f for f in section.model_fields if f not in known and f != "unknown"]
+    return dict.fromkeys(missing) | known | {"unknown": dict.fromkeys(missing, why) | known.get("unknown", {})}
+
+
+def now() -> str:
+    """This moment in UTC, as records write it."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def plain(text: object) -> str:
+    """A message fit for a record: one line of printable ASCII, paths and anything like markup taken out."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"(?<![\w.])~?(/[\w.@+-]+){2,}/?", "(a path)", line)
+    return re.sub(r"[^ -;=?-~]", "?", line)[:500].strip() or "no reason was given"
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """The path, once the file is there whole: written beside it, flushed to the disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(part).chmod(0o644)
+        Path(part).replace(path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write(record: Record, results: Path) -> Path:
+    """The path of the new record. A record that is there already is never overwritten: FileExistsError."""
+    path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
+    if path.exists():
+        raise FileExistsError(f"{path} is there already")
+    return write_whole(path, dumps(record))
+
+
+def dumps(record: Record) -> str:
+    """The record as JSON: sorted keys, one line a field, so that two versions compare well."""
+    data = record.model_dump(mode="json", by_alias=True)
+    return (
+        re.sub(
+            r"\[[^\[\]{}\"]*\]",
+            lambda m: re.sub(r"\s+", " ", m[0]),
+            json.dumps(data, indent=1, sort_keys=True),
+        )
+        + "\n"
+    )
+
+
+def load(path: Path) -> Record:
+    """The record in one file; ValueError with the reason when it is not one."""
+    if path.is_symlink() or not path.is_file():
+        raise ValueError("it is a link or no plain file")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part)[:40] for part in first["loc"][:6])
+        raise ValueError(plain(f"{where}: {first['msg']}" if where else first["msg"])) from None
+    name = file_name(record.case, record.created, record.repeat)
+    if (path.parent.name, path.name) != (record.machine.slug, name):
+        raise ValueError(plain(f"its name should be {record.machine.slug}/{name}"))
+    return record
+
+
+def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
+    """Each file under results that calls itself a record, in the order of names: the record, or why it is none."""
+    for path in sorted(results.glob(f"{machine}/*.json")):
+        try:
+            yield path, load(path)
+        except (ValueError, OSError, RecursionError) as error:
+            yield path, ValueError(plain(error))

@@ -1,0 +1,319 @@
+"""From records to tables: one row a run, one row a case with its interval, and the sentences that read them aloud."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from siliconbench import stats
+from siliconbench.record import Record
+
+CASE = [
+    "model",
+    "batch_size",
+    "device",
+    "precision",
+    "memory_format",
+    "compile",
+    "mode",
+    "input",
+    "image_px",
+    "workers",
+]
+LIKE = [*CASE, "machine", "torch", "sustained"]  # runs that differ in one of these are never one figure
+FIGURES = ["images_per_s", "low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "request_s"]
+FIGURES += ["holds_back", "utilisation", "reference", "allowed_images_per_s"]
+FIGURES += ["forward_images_per_s", "copy_images_per_s", "input_images_per_s", "end_to_end_images_per_s"]
+PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
+
+
+def row(record: Record) -> dict[str, Any]:
+    """One run as a flat row; rates in images/s, None where the record has none."""
+    c, s = record.case, record.software
+    found: dict[str, Any] = {name: getattr(c, name) for name in CASE} | {
+        "workers": "auto" if c.workers is None else str(c.workers),
+        "machine": record.machine.slug,
+        "torch": ".".join((s.torch or "unknown").split("+")[0].split(".")[:2]),
+        "sustained": c.minutes > 0,
+        "reference": c.reference,
+        "repeat": record.repeat,
+        "created": record.created,
+        "sweep": record.sweep.id,
+        "status": record.status,
+        "error": record.error and record.error.kind,
+        "why": record.error and record.error.message,
+        "verdict": record.verdict and record.verdict.word,
+        "reasons": record.verdict.reasons if record.verdict else [],
+    }
+    for part in PARTS:
+        timed = record.passes and getattr(record.passes, "copy_" if part == "copy" else part)
+        found[f"{part}_images_per_s"] = timed.images_per_s if timed else None
+    checks, limits = record.checks, record.limits
+    found["allowed_images_per_s"] = checks and checks.allowed_images_per_s
+    found["holds_back"] = checks and checks.holds_back
+    found["confirmed"] = bool(checks and checks.cause and checks.cause.confirmed)
+    found["workers_used"] = checks and checks.workers.used
+    found["utilisation"] = limits and limits.utilisation
+    found["binds"] = limits and limits.binds
+    found["agree"] = None if not checks or checks.outputs is None else checks.outputs.agree
+    found["request_s"] = record.latency.request_s if record.latency else []
+    return found
+
+
+def runs(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a run, sorted by case and time; it has its columns even when there is no record."""
+    frame = pd.DataFrame([row(r) for r in records])
+    if frame.empty:
+        return pd.DataFrame(columns=[*LIKE, "status", "images_per_s", "verdict", "error", "why", "reasons", "repeat"])
+    frame["images_per_s"] = frame["end_to_end_images_per_s"]
+    return frame.sort_values([*LIKE, "created", "repeat"], ignore_index=True)
+
+
+def usable(group: pd.DataFrame) -> pd.DataFrame:
+    """The runs of one case that its figure rests on: the clean ones, or all that succeeded when none is clean.
+
+    A run whose output disagrees with the CPU's is never among them: fast but wrong is not a result.
+    """
+    right = group[(group["status"] == "ok") & ~group["agree"].isin([False])]
+    clean = right[right["verdict"] == "clean"]
+    return clean if len(clean) else right
+
+
+def cases(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it."""
+    rows = [_case(key, group) for key, group in frame.groupby(LIKE, sort=True)]
+    return pd.DataFrame(rows, columns=[*LIKE, *FIGURES])
+
+
+def _case(key: tuple[Any, ...], group: pd.DataFrame) -> dict[str, Any]:
+    used = usable(group)
+    found = dict(zip(LIKE, key, strict=True)) | {
+        "runs": len(used),
+        "clean": int((used["verdict"] == "clean").sum()),
+        "failed": int((group["status"] == "failed").sum()),
+        "left_out": int((group["status"] == "ok").sum()) - len(used),
+        "error": next(iter(group["error"].dropna()), None),
+        "rates": list(used["images_per_s"]),
+        "request_s": [s for seconds in used["request_s"] for s in seconds],
+        "holds_back": used["holds_back"].mode().iat[0] if used["holds_back"].notna().any() else None,
+        "utilisation": used["utilisation"].median() if used["utilisation"].notna().any() else None,
+        "reference": bool(group["reference"].iat[0]),
+    }
+    mean, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
+    found |= {"images_per_s": mean, "low": low, "high": high}
+    for part in (*PARTS, "allowed"):
+        rates = used[f"{part}_images_per_s"].dropna()
+        found[f"{part}_images_per_s"] = stats.interval(rates).mean if len(rates) else None
+    return found
+
+
+def rate(mean: float | None, low: float | None, high: float | None) -> str:
+    """A rate with its interval in words, to the digits that the interval bears."""
+    if mean is None or mean != mean:
+        return "no figure"
+    digits = 0 if mean >= 1000 else 1 if mean >= 10 else 2
+    if low is None or high is None or low != low:
+        return f"{mean:,.{digits}f} images/s (one run)".replace(",", " ")
+    return f"{mean:,.{digits}f} images/s ({low:,.{digits}f} to {high:,.{digits}f})".replace(",", " ")
+
+
+def sweet_spot(table: pd.DataFrame) -> str:
+    """In a sentence, which batch size of one model to use: the smallest that the fastest is not surely faster than."""
+    table = table.dropna(subset=["images_per_s"]).sort_values("batch_size")
+    name = table["model"].iat[0] if len(table) else "this model"
+    if len(table) < 2:
+        return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
+    top = table.loc[table["images_per_s"].idxmax()]
+    like = [r for _, r in table.iterrows() if stats.compare(r["rates"], top["rates"]).word != "faster"]
+    first = like[0]
+    told = f"{name}: batch size {first['batch_size']} gives {rate(first['images_per_s'], first['low'], first['high'])}"
+    if first["batch_size"] == top["batch_size"]:
+        return f"{told}, the fastest of those measured."
+    return f"{told}; the fastest figure, at {top['batch_size']}, is not surely better."
+
+
+def headline(table: pd.DataFrame, machine: str) -> str:
+    """The page's first sentence: the fastest reference case of the machine, with its interval and its scope."""
+    good = table.dropna(subset=["images_per_s"]) if len(table) else table
+    if not len(good):
+        return f"{machine}: no run has succeeded yet."
+    good = good[good["reference"]] if good["reference"].any() else good
+    told = []
+    for model, group in good.groupby("model"):
+        top = group.loc[group["images_per_s"].idxmax()]
+        speed = rate(top["images_per_s"], top["low"], top["high"])
+        told.append(f"{model} {speed} at batch {top['batch_size']} on the {top['device']}")
+    return f"{machine} runs " + "; ".join(told[:4]) + (f"; and {len(told) - 4} more." if len(told) > 4 else ".")
+
+
+def card(records: list[Record]) -> pd.DataFrame:
+    """What the machine is and what ran on it, by the newest record: two columns."""
+    if not records:
+        return pd.DataFrame({"what": [], "value": []})
+    last = max(records, key=lambda r: r.created)
+    m, s = last.machine, last.software
+    gpus = ", ".join(g.name for g in m.gpus or []) or "none found"
+    levels = ", ".join(f"{c.cores} {c.name}" for c in m.core_levels or [])
+    facts = {
+        "chip": m.chip,
+        "model": m.model,
+        "cores": f"{m.cores}" + (f" ({levels})" if levels else ""),
+        "GPU": gpus,
+        "memory": m.memory_bytes and f"{m.memory_bytes / 2**30:.0f} GiB",
+        "system": " ".join(filter(None, [m.os, m.os_build])),
+        "driver": m.driver,
+        "Python": s.python,
+        "torch, torchvision": f"{s.torch}, {s.torchvision}",
+        "threads": s.threads,
+        "siliconbench": f"{s.siliconbench} {s.commit or ''}".strip(),
+    }
+    known = {what: str(value) for what, value in facts.items() if value}
+    return pd.DataFrame({"what": list(known), "value": list(known.values())})
+
+
+def name(case: Any, among: pd.DataFrame) -> str:
+    """What tells a case from the others of a table: its model, and each setting in which the others differ."""
+    words = [str(case["model"])]
+    differ = [k for k in LIKE[2:] if k not in ("machine", "sustained") and among[k].nunique(dropna=False) > 1]
+    show = {"workers": "{} workers", "image_px": "{} px", "torch": "torch {}", "compile": "compiled {}"}
+    return ", ".join(words + [show.get(k, "{}").format(case[k]) for k in differ])
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a column `name` that tells its cases apart, batch size aside."""
+    return table.assign(name=[name(case, table) for _, case in table.iterrows()])
+
+
+def speed_words(table: pd.DataFrame) -> str:
+    """What the figure of throughput over batch size shows, in a sentence or two."""
+    table = named(table)
+    good = table.dropna(subset=["images_per_s"])
+    if not len(good):
+        return "No case succeeded: there is no speed to show."
+    top = good.loc[good["images_per_s"].idxmax()]
+    told = f"The most is {rate(top['images_per_s'], top['low'], top['high'])}, with {top['name']} at batch size"
+    told += f" {top['batch_size']}."
+    lost = [
+        f"{c['name']} at {c['batch_size']} ({c['error']})" for _, c in table[table["images_per_s"].isna()].iterrows()
+    ]
+    return told + (f" Failed, marked by a cross: {', '.join(lost)}." if lost else "")
+
+
+def speed_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Every case with its figure, what holds it back, and how many runs stand behind it."""
+    table = named(table)
+    figures = zip(table["images_per_s"], table["low"], table["high"], strict=True)
+    return pd.DataFrame(
+        {
+            "case": table["name"],
+            "batch": table["batch_size"],
+            "images/s": table["images_per_s"],
+            "95 % over runs": [rate(*f).partition(" images/s ")[2].strip("()") or None for f in figures],
+            "model alone": table["forward_images_per_s"],
+            "held back by": table["holds_back"],
+            "runs": [
+                f"{r} ({c} clean{f', {f} failed' if f else ''}{f', {o} left out' if o else ''})"
+                for r, c, f, o in zip(table["runs"], table["clean"], table["failed"], table["left_out"], strict=True)
+            ],
+        }
+    )
+
+
+def parts(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a case and part: its milliseconds an image, for the cases that have a figure."""
+    table = named(table).dropna(subset=["images_per_s"])
+    rows = [
+        (f"{c['name']}, batch {c['batch_size']}", words, 1000 / c[f"{part}_images_per_s"])
+        for _, c in table.iterrows()
+        for part, words in PARTS.items()
+        if c[f"{part}_images_per_s"] == c[f"{part}_images_per_s"] and c[f"{part}_images_per_s"] is not None
+    ]
+    return pd.DataFrame(rows, columns=["case", "part", "ms"])
+
+
+def time_words(table: pd.DataFrame) -> str:
+    """What the figure of the parts shows: for the first cases, the whole, what it could be, and what holds it back."""
+    told = []
+    for _, c in named(table).dropna(subset=["images_per_s"]).iterrows():
+        whole, allowed = c["images_per_s"], c["allowed_images_per_s"]
+        reach = f", {100 * whole / allowed:.0f} % of what its parts allow" if allowed and allowed == allowed else ""
+        held = (
+            "nothing stands out"
+            if c["holds_back"] == "balanced"
+            else f"held back by {PARTS.get(c['holds_back'], 'nothing known')}"
+        )
+        told.append(f"{c['name']} at batch {c['batch_size']} takes {1000 / whole:.2f} ms an image{reach} ({held})")
+    return "; ".join(told[:6]) + "." if told else "No case succeeded: there is nothing to take apart."
+
+
+def batch_advice(table: pd.DataFrame) -> list[str]:
+    """For each model, in a sentence, which batch size to use."""
+    return [sweet_spot(group) for _, group in named(table).groupby("name")] if len(table) else ["Nothing was measured."]
+
+
+def request_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The median and the farthest percentile of requests, by case, in milliseconds."""
+    table = named(table)
+    rows = []
+    for _, c in table[table["runs"] > 0].iterrows():
+        middle, far = stats.percentile(c["request_s"], 0.5), stats.tail(c["request_s"])
+        if middle and far:
+            rows.append(
+                (c["name"], c["batch_size"], len(c["request_s"]), 1000 * middle.value_s, far[0], 1000 * far[1].value_s)
+            )
+    return pd.DataFrame(rows, columns=["case", "images", "requests", "median ms", "tail", "tail ms"])
+
+
+def request_words(requests: pd.DataFrame) -> str:
+    """The quickest request, read aloud."""
+    if not len(requests):
+        return "No request was timed."
+    best = requests.loc[requests["median ms"].idxmin()]
+    far = f"{best['tail']}: {best['tail ms']:.3g} ms over {best['requests']} requests"
+    return f"The quickest is {best['case']} with {best['images']} images a request: {best['median ms']:.3g} ms ({far})."
+
+
+def limit_table(table: pd.DataFrame) -> pd.DataFrame:
+    """How near the model alone comes to the device's matrix product, by case."""
+    table = named(table)
+    table = table[table["utilisation"].notna()]
+    return pd.DataFrame(
+        {
+            "case": table["name"],
+            "batch": table["batch_size"],
+            "model alone, images/s": table["forward_images_per_s"],
+            "of the peak, %": 100 * table["utilisation"].astype(float),
+        }
+    )
+
+
+def limit_words(limits: pd.DataFrame) -> str:
+    """The nearest to the limit, read aloud."""
+    if not len(limits):
+        return "No run measured the device's limit."
+    best = limits.loc[limits["of the peak, %"].idxmax()]
+    return (
+        f"{best['case']} at batch {best['batch']} comes nearest: {best['of the peak, %']:.0f} % of the device's peak."
+    )
+
+
+def trust_words(frame: pd.DataFrame) -> str:
+    """How many runs there are, how many are clean, flagged and failed."""
+    ok, words = frame[frame["status"] == "ok"], frame["verdict"].value_counts()
+    flagged = ", ".join(f"{n} {word}" for word, n in words.items() if word != "clean")
+    told = f"{len(frame)} runs: {int(words.get('clean', 0))} clean"
+    told += f", {flagged}" if flagged else ""
+    return f"{told}, {len(frame) - len(ok)} failed. A figure rests on the clean runs, or on all where none is clean."
+
+
+def doubts(frame: pd.DataFrame) -> list[str]:
+    """Each reason for which a run is not clean or failed, with the runs that it holds for."""
+    told: dict[str, list[str]] = {}
+    for _, r in frame.iterrows():
+        run = f"{r['model']} b{r['batch_size']} r{r['repeat']}"
+        for reason in [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else r["reasons"]:
+            told.setdefault(reason, []).append(run)
+    return [
+        f"{reason} ({', '.join(of[:6])}{f' and {len(of) - 6} more' if len(of) > 6 else ''})"
+        for reason, of in told.items()
+    ]

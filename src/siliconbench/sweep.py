@@ -1,0 +1,219 @@
+"""`make image`: the cases of one sweep, each run by papermill in a fresh kernel, and what becomes of those that fail.
+
+The record on disk is what tells that a run is done. So a sweep that was cut off needs no memory of its own: the same
+command finds its records and runs the rest.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from nbclient.exceptions import DeadKernelError
+from papermill import PapermillExecutionError
+
+from siliconbench import device as devices
+from siliconbench import machine, notebook, record, terminal
+from siliconbench.record import Case, Record
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+REPORTS = Path("reports")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What one `make image` is to measure: its runs in order, and where their records go."""
+
+    sweep_id: str
+    slug: str
+    results: Path
+    runs: list[tuple[Case, int]]
+    telemetry: bool
+
+    def sweep(self, order: int) -> dict[str, Any]:
+        """The record's word on the sweep, for the run in this place (from 1)."""
+        return {"id": self.sweep_id, "runs": len(self.runs), "order": order}
+
+
+def cases(given: dict[str, Any], device: Any) -> list[Case]:
+    """Every case of the sweep: models x batch sizes x precisions x layouts x compile x mode."""
+    lists = [given[k] for k in ("IMAGE_MODEL", "BATCH_SIZE", "PRECISION", "LAYOUT", "COMPILE", "MODE")]
+    return [
+        Case(
+            model=model, batch_size=batch, precision=precision, memory_format=layout, compile=compiled, mode=mode,
+            device=device, input=given["INPUT"], workers=given["WORKERS"], num_images=given["NUM_IMAGES"],
+            min_seconds=given["MIN_SECONDS"], seed=given["SEED"],
+        )
+        for model, batch, precision, layout, compiled, mode in itertools.product(*lists)
+    ]  # fmt: skip
+
+
+def shuffled(cases: list[Case], repeats: int, seed: int) -> list[tuple[Case, int]]:
+    """Each case once in a seeded random order, then once again in another, `repeats` times: so slow drifts of the
+    machine fall on all cases alike (Abedi and Brecht 2017, randomised interleaved trials)."""
+    rng, order = random.Random(seed), list[tuple[Case, int]]()
+    for repeat in range(1, repeats + 1):
+        order += [(case, repeat) for case in rng.sample(cases, len(cases))]
+    return order
+
+
+def key(cases: list[Case], repeats: int, slug: str) -> str:
+    """Ten letters that name what is asked for: the same command on the same versions has the same key."""
+    told = [c.model_dump_json() for c in cases] + [str(repeats), slug, str(machine.versions())]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:10]
+
+
+def plan(given: dict[str, Any], device: str, facts: dict[str, Any]) -> Plan:
+    """The sweep that the knobs ask for: the interrupted one if there is one, else a new one."""
+    slug = given["MACHINE"] or machine.slug(facts)
+    all_cases = cases(given, device)
+    name = key(all_cases, given["REPEATS"], slug)
+    results = Path(given["RESULTS"])
+    runs = shuffled(all_cases, given["REPEATS"], given["SEED"])
+    interrupted = None if given["FRESH"] else unfinished(results / slug, name)
+    return Plan(interrupted or f"{record.now()}-{name}", slug, results, runs, given["TELEMETRY"])
+
+
+def unfinished(folder: Path, name: str) -> str | None:
+    """The id of the newest sweep of this key whose records are fewer than its runs, or None."""
+    found = [r for r in good(folder) if r.sweep.id.endswith(name)]
+    newest = max((r.sweep.id for r in found), default=None)
+    mine = [r for r in found if r.sweep.id == newest]
+    return newest if mine and len(mine) < mine[0].sweep.runs else None
+
+
+def good(folder: Path) -> Iterator[Record]:
+    """The valid records of one machine's folder."""
+    return (r for _, r in record.read(folder.parent, folder.name) if isinstance(r, Record))
+
+
+def done(plan: Plan) -> dict[int, Record]:
+    """The records that this sweep has already, by their place in it."""
+    return {r.sweep.order: r for r in good(plan.results / plan.slug) if r.sweep.id == plan.sweep_id}
+
+
+def another_machine(folder: Path, facts: dict[str, Any]) -> str | None:
+    """Why the records in the folder are not of this machine, or None. The last one decides: memory can be added."""
+    last = max(good(folder), key=lambda r: r.created, default=None)
+    if last is None or (last.machine.chip, last.machine.cores) == (facts["chip"], facts["cores"]):
+        return None
+    there = f"{last.machine.chip}, {last.machine.cores} cores"
+    return f"{folder} holds another machine's records ({there}; here {facts['chip']}, {facts['cores']} cores)"
+
+
+def run(plan: Plan, order: int, progress: terminal.Bar) -> Record:
+    """The record of one run, measured in a fresh kernel; of a run that fails, a record that says so."""
+    case, repeat = plan.runs[order - 1]
+    created = record.now()
+    path = plan.results / plan.slug / record.file_name(case, created, repeat)
+    executed = REPORTS / "runs" / plan.slug / f"{path.stem}.ipynb"
+    told = case.model_dump(exclude={"image_px"}) | {
+        "sweep": plan.sweep(order), "repeat": repeat, "created": created, "machine": plan.slug,
+        "telemetry": plan.telemetry, "results": str(plan.results.resolve()),
+    }  # fmt: skip
+    killed_before = machine.killed_for_memory()
+    try:
+        notebook.execute(NOTEBOOKS / "measure.ipynb", executed, told, progress)
+        return record.load(path)
+    except (PapermillExecutionError, DeadKernelError, OSError, RuntimeError, ValueError) as error:
+        return failed(plan, order, created, reason(error, machine.killed_for_memory() > killed_before))
+
+
+def reason(error: Exception, killed_for_memory: bool) -> dict[str, str]:
+    """The kind and the one-line message of what went wrong in a run."""
+    if isinstance(error, PapermillExecutionError):
+        text = f"{error.ename}: {error.evalue}"
+        kinds = {"Refused": "unsupported", "OutOfMemoryError": "out_of_memory", "MemoryError": "out_of_memory"}
+        kind = kinds.get(error.ename, "failed")
+        if any(mark in text.lower() for mark in OUT_OF_MEMORY):
+            kind = "out_of_memory"
+        elif "DataLoader worker" in text:
+            kind = "worker"
+        return {"kind": kind, "message": record.plain(text)}
+    if isinstance(error, DeadKernelError) or "Kernel died" in str(error):
+        why = (
+            "the machine ran out of memory and the system killed the run" if killed_for_memory else "the run was killed"
+        )
+        return {"kind": "out_of_memory" if killed_for_memory else "killed", "message": why}
+    return {"kind": "failed", "message": record.plain(f"{type(error).__name__}: {error}")}
+
+
+OUT_OF_MEMORY = ("out of memory", "defaultcpuallocator", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+
+
+def failed(plan: Plan, order: int, created: str, error: dict[str, str]) -> Record:
+    """The record, written, of a run that failed or was not tried."""
+    case, repeat = plan.runs[order - 1]
+    result = Record.model_validate(
+        {
+            "schema": 1, "status": "failed", "error": error, "created": created, "sweep": plan.sweep(order),
+            "repeat": repeat, "case": case, "machine": machine.facts() | {"slug": plan.slug},
+            "software": record.filled(record.Software, machine.versions(), "the run failed before it was asked"),
+        }
+    )  # fmt: skip
+    record.write(result, plan.results)
+    return result
+
+
+def too_large(case: Case, records: list[Record]) -> int | None:
+    """The batch size at which this very case, batch size aside, ran out of memory in this sweep; None if it did not."""
+    same = {"batch_size": 0, "image_px": None}
+    sizes = [
+        r.case.batch_size
+        for r in records
+        if r.error
+        and r.error.kind == "out_of_memory"
+        and r.case.model_copy(update=same) == case.model_copy(update=same)
+    ]
+    return min(sizes, default=None)
+
+
+def measure(plan: Plan, out: TextIO) -> list[Record]:
+    """The records of the whole sweep, each told in a line as its run ends."""
+    have = done(plan)
+    bar = terminal.Bar(len(plan.runs), len(have))
+    for order, (case, _) in enumerate(plan.runs, 1):
+        if order in have:
+            continue
+        limit = too_large(case, list(have.values()))
+        if limit is not None and case.batch_size >= limit:
+            why = {"kind": "skipped", "message": f"not tried: batch size {limit} ran out of memory"}
+            have[order] = failed(plan, order, record.now(), why)
+        else:
+            have[order] = run(plan, order, bar)
+        bar.close_run(terminal.line(have[order]), out)
+    bar.bar.close()
+    return [have[k] for k in sorted(have)]
+
+
+def make_image(given: dict[str, Any]) -> int:
+    """The exit status of a whole sweep, from its header to its page."""
+    start, facts, device = time.perf_counter(), machine.facts(), devices.choose(given["USE_GPU"]).type
+    this = plan(given, device, facts)
+    if why := another_machine(this.results / this.slug, facts):
+        print(f"make image: {why}: give this one a name of its own with MACHINE=", file=sys.stderr)
+        return 2
+    print(
+        *terminal.header(given, this.slug, facts["chip"], device, len(this.runs), len(done(this)), this.sweep_id),
+        sep="\n",
+        flush=True,
+    )
+    records = measure(this, sys.stdout)
+    print(*terminal.headline(records), sep="\n")
+    shown = page(this)
+    print(f"{shown} ({terminal.minutes(time.perf_counter() - start)})")
+    return 1 if any(r.status == "failed" for r in records) else 0
+
+
+def page(plan: Plan) -> str:
+    """The path of the machine's page, made anew; in words why not, if it could not be made (the records stay)."""
+    given = {"machine": plan.slug, "results": str(plan.results.resolve())}
+    try:
+        return str(notebook.render(NOTEBOOKS / "machine.ipynb", REPORTS / f"{plan.slug}.html", given, REPORTS / "runs"))
+    except (PapermillExecutionError, DeadKernelError, OSError) as error:
+        return f"The page could not be made ({reason(error, False)['message']}); the records are in {plan.results}."

@@ -1,0 +1,70 @@
+"""`make bench`: our loop held against one written by hand, the whole against its parts, each pair in one run.
+
+Prints figures; it fails only where something is broken, since a busy machine moves any ratio.
+"""
+
+import time
+from statistics import median
+
+import pytest
+import torch
+import torchvision
+
+from siliconbench import checks, measure, timing
+from siliconbench.device import choose
+from siliconbench.record import Case
+
+
+def by_hand(name, batch, seconds):
+    """Images per second as anyone would write it."""
+    device = choose(True)
+    torch.manual_seed(2021)
+    model = torchvision.models.get_model(name, weights=None).eval().to(device)
+    batch, n = batch.to(device), 0
+    with torch.inference_mode():
+        model(batch)
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        start = time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            model(batch)
+            n += len(batch)
+            if device.type != "cpu":
+                torch.accelerator.synchronize()
+        return n / (time.perf_counter() - start)
+
+
+@pytest.mark.parametrize(("name", "batch_size"), [("resnet18", 8), ("mobilenet_v3_small", 32)])
+def test_forward_beside_a_loop_by_hand(name, batch_size):
+    bench = measure.set_up(Case(model=name, batch_size=batch_size, device=choose(True).type, min_seconds=3.0))
+    ratios = []
+    for _ in range(7):
+        ours = measure.forward(bench)["images_per_s"]
+        theirs = by_hand(name, bench.ready_batch.cpu(), 3.0)
+        ratios.append(ours / theirs)
+    told = " ".join(f"{r:.3f}" for r in ratios)
+    print(f"\nforward, {name} batch {batch_size}: ours / by hand, median {median(ratios):.4f} of {told}")
+    assert 0.5 < median(ratios) < 2
+
+
+@pytest.mark.parametrize("kind", ["fast", "original"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet50"])
+def test_the_whole_beside_what_its_parts_allow(name, kind):
+    asked = Case(model=name, batch_size=16, device=choose(True).type, input=kind, num_images=64, min_seconds=4.0)
+    bench = measure.set_up(asked)
+    forward, copy = measure.forward(bench), measure.copy(bench)
+    stream, feeders = measure.feed(bench, forward["images_per_s"])
+    passes = {"forward": forward, "copy": copy, "input": measure.load(bench, stream)}
+    passes["end_to_end"] = measure.end_to_end(bench, stream)
+    allowed, part = checks.attribution(bench, passes, feeders["used"])
+    whole = passes["end_to_end"]["images_per_s"]
+    told = ", ".join(f"{part} {timed['images_per_s']:.1f}" for part, timed in passes.items() if timed)
+    print(f"\n{name} {kind}, {feeders['used']} workers: {told}")
+    print(f"  the parts allow {allowed:.1f}, the whole is {whole / allowed:.3f} of it; held back by {part}")
+    assert whole < 1.5 * allowed
+
+
+def test_the_cost_of_the_loop_itself():
+    result = timing.timed(timing.nothing, timing.nothing, 1, least_s=1.0)
+    print(f"\nthe loop around an empty step: {1e9 / result.images_per_s:.0f} ns")
+    assert result.images_per_s > 1e5

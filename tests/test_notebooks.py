@@ -1,0 +1,71 @@
+"""The notebooks are source: no outputs, parameters with types and words, short cells; and they run by hand, too."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from siliconbench import notebook
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def cells(path, kind="code"):
+    return [c for c in nbformat.read(path, 4).cells if c.cell_type == kind]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+class TestForm:
+    def test_it_holds_no_outputs(self, path):
+        nbformat.validate(nbformat.read(path, 4))
+        assert all(not c.outputs and c.execution_count is None for c in cells(path))
+
+    def test_its_title_is_a_question(self, path):
+        first = cells(path, "markdown")[0].source.splitlines()[0]
+        assert re.fullmatch(r"# .+\?", first)
+
+    def test_its_last_section_is_what_it_does_not_show(self, path):
+        assert "## What this does not show" in cells(path, "markdown")[-1].source
+
+    def test_its_parameters_have_types_and_words(self, path):
+        (parameters,) = [c for c in cells(path) if "parameters" in c.metadata.get("tags", [])]
+        lines = parameters.source.splitlines()
+        known = papermill.inspect_notebook(str(path))
+        assert len(known) == len(lines)
+        assert all(p["help"] and p["inferred_type_name"] != "None" for p in known.values())
+
+    def test_its_cells_are_short(self, path):
+        bodies = [c for c in cells(path) if "parameters" not in c.metadata.get("tags", [])]
+        assert all(len(c.source.splitlines()) <= 10 for c in bodies)
+
+    def test_every_cell_has_its_own_fixed_id(self, path):
+        ids = [c["id"] for c in json.loads(path.read_text())["cells"]]
+        assert len(set(ids)) == len(ids) and all(i.startswith(path.stem) for i in ids)
+
+
+def test_measure_runs_by_hand_with_few_images_and_keeps_no_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = next(p for p in NOTEBOOKS if p.stem == "measure")
+    few = {"model": "squeezenet1_1", "batch_size": 2, "num_images": 4, "min_seconds": 0.1, "device": "cpu"}
+    done = notebook.execute(source, None, few)
+    printed = "".join(o.text for c in done.cells if c.cell_type == "code" for o in c.outputs if "text" in o)
+    assert "images/s" in printed and "no record is kept" in printed
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_kernel_is_this_python_whatever_lies_about(tmp_path, monkeypatch):
+    folder = tmp_path / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "stray", "language": "python"}
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    asks = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; print(sys.executable, end='')")])
+    nbformat.write(asks, tmp_path / "ask.ipynb")
+    import sys
+
+    done = notebook.execute(tmp_path / "ask.ipynb", None, {})
+    assert "".join(o.text for o in done.cells[-1].outputs if o.output_type == "stream") == sys.executable

@@ -1,0 +1,98 @@
+"""From records to tables and sentences: the figures are those of the records, whatever is missing."""
+
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+
+from siliconbench import record, summary
+from tests.samples import sample
+
+
+def run(rate, repeat=1, verdict="clean", **case):
+    data = sample(rate, **case)
+    data["repeat"] = repeat
+    data["verdict"] = {"word": verdict, "reasons": [] if verdict == "clean" else [f"It was {verdict}."]}
+    return record.Record.model_validate(data)
+
+
+def lost(kind="out_of_memory", **case):
+    data = {k: v for k, v in sample(**case).items() if k not in ("passes", "latency", "limits", "memory", "checks")}
+    data |= {"status": "failed", "error": {"kind": kind, "message": "no room"}, "unknown": {}}
+    return record.Record.model_validate(data | {"telemetry": None, "verdict": None})
+
+
+def table(*records):
+    return summary.cases(summary.runs(records))
+
+
+def test_a_case_has_the_interval_that_scipy_gives():
+    import numpy as np
+
+    rates = [100.0, 102.0, 99.0, 101.0, 103.0]
+    (case,) = table(*(run(r, i + 1) for i, r in enumerate(rates))).to_dict("records")
+    logs = np.log(rates)
+    low, high = scipy_stats.t.interval(0.95, 4, logs.mean(), scipy_stats.sem(logs))
+    assert case["images_per_s"] == pytest.approx(np.exp(logs.mean()))
+    assert (case["low"], case["high"]) == (pytest.approx(np.exp(low)), pytest.approx(np.exp(high)))
+    assert (case["runs"], case["clean"], case["failed"]) == (5, 5, 0)
+
+
+def test_a_figure_rests_on_the_clean_runs_if_there_are_any():
+    (case,) = table(run(100.0), run(50.0, 2, "contended"), run(102.0, 3)).to_dict("records")
+    assert case["images_per_s"] == pytest.approx((100 * 102) ** 0.5)
+    assert (case["runs"], case["left_out"]) == (2, 1)
+    (flagged,) = table(run(50.0, 1, "noisy"), run(60.0, 2, "contended")).to_dict("records")
+    assert (flagged["runs"], flagged["clean"]) == (2, 0)
+
+
+def test_a_run_with_wrong_outputs_never_counts():
+    data = sample(500.0)
+    data["checks"]["outputs"] = {"images": 64, "largest_difference": 3.0, "tolerance": 0.01, "top1_agreement": 0.1}
+    data["checks"]["outputs"]["agree"] = False
+    del data["checks"]["unknown"]["outputs"]
+    (case,) = table(record.Record.model_validate(data), run(100.0, 2)).to_dict("records")
+    assert case["images_per_s"] == pytest.approx(100)
+
+
+def test_unlike_runs_are_never_one_figure():
+    made = table(run(100.0), run(90.0, input="original"), run(80.0, precision="bf16"), run(70.0, batch_size=16))
+    assert len(made) == 4
+    assert len(set(summary.named(made)["name"])) == 3
+
+
+def test_failed_cases_stay():
+    made = table(run(100.0), lost(batch_size=64))
+    failed = made[made["batch_size"] == 64].iloc[0]
+    assert failed["failed"] == 1 and pd.isna(failed["images_per_s"])
+    assert "64 (out_of_memory)" in summary.speed_words(made)
+    assert summary.doubts(summary.runs([lost()])) == ["out_of_memory: no room (resnet18 b8 r1)"]
+
+
+@pytest.mark.parametrize("records", [[], [lost()], [run(100.0)], [run(100.0), lost(batch_size=64)]])
+def test_every_sentence_can_be_said_of_few_records(records):
+    runs = summary.runs(records)
+    made = summary.cases(runs)
+    said = [
+        summary.headline(made, "m"),
+        summary.speed_words(made),
+        summary.time_words(made),
+        *summary.batch_advice(made),
+    ]
+    said += [summary.request_words(summary.request_table(made)), summary.limit_words(summary.limit_table(made))]
+    said += [summary.trust_words(runs), *summary.doubts(runs)]
+    assert all(isinstance(s, str) and s and "nan" not in s and "None" not in s for s in said), said
+    assert len(summary.speed_table(made)) == len(made)
+    assert set(summary.parts(made).columns) == {"case", "part", "ms"}
+    assert len(summary.card(records).columns) == 2
+
+
+def test_the_sweet_spot_is_the_smallest_that_is_not_surely_slower():
+    def size(batch, *rates):
+        return [run(r, i + 1, batch_size=batch) for i, r in enumerate(rates)]
+
+    told = summary.sweet_spot(
+        summary.named(table(*size(1, 50, 51, 49), *size(8, 99, 100, 101), *size(64, 101, 100, 102)))
+    )
+    assert told.startswith("resnet18: batch size 8 gives 100.0 images/s")
+    assert "64" in told
+    assert "one batch size" in summary.sweet_spot(summary.named(table(run(100.0))))
