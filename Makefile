@@ -37,6 +37,9 @@ image: $(READY) ## measure this machine; knobs: IMAGE_MODEL BATCH_SIZE USE_GPU N
 lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel
 	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks
 
+doctor: $(READY) ## say what this machine can tell of itself, and whether it is fit to be measured now
+	@$(PY) -m siliconbench.doctor
+
 test: $(READY) ## run the tests
 	@$(PY) -m pytest
 
@@ -67,4 +70,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help setup image lab test lint bench lock clean
+.PHONY: help setup image lab doctor test lint bench lock clean

@@ -213,6 +213,7 @@ def make_image(given: dict[str, Any]) -> int:
 def page(plan: Plan) -> str:
     """The path of the machine's page, made anew; in words why not, if it could not be made (the records stay)."""
     given = {"machine": plan.slug, "results": str(plan.results.resolve())}
+    given["picture"] = str((REPORTS / f"{plan.slug}.svg").resolve())
     try:
         return str(notebook.render(NOTEBOOKS / "machine.ipynb", REPORTS / f"{plan.slug}.html", given, REPORTS / "runs"))
     except (PapermillExecutionError, DeadKernelError, OSError) as error:
