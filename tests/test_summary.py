@@ -86,6 +86,13 @@ def test_every_sentence_can_be_said_of_few_records(records):
     assert len(summary.card(records).columns) == 2
 
 
+def test_runs_that_differ_wildly_have_no_interval_to_show():
+    (case,) = table(run(432.0), run(12.8, 2)).to_dict("records")
+    assert case["high"] > 1e6  # what the statistics say of two such runs
+    told = summary.rate(case["images_per_s"], case["low"], case["high"])
+    assert told == "74.4 images/s (its runs differ too much for an interval)"
+
+
 def test_the_sweet_spot_is_the_smallest_that_is_not_surely_slower():
     def size(batch, *rates):
         return [run(r, i + 1, batch_size=batch) for i, r in enumerate(rates)]

@@ -245,7 +245,8 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
         axes.plot(lost[x], 0, "x", c=hue[lost["name"]], markersize=10, clip_on=False)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(set(table[x])), [str(value) for value in sorted(set(table[x]))], minor=False)
-    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+    top = table[y].max()  # a bar of two runs that differ may reach to the moon: the points set the scale
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.35 * top if top == top else None))
     _legend(axes, len(hue))
     return fig
 

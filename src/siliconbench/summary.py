@@ -24,6 +24,7 @@ LIKE = [*CASE, "machine", "torch", "sustained"]  # runs that differ in one of th
 FIGURES = ["images_per_s", "low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "request_s"]
 FIGURES += ["holds_back", "utilisation", "reference", "allowed_images_per_s"]
 FIGURES += ["forward_images_per_s", "copy_images_per_s", "input_images_per_s", "end_to_end_images_per_s"]
+APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
@@ -114,6 +115,8 @@ def rate(mean: float | None, low: float | None, high: float | None) -> str:
     digits = 0 if mean >= 1000 else 1 if mean >= 10 else 2
     if low is None or high is None or low != low:
         return f"{mean:,.{digits}f} images/s (one run)".replace(",", " ")
+    if high > APART * low:
+        return f"{mean:,.{digits}f} images/s (its runs differ too much for an interval)".replace(",", " ")
     return f"{mean:,.{digits}f} images/s ({low:,.{digits}f} to {high:,.{digits}f})".replace(",", " ")
 
 
