@@ -15,14 +15,9 @@ HOSTS = ("pypi" + ".org", "python" + "hosted", "npm" + "js", "deb" + "ian.org")
 
 
 def make(*words, folder=ROOT, **environment):
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}  # `make test` runs this, too
     return subprocess.run(
-        ["make", *words],
-        cwd=folder,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+        ["make", *words], cwd=folder, env=own | environment, capture_output=True, text=True, check=False, timeout=60
     )
 
 
