@@ -13,7 +13,7 @@ PY := PYTHONPATH=$(CURDIR)/src:$$PYTHONPATH $(GIVEN_PYTHON)
 READY :=
 endif
 
-KNOBS := USE_GPU NUM_IMAGES BATCH_SIZE IMAGE_MODEL MIN_SECONDS WORKERS INPUT REPEATS SEED MACHINE \
+KNOBS := USE_GPU NUM_IMAGES BATCH_SIZE IMAGE_MODEL MIN_SECONDS WORKERS INPUT REPEATS SEED MINUTES MACHINE \
 	PRECISION LAYOUT COMPILE MODE TELEMETRY RESULTS FRESH
 OWN := VENV PYTHON MAKEFLAGS MAKELEVEL
 export $(KNOBS)
@@ -33,6 +33,21 @@ setup: $(READY) ## install everything into .venv (every other target does it by 
 
 image: $(READY) ## measure this machine; knobs: IMAGE_MODEL BATCH_SIZE USE_GPU NUM_IMAGES ... (README)
 	@$(PY) -m siliconbench
+
+report: $(READY) ## render reports/compare.html, the page that compares the machines of reports/data
+	@$(PY) -m siliconbench.compare
+
+trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % apart (about five minutes)
+	@$(PY) -m siliconbench.trust
+
+best: $(READY) ## find the fastest setting of one model here that still gives the right outputs
+	@$(PY) -m siliconbench.best
+
+share: $(READY) ## check this machine's records, say what they hold, and how to send them
+	@$(PY) -m siliconbench.share
+
+check: $(READY) ## check every record of reports/data, and name each bad one
+	@$(PY) -m siliconbench.share check
 
 lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel
 	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks
@@ -70,4 +85,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help setup image lab doctor test lint bench lock clean
+.PHONY: help setup image report trust best share check lab doctor test lint bench lock clean

@@ -110,6 +110,36 @@ def test_the_cause_is_confirmed_when_the_named_part_is_what_is_slow():
     assert checks.cause(plain, "balanced", starved, whole, lambda _: None) is None
 
 
+def test_the_end_is_timed_again_with_the_share_of_the_kernel(plain):
+    forward = measure.forward(replace(plain, case=plain.case.model_copy(update={"min_seconds": 0.2})))
+    held = []
+
+    def faulty(batch):
+        held[:] = [torch.ones(16 * 2**20)]  # 64 MiB, fetched anew each time: 16,384 pages of 4 KiB, fewer where huge
+        return plain.call(batch)
+
+    quiet, loud = checks.again(plain, forward), checks.again(replace(plain, call=faulty), forward)
+    assert len(quiet["again_block_s"]) in (1, 3)
+    assert 0 <= quiet["system_share"] <= 1
+    assert loud["faults_per_image"] > quiet["faults_per_image"] + 10
+    assert loud["system_share"] > quiet["system_share"]
+
+
+def test_what_the_parts_allow_is_told():
+    text = checks.told(200.0, "forward", 150.0)
+    assert "6.67 ms" in text and "allow 5:" in text and "75 %" in text and "forward holds it back" in text
+    assert "nothing stands out" in checks.told(200.0, "balanced", 150.0)
+
+
+def test_the_machine_rests_before_and_after_a_run():
+    log = checks.Log(True, 1.2)
+    zero = time.perf_counter()
+    found = log.stop(zero)["telemetry"]
+    assert found["idle_until_s"] <= 0 < found["cooling_from_s"] < 1
+    assert found["time_s"][0] < found["idle_until_s"] and found["time_s"][-1] > found["cooling_from_s"]
+    assert checks.Log(False, 1e6).stop(zero)["telemetry"] is None
+
+
 def test_neighbours_are_seen():
     alone = checks.Neighbours()
     time.sleep(0.5)

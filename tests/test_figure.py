@@ -103,6 +103,18 @@ def test_a_figure_keeps_its_texts_and_its_drawing():
     assert float(root.get("width")[:-2]) == pytest.approx(7 * 72, rel=0.05)
 
 
+def test_stacked_bars_are_as_long_as_their_parts_together():
+    ways = {"main process": {"input": 2.0, "forward": 3.0}, "device": {"copy": 1.0, "forward": 6.0}}
+    fig = fg.stacked(ways, 7.5, "ms")
+    axes = fig.axes[0]
+    ends = sorted(
+        {round(bar.get_x() + bar.get_width(), 6) for bar in axes.patches if bar.get_width() == bar.get_width()}
+    )
+    assert ends[-1] == 7.0
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["device", "main process"]
+    fg.svg(fig)
+
+
 @pytest.mark.parametrize("texts", [("", "c"), ("a", ""), ("  ", "c"), ("a", "\n")])
 def test_a_figure_without_alt_text_or_caption_is_refused(texts):
     with pytest.raises(ValueError, match="needs an alt text and a caption"):

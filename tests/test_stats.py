@@ -352,6 +352,22 @@ def test_overlapped_the_fuller_of_host_and_device_binds() -> None:
     assert stats.allowed_rate(PARTS, True, 0, False) == (pytest.approx(1 / (1 / 50 + 1 / 400)), "input")
 
 
+def test_launching_takes_the_main_process_its_time() -> None:
+    small = {"forward": 200.0, "copy": None, "input": 1000.0}  # 5 ms on the device, 4.5 ms of them to launch it
+    assert stats.allowed_rate(small, True, 0, False, launch_s=0.0045) == (pytest.approx(1000 / 5.5), "forward")
+    assert stats.allowed_rate(small, True, 4, False, launch_s=0.0045) == (pytest.approx(200), "forward")
+    assert stats.what_holds_back(small, 180.0, True, 0, False, launch_s=0.0045) == "forward"
+    ways = stats.resources(small, True, 0, False, launch_s=0.0045)
+    assert ways == {"main process": {"input": 0.001, "forward": 0.0045}, "device": {"forward": 0.005}}
+
+
+def test_a_copy_beside_the_model_costs_it_nothing() -> None:
+    fed = {**PARTS, "input": 500.0}
+    assert stats.allowed_rate(fed, True, 4, False, beside=True) == (pytest.approx(100), "forward")
+    assert stats.allowed_rate({**fed, "copy": 60.0}, True, 4, False, beside=True) == (pytest.approx(60), "copy")
+    assert stats.allowed_rate(fed, True, 0, False, beside=True) == (pytest.approx(100), "forward")
+
+
 def test_shared_cores_do_the_work_of_both() -> None:
     cpu = {"forward": 100.0, "copy": None, "input": 300.0}
     assert stats.allowed_rate(cpu, True, 2, True, cores=2, threads=2) == (pytest.approx(75), "forward")

@@ -93,6 +93,22 @@ def test_runs_that_differ_wildly_have_no_interval_to_show():
     assert told == "74.4 images/s (its runs differ too much for an interval)"
 
 
+def test_where_memory_runs_short_the_speed_falls_before_any_error():
+    def at(batch, rates, grown=0):
+        for i, rate in enumerate(rates):
+            data = sample(rate, batch_size=batch)
+            data |= {"repeat": i + 1, "memory": data["memory"] | {"swap_growth_bytes": grown}}
+            yield record.Record.model_validate(data)
+
+    rising = [*at(8, [100, 101, 102]), *at(16, [120, 121, 122])]
+    fallen = [*rising, *at(32, [60, 61, 62], grown=300 * 10**6), *at(64, [50, 51, 52])]
+    assert summary.cliff(summary.named(table(*rising))) is None
+    told = summary.cliff(summary.named(table(*fallen)))
+    assert "batch size 32" in told and "50 % of that at 16" in told and "swap grew by 300 MB" in told
+    ended = summary.cliff(summary.named(table(*rising, lost(batch_size=32))))
+    assert "at batch size 32 memory ends" in ended
+
+
 def test_the_sweet_spot_is_the_smallest_that_is_not_surely_slower():
     def size(batch, *rates):
         return [run(r, i + 1, batch_size=batch) for i, r in enumerate(rates)]

@@ -109,6 +109,12 @@ def test_a_device_that_never_settles_says_so_and_stops():
     assert result.warm_up_s < 35  # 31 s, and the block under way
 
 
+def test_a_sustained_pass_is_as_long_as_asked_but_warms_up_no_longer_than_others():
+    result = run(FakeDevice(0.01, lambda t, n: 1 + t / 10), least_s=120.0, warm_s=5.0)
+    assert result.seconds >= 120
+    assert result.warm_up_s < 20  # 16 s, and the block under way
+
+
 def test_noise_settles_too():
     rng = random.Random(1)
     settled = [run(FakeDevice(0.1, lambda t, n: rng.gauss(1, 0.02))).settled for _ in range(20)]

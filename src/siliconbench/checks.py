@@ -1,5 +1,6 @@
 """What a run knows of its own worth: was the device waited for, is the output right, what binds, was it alone?"""
 
+import resource
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +15,7 @@ from siliconbench import device, images, models, record, stats, timing
 from siliconbench import machine as machines
 from siliconbench import telemetry as telemetries
 from siliconbench.measure import Bench, Report, cores
+from siliconbench.record import Case
 
 # Largest difference to the CPU's fp32 output, over the scatter of that output. Twice to five times what was seen
 # on the models of the tests; a wrong kernel gives 1 and more.
@@ -21,6 +23,9 @@ TOLERANCE = {"fp32": 1e-2, "tf32": 5e-2, "fp16": 5e-2, "bf16": 4e-1}
 PICTURES = 64  # fixed ones, for the comparison of outputs
 PRODUCTS = (256, 512, 1024, 2048, 4096, 8192)  # n x n by n x n
 CONVOLUTIONS = ((16, 128, 28), (16, 256, 14), (64, 256, 28), (64, 512, 28), (128, 1024, 14))  # images, channels, px
+
+
+KERNEL = 0.1  # of the CPU time: more than the model's own arithmetic leaves to the system
 
 
 class Neighbours:
@@ -208,38 +213,83 @@ def cause(
     }
 
 
-def attribution(bench: Bench, passes: dict[str, Any], workers: int) -> tuple[float, str]:
-    """The end-to-end rate that the parts allow, and the part that holds it back (a hint, for cause() to test)."""
+def attribution(
+    bench: Bench, passes: dict[str, Any], workers: int, waited: dict[str, Any]
+) -> tuple[float, str, dict[str, dict[str, float]]]:
+    """The end-to-end rate that the parts allow, the part that holds it back (a hint, for cause() to test), and the
+    seconds of an image that each part takes of each resource.
+
+    waited is what waiting() found: on an accelerator its launches take the main process's time.
+    """
+    launch_s = waited["launched_s"] / (waited["steps"] * bench.case.batch_size)
     ceilings = {p: passes[p] and passes[p]["images_per_s"] for p in ("forward", "copy", "input")}
     on_cpu = bench.device.type == "cpu"
     ways: dict[str, Any] = {
         "overlapped": workers > 0 or bench.device.type == "cuda",
         "workers": workers,
         "device_is_cpu": on_cpu,
+        "beside": bench.device.type == "cuda",
     }
-    shared = ways | {"cores": cores(), "threads": torch.get_num_threads()}
+    shared = ways | {"cores": cores(), "threads": torch.get_num_threads(), "launch_s": launch_s}
     allowed, _ = stats.allowed_rate(ceilings, **shared)
-    return allowed, stats.what_holds_back(ceilings, passes["end_to_end"]["images_per_s"], **shared)
+    held = stats.what_holds_back(ceilings, passes["end_to_end"]["images_per_s"], **shared)
+    return allowed, held, stats.resources(ceilings, **shared)
 
 
-def again(bench: Bench, forward: dict[str, Any]) -> list[float]:
-    """The forward pass once more, at the run's end: the seconds of three of its blocks, or of one that takes long."""
+def told(allowed: float, part: str, images_per_s: float) -> str:
+    """What the parts allow, how near the whole comes to it, and what holds it back, in a sentence."""
+    held = "nothing stands out as what holds it back" if part == "balanced" else f"{part} holds it back"
+    return (
+        f"One image takes {1000 / images_per_s:.3g} ms where its parts allow {1000 / allowed:.3g}: the whole comes to "
+        f"{100 * images_per_s / allowed:.0f} % of what they allow, and {held}."
+    )
+
+
+def again(bench: Bench, forward: dict[str, Any]) -> dict[str, Any]:
+    """The forward pass once more, at the run's end: the seconds of three of its blocks, or of one that takes long.
+
+    Of these blocks also the kernel's share of the process's CPU time, and the page faults of one image: memory that is
+    given back to the system and fetched anew for each batch costs a CPU up to half of its speed (getrusage(2)).
+    """
     steps, batch = forward["block_images"] // bench.case.batch_size, bench.ready_batch
     blocks = 3 if median(forward["block_s"]) < 1 else 1
-    return [timing.block(lambda: bench.call(batch), bench.wait, steps) for _ in range(blocks)]
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = [timing.block(lambda: bench.call(batch), bench.wait, steps) for _ in range(blocks)]
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    faults = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt
+    return {
+        "again_block_s": seconds,
+        "system_share": system / (user + system) if user + system else None,
+        "faults_per_image": faults / (blocks * forward["block_images"]),
+    }
 
 
 class Log:
-    """The machine's state before and after the run, and its heat and power meanwhile: started, then stopped."""
+    """The machine's state before and after the run, and its heat and power meanwhile: started, then stopped.
 
-    def __init__(self, telemetry: bool) -> None:
+    With telemetry it rests rest_s seconds before the run and after it: the idle baseline, and the cool-down.
+    """
+
+    def __init__(self, telemetry: bool, rest_s: float) -> None:
         self.before = machines.state()
         self.sampler = telemetries.start() if telemetry else None
+        self.rest_s = rest_s if telemetry else 0.0
+        time.sleep(self.rest_s)
+        self.idle_until = time.perf_counter()
 
     def stop(self, zero_s: float) -> dict[str, Any]:
         """The states before and after, and the samples with their times counted from the run's zero (None if off)."""
+        ended, after = time.perf_counter(), machines.state()
+        time.sleep(self.rest_s)
         section = self.sampler.stop(zero_s) if self.sampler else None
-        return {"before": self.before, "after": machines.state(), "telemetry": section}
+        limits = {"idle_until_s": self.idle_until - zero_s, "cooling_from_s": ended - zero_s}
+        return {"before": self.before, "after": after, "telemetry": section and section | limits}
+
+
+def rest_s(case: Case) -> float:
+    """How many seconds to look at the machine at rest: half a minute around a sustained run, else three, or less."""
+    return 30.0 if case.minutes else min(3.0, case.min_seconds / 2)
 
 
 def judge(
@@ -269,6 +319,8 @@ def judge(
 
 NOT_FOUND = {
     "busy": "the CPU is not the device",
+    "system_share": "the blocks were too short to tell",
+    "compiled": "torch.compile was not asked for",
     "cause": "no part stands out",
     "outputs": "this is the computation that others are compared with, or it trains and its weights have changed",
 }
@@ -301,6 +353,12 @@ def verdict(
         twice_over_once=found["waiting"]["twice_over_once"],
         outputs_agree=found["outputs"] is None or found["outputs"]["agree"],
     )
+    share, faults = found["system_share"], found["faults_per_image"]
+    if word != "clean" and share is not None and share > KERNEL:
+        reasons = [
+            *reasons,
+            f"a cause: the kernel took {share:.0%} of the CPU time in {faults:.0f} page faults an image",
+        ]
     return {"word": word, "reasons": [record.plain(r) for r in reasons]}
 
 

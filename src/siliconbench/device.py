@@ -20,6 +20,26 @@ def waiter(device: torch.device) -> Callable[[], None]:
     return (lambda: None) if device.type == "cpu" else torch.accelerator.synchronize
 
 
+def beside(device: torch.device, make: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """The call that makes the next batch ready while the device still works on the last one.
+
+    On CUDA on a stream of its own: the copy from pinned memory runs beside the model, which waits for its batch only.
+    Elsewhere make itself.
+    """
+    if device.type != "cuda":
+        return make
+    side, main = torch.cuda.Stream(), torch.cuda.current_stream()
+
+    def step() -> torch.Tensor:
+        with torch.cuda.stream(side):
+            batch = make()
+        main.wait_stream(side)
+        batch.record_stream(main)  # its memory is not handed out again before the model is done with it
+        return batch
+
+    return step
+
+
 def refusal(device: torch.device, reference: bool) -> str | None:
     """Why the reference class may not be measured here, or None."""
     if reference and device.type == "mps" and os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1":

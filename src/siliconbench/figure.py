@@ -261,6 +261,17 @@ def bars(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
     return fig
 
 
+def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Figure:
+    """A bar for each way, its parts end to end, in the order given; a dashed line at the total that was measured."""
+    fig, axes = plt.subplots(figsize=(7, 1.5 + 0.6 * len(ways)))
+    hue = colours({part for parts in ways.values() for part in parts})
+    pd.DataFrame(ways).T[::-1].plot.barh(stacked=True, color=hue, width=0.6, ax=axes)
+    axes.axvline(total, color=INK, ls="--", label="measured")
+    axes.set(xlabel=xlabel, ylabel="")
+    _legend(axes, len(hue) + 1)
+    return fig
+
+
 def _legend(axes: Any, names: int) -> None:
     """Nothing; the legend stands above the axes, left, two names to a line, so that it never hides a point."""
     if axes.get_legend_handles_labels()[0]:

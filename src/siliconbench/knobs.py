@@ -47,11 +47,15 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def seconds(text: str) -> float:
-    """A number of seconds from 0 to 86400."""
-    if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,6})?", text) or float(text) > 86400:
-        raise ValueError
-    return float(text)
+def amount(most: int) -> Callable[[str], float]:
+    """A reader of numbers from 0 to most, with six decimals at most."""
+
+    def read(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or float(text) > most:
+            raise ValueError
+        return float(text)
+
+    return read
 
 
 def one_of(*words: str) -> Callable[[str], str]:
@@ -90,13 +94,14 @@ KNOBS = {
     "NUM_IMAGES": Knob("1000", "a whole number from 1 to 1000000000", whole(1, 10**9)),
     "BATCH_SIZE": Knob("64", "whole numbers from 1 to 65536, one or many", whole(1, 65536), many=True),
     "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers, one or many", model, many=True),
-    "MIN_SECONDS": Knob("10", "seconds from 0 to 86400", seconds),
+    "MIN_SECONDS": Knob("10", "seconds from 0 to 86400", amount(86400)),
     "WORKERS": Knob(
         "auto", "auto or a whole number from 0 to 256", lambda t: None if t == "auto" else whole(0, 256)(t)
     ),
     "INPUT": Knob("fast", "fast or original", one_of("fast", "original")),
     "REPEATS": Knob("5", "a whole number from 1 to 1000", whole(1, 1000)),
     "SEED": Knob("2021", "a whole number from 0 to 4294967295", whole(0, 2**32 - 1)),
+    "MINUTES": Knob("0", "minutes from 0 to 1440 of a sustained run", amount(1440)),
     "MACHINE": Knob("", "small letters, digits and hyphens, at most 48, beginning with a letter or digit", slug),
     "PRECISION": Knob("fp32", "fp32, tf32, fp16, bf16, one or many", one_of("fp32", "tf32", "fp16", "bf16"), many=True),
     "LAYOUT": Knob(

@@ -105,8 +105,10 @@ def load(bench: Bench, stream: Iterator[torch.Tensor], report: Report = timing.n
 
 
 def end_to_end(bench: Bench, stream: Iterator[torch.Tensor], report: Report = timing.nothing) -> dict[str, Any]:
-    """The pass of the whole, as a user's program would run it: at least NUM_IMAGES images."""
-    return bench.timed(lambda: bench.call(bench.finish(next(stream))), report, least_images=bench.case.num_images)
+    """The pass of the whole, as a user's program would run it: at least NUM_IMAGES images, MINUTES minutes."""
+    least = {"least_images": bench.case.num_images, "least_s": max(bench.case.min_seconds, 60 * bench.case.minutes)}
+    ready = devices.beside(bench.device, lambda: bench.finish(next(stream)))
+    return bench.timed(lambda: bench.call(ready()), report, warm_s=bench.case.min_seconds, **least)
 
 
 def latency(bench: Bench, report: Report = timing.nothing) -> dict[str, Any]:
@@ -172,7 +174,8 @@ def feed(bench: Bench, needed: float) -> tuple[Iterator[torch.Tensor], dict[str,
 
 def whole_rate(bench: Bench, stream: Iterator[torch.Tensor], workers: int) -> float:
     """Images per second end to end in a hurry, once the batches that the workers had ready are used up."""
-    return quick_rate(bench, lambda: bench.call(bench.finish(next(stream))), 2 * workers + 1)
+    ready = devices.beside(bench.device, lambda: bench.finish(next(stream)))
+    return quick_rate(bench, lambda: bench.call(ready()), 2 * workers + 1)
 
 
 def start_method(workers: int) -> str:

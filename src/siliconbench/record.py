@@ -227,9 +227,14 @@ class Channel(Model):
 
 
 class Telemetry(Section):
-    """Heat, fans, power and clocks once a second; time_s counts from the run's zero, as the passes' start_s does."""
+    """Heat, fans, power and clocks once a second; time_s counts from the run's zero, as the passes' start_s does.
+
+    Samples before idle_until_s are of the machine at rest, those after cooling_from_s of its cool-down.
+    """
 
     interval_s: Seconds
+    idle_until_s: Number
+    cooling_from_s: Number
     time_s: Annotated[list[Number], Field(max_length=20_000)]
     channels: Annotated[dict[Name, Channel], Field(max_length=64)]
 
@@ -290,8 +295,15 @@ class Cause(Model):
     confirmed: bool
 
 
+class Compiled(Model):
+    """What torch.compile took: the seconds of the call that compiled, and how often it compiled again."""
+
+    seconds: Seconds
+    recompiles: Count
+
+
 class Checks(Section):
-    """What a run knows of its own worth."""
+    """What a run knows of its own worth. system_share: the kernel's share of the CPU time of the model alone."""
 
     wall_s: Seconds
     before: State
@@ -300,6 +312,9 @@ class Checks(Section):
     busy: Amount | None
     stolen: Amount | None
     again_block_s: Raw | None
+    system_share: Annotated[float, Field(ge=0, le=1)] | None
+    faults_per_image: Amount | None
+    compiled: Compiled | None
     allowed_images_per_s: Rate | None
     holds_back: Literal["forward", "copy", "input", "balanced"] | None
     cause: Cause | None

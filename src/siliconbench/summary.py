@@ -23,6 +23,7 @@ CASE = [
 LIKE = [*CASE, "machine", "torch", "sustained"]  # runs that differ in one of these are never one figure
 FIGURES = ["images_per_s", "low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "request_s"]
 FIGURES += ["holds_back", "utilisation", "reference", "allowed_images_per_s"]
+FIGURES += ["peak_bytes", "swap_growth_bytes"]
 FIGURES += ["forward_images_per_s", "copy_images_per_s", "input_images_per_s", "end_to_end_images_per_s"]
 APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
@@ -57,6 +58,9 @@ def row(record: Record) -> dict[str, Any]:
     found["utilisation"] = limits and limits.utilisation
     found["binds"] = limits and limits.binds
     found["agree"] = None if not checks or checks.outputs is None else checks.outputs.agree
+    memory = record.memory
+    found["peak_bytes"] = memory and (memory.peak_device_bytes or memory.peak_process_bytes)
+    found["swap_growth_bytes"] = memory and memory.swap_growth_bytes
     found["request_s"] = record.latency.request_s if record.latency else []
     return found
 
@@ -96,6 +100,8 @@ def _case(key: tuple[Any, ...], group: pd.DataFrame) -> dict[str, Any]:
         "error": next(iter(group["error"].dropna()), None),
         "rates": list(used["images_per_s"]),
         "request_s": [s for seconds in used["request_s"] for s in seconds],
+        "peak_bytes": used["peak_bytes"].max(),
+        "swap_growth_bytes": used["swap_growth_bytes"].max(),
         "holds_back": used["holds_back"].mode().iat[0] if used["holds_back"].notna().any() else None,
         "utilisation": used["utilisation"].median() if used["utilisation"].notna().any() else None,
         "reference": bool(group["reference"].iat[0]),
@@ -133,6 +139,29 @@ def sweet_spot(table: pd.DataFrame) -> str:
     if first["batch_size"] == top["batch_size"]:
         return f"{told}, the fastest of those measured."
     return f"{told}; the fastest figure, at {top['batch_size']}, is not surely better."
+
+
+def cliff(table: pd.DataFrame) -> str | None:
+    """In a sentence, the first batch size of one model that is slower than a smaller one, or at which memory ends.
+
+    Memory that runs short shows as a fall in speed, or as growing swap, before any error.
+    """
+    best: Any = None
+    for _, case in table.sort_values("batch_size").iterrows():
+        where = f"{case['name']}: at batch size {case['batch_size']}"
+        if case["images_per_s"] != case["images_per_s"] or case["images_per_s"] is None:
+            if case["error"] == "out_of_memory":
+                return f"{where} memory ends."
+            continue
+        if best is not None and stats.compare(best["rates"], case["rates"]).word == "slower":
+            share = f"{100 * case['images_per_s'] / best['images_per_s']:.0f} %"
+            grown = (
+                f", and swap grew by {case['swap_growth_bytes'] / 1e6:.0f} MB" if case["swap_growth_bytes"] > 0 else ""
+            )
+            held = f"; {case['peak_bytes'] / 2**30:.1f} GiB held" if case["peak_bytes"] > 0 else ""
+            return f"{where} the speed falls to {share} of that at {best['batch_size']}{grown}{held}."
+        best = case if best is None or case["images_per_s"] > best["images_per_s"] else best
+    return None
 
 
 def headline(table: pd.DataFrame, machine: str) -> str:
@@ -212,6 +241,7 @@ def speed_table(table: pd.DataFrame) -> pd.DataFrame:
             "batch": table["batch_size"],
             "images/s": table["images_per_s"],
             "95 % over runs": [rate(*f).partition(" images/s ")[2].strip("()") or None for f in figures],
+            "memory, GiB": table["peak_bytes"].astype(float) / 2**30,
             "model alone": table["forward_images_per_s"],
             "held back by": table["holds_back"],
             "runs": [
@@ -251,7 +281,9 @@ def time_words(table: pd.DataFrame) -> str:
 
 def batch_advice(table: pd.DataFrame) -> list[str]:
     """For each model, in a sentence, which batch size to use."""
-    return [sweet_spot(group) for _, group in named(table).groupby("name")] if len(table) else ["Nothing was measured."]
+    groups = [group for _, group in named(table).groupby("name")] if len(table) else []
+    told = [words for group in groups for words in (sweet_spot(group), cliff(group)) if words]
+    return told or ["Nothing was measured."]
 
 
 def request_table(table: pd.DataFrame) -> pd.DataFrame:

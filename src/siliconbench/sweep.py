@@ -47,7 +47,7 @@ def cases(given: dict[str, Any], device: Any) -> list[Case]:
         Case(
             model=model, batch_size=batch, precision=precision, memory_format=layout, compile=compiled, mode=mode,
             device=device, input=given["INPUT"], workers=given["WORKERS"], num_images=given["NUM_IMAGES"],
-            min_seconds=given["MIN_SECONDS"], seed=given["SEED"],
+            min_seconds=given["MIN_SECONDS"], minutes=given["MINUTES"], seed=given["SEED"],
         )
         for model, batch, precision, layout, compiled, mode in itertools.product(*lists)
     ]  # fmt: skip

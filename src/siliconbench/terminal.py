@@ -89,13 +89,13 @@ def header(
     if done:
         so_far = f"{done} runs are done, {runs - done} left"
         lines += [f"Finishing the sweep of {sweep_id[:16]}: {so_far} (FRESH=1 starts anew)."]
-    about = minutes((runs - done) * estimate(given["MIN_SECONDS"], device))
+    about = minutes((runs - done) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
     return [*lines, f"About {about}; Ctrl-C stops, and the same command goes on later."]
 
 
-def estimate(min_seconds: float, device: str) -> float:
+def estimate(min_seconds: float, minutes: float, device: str) -> float:
     """About how many seconds a run takes: six passes with their warm-ups, and the start of a kernel."""
-    return 20 + min_seconds * (9 if device == "cpu" else 6)
+    return 20 + min_seconds * (9 if device == "cpu" else 6) + (60 * minutes + 60 if minutes else 0)
 
 
 def minutes(seconds: float) -> str:

@@ -108,6 +108,7 @@ def timed(
     least_images: int = 1,
     least_s: float = 10.0,
     window: int = 5,
+    warm_s: float | None = None,
     clock: Clock = time.perf_counter,
     cpu_clock: Clock = time.process_time,
     report: Callable[[float], object] = nothing,
@@ -115,10 +116,12 @@ def timed(
     """One pass: warmed up, then timed block by block until both least_images and least_s are reached.
 
     step() handles one batch of batch_size images. least_s = 0 times exactly least_images, rounded up to whole batches.
+    The warm-up has three times warm_s (else least_s), and a second, to settle.
     report(done) hears the share done, between blocks, outside the time that counts.
     """
     size = min(BLOCK_S, max(least_s, 1.0) / BLOCKS)
-    warm = warm_up(step, wait, size, window, min(2.0, least_s / 5), 3 * least_s + 1, clock)
+    warm_s = least_s if warm_s is None else warm_s
+    warm = warm_up(step, wait, size, window, min(2.0, warm_s / 5), 3 * warm_s + 1, clock)
     steps = warm.steps if least_s else fitting(math.ceil(least_images / batch_size), warm.steps)
     start, times, cpu_s, images = clock(), list[float](), 0.0, 0
     while images < least_images or sum(times) < least_s or not times:

@@ -56,7 +56,7 @@ def test_the_whole_beside_what_its_parts_allow(name, kind):
     stream, feeders = measure.feed(bench, forward["images_per_s"])
     passes = {"forward": forward, "copy": copy, "input": measure.load(bench, stream)}
     passes["end_to_end"] = measure.end_to_end(bench, stream)
-    allowed, part = checks.attribution(bench, passes, feeders["used"])
+    allowed, part, _ = checks.attribution(bench, passes, feeders["used"], checks.waiting(bench))
     whole = passes["end_to_end"]["images_per_s"]
     told = ", ".join(f"{part} {timed['images_per_s']:.1f}" for part, timed in passes.items() if timed)
     print(f"\n{name} {kind}, {feeders['used']} workers: {told}")
