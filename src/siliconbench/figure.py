@@ -272,6 +272,60 @@ def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Fig
     return fig
 
 
+def relative(table: pd.DataFrame, xlabel: str) -> Figure:
+    """A point with its interval for each name, on a log axis, in the table's order; a line at 1.
+
+    Columns: name, ratio, low, high (None where one run gives no interval), clean (an open point where False).
+    """
+    fig, axes = plt.subplots(figsize=(7, 1.4 + 0.45 * max(1, len(table))))
+    colour = sns.color_palette("colorblind").as_hex()[0]
+    for i, row in enumerate(table.itertuples()):
+        reach = None if pd.isna(row.low) or pd.isna(row.high) else [[row.ratio - row.low], [row.high - row.ratio]]
+        face = colour if row.clean else "white"
+        axes.errorbar(row.ratio, i, xerr=reach, fmt="o", c=colour, mfc=face, capsize=4)
+    axes.axvline(1, color=LINE, ls="--")
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(table)), [label(name) for name in table["name"]])
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlim(min(0.5, table["ratio"].min() / 1.5), max(2, table["ratio"].max() * 1.5))
+    axes.set(xlabel=xlabel)
+    return fig
+
+
+def steps(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
+    """The share of values up to x, a line of steps for each name (an empirical distribution), x on a log axis."""
+    fig, axes = plt.subplots()
+    table = table.assign(name=table["name"].map(label))
+    sns.ecdfplot(table, x=x, hue="name", palette=colours(table["name"]), log_scale=True, legend=False, ax=axes)
+    for who, colour in colours(table["name"]).items():
+        axes.plot([], [], c=colour, label=who)
+    axes.set(xlabel=xlabel, ylabel="share of requests")
+    _legend(axes, table["name"].nunique())
+    return fig
+
+
+def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
+    """A panel for each of the table's panels over one time axis, speed first; at rest (before, after) it is shaded.
+
+    Columns: time_s, quantity, panel, value.
+    """
+    panels = list(dict.fromkeys(table["panel"]))
+    fig, all_axes = plt.subplots(len(panels), sharex=True, figsize=(7, 1 + 1.5 * len(panels)), squeeze=False)
+    hue = colours(table["quantity"])
+    for panel, axes in zip(panels, all_axes[:, 0], strict=True):
+        for quantity, group in table[table["panel"] == panel].groupby("quantity"):
+            axes.plot(group["time_s"] / 60, group["value"], c=hue[quantity], lw=1.2, label=quantity)
+        for start, end in ((table["time_s"].min(), rest[0]), (rest[1], table["time_s"].max())):
+            axes.axvspan(start / 60, max(start, end) / 60, color=LINE, alpha=0.2, lw=0)
+        axes.set(ylim=(0, None))
+        axes.set_title(panel, fontsize=11.5, fontweight="normal")
+    handles = {h.get_label(): h for axes in fig.axes for h in axes.get_lines()}
+    fig.legend(list(handles.values()), [str(name) for name in handles], loc="outside upper left", ncols=4)
+    fig.set_layout_engine("constrained")
+    fig.axes[-1].set(xlabel="minutes since the start")
+    return fig
+
+
 def _legend(axes: Any, names: int) -> None:
     """Nothing; the legend stands above the axes, left, two names to a line, so that it never hides a point."""
     if axes.get_legend_handles_labels()[0]:

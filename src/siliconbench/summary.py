@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from siliconbench import stats
+from siliconbench import heat, stats
 from siliconbench.record import Record
 
 CASE = [
@@ -23,6 +23,8 @@ CASE = [
 LIKE = [*CASE, "machine", "torch", "sustained"]  # runs that differ in one of these are never one figure
 FIGURES = ["images_per_s", "low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "request_s"]
 FIGURES += ["holds_back", "utilisation", "reference", "allowed_images_per_s"]
+HEAT = ["peak_c", "fan_rpm", "mean_w", "images_per_j", "battery_percent_per_1000_images", "heat_of", "joules_of"]
+FIGURES += [*HEAT, "agreed"]
 FIGURES += ["peak_bytes", "swap_growth_bytes"]
 FIGURES += ["forward_images_per_s", "copy_images_per_s", "input_images_per_s", "end_to_end_images_per_s"]
 APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
@@ -67,11 +69,17 @@ def row(record: Record) -> dict[str, Any]:
 
 def runs(records: Iterable[Record]) -> pd.DataFrame:
     """One row a run, sorted by case and time; it has its columns even when there is no record."""
-    frame = pd.DataFrame([row(r) for r in records])
+    frame = pd.DataFrame([row(r) | warmth(r) for r in records])
     if frame.empty:
         return pd.DataFrame(columns=[*LIKE, "status", "images_per_s", "verdict", "error", "why", "reasons", "repeat"])
     frame["images_per_s"] = frame["end_to_end_images_per_s"]
     return frame.sort_values([*LIKE, "created", "repeat"], ignore_index=True)
+
+
+def warmth(record: Record) -> dict[str, Any]:
+    """Heat, fan, power and energy of a run as columns of its row."""
+    found = heat.of_run(record)
+    return {name: found[name] for name in HEAT}
 
 
 def usable(group: pd.DataFrame) -> pd.DataFrame:
@@ -106,6 +114,13 @@ def _case(key: tuple[Any, ...], group: pd.DataFrame) -> dict[str, Any]:
         "utilisation": used["utilisation"].median() if used["utilisation"].notna().any() else None,
         "reference": bool(group["reference"].iat[0]),
     }
+    for name in HEAT:
+        known = used[name].dropna()
+        peak = name in ("peak_c", "fan_rpm")
+        found[name] = (
+            None if known.empty else known.iat[0] if name.endswith("_of") else known.max() if peak else known.median()
+        )
+    found["agreed"] = bool(len(used)) and bool(used["agree"].eq(True).all())
     mean, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
     found |= {"images_per_s": mean, "low": low, "high": high}
     for part in (*PARTS, "allowed"):
