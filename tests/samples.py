@@ -120,3 +120,19 @@ def sample(images_per_s: float = 100.0, **case: Any) -> dict[str, Any]:
         "verdict": {"word": "clean", "reasons": []},
         "unknown": {"telemetry": "TELEMETRY=0"},
     }
+
+
+def samples(idle_until_s: float, cooling_from_s: float, end_s: int, **channels: Any) -> dict[str, Any]:
+    """A telemetry section, one sample a second from -5 to end_s; each channel a function of the second."""
+    times = list(range(-5, end_s + 1))
+    return {
+        "interval_s": 1.0,
+        "idle_until_s": idle_until_s,
+        "cooling_from_s": cooling_from_s,
+        "time_s": [float(t) for t in times],
+        "channels": {
+            name: {"values": [read(t) for t in times], "source": "macmon", "version": "0.8", "statistic": "max"}
+            for name, read in channels.items()
+        },
+        "unknown": {},
+    }

@@ -170,8 +170,7 @@ def _conditions(study: Study, row: Any) -> str:
     """Heat, fan and watts of a machine: of its longest sustained run, else the case's own highest."""
     if row["machine"] in study.longest:
         return heat.conditions(heat.of_run(study.longest[row["machine"]]))
-    known = {k: None if pd.isna(row[k]) else row[k] for k in ("peak_c", "fan_rpm", "mean_w", "heat_of", "joules_of")}
-    return heat.conditions(known)
+    return heat.conditions(row)
 
 
 def per_price(study: Study, row: Any) -> float | None:
@@ -257,7 +256,7 @@ def apart(study: Study, rank: pd.DataFrame) -> list[str]:
 def like_main(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     """Every reference case of the ranking's model, all machines, inputs and torch versions, named by what differs."""
     if rank.empty:
-        return study.cases
+        return summary.named(study.cases)
     table = study.cases[study.cases["reference"] & ~study.cases["sustained"].astype(bool)]
     table = table[table["model"] == rank.iloc[0]["model"]]
     told = table["machine"].map(study.name)

@@ -3,6 +3,7 @@
 Computed when looking, from the raw samples and blocks of a record. Nothing is estimated: unknown is None, explained.
 """
 
+from collections.abc import Mapping
 from statistics import fmean, median
 from typing import Any
 
@@ -128,11 +129,11 @@ def over(timed: Pass, chosen: np.ndarray) -> float:
     return float(timed.block_images * chosen.sum() / block[chosen].sum())
 
 
-def conditions(found: dict[str, Any]) -> str:
+def conditions(found: Mapping[str, Any]) -> str:
     """Heat, fan and power in words, as far as they are known: 99 °C (CPU), 6,012 rpm, 41 W (whole system)."""
-    told = [f"{found['peak_c']:.0f} °C ({found['heat_of']})"] if found["peak_c"] is not None else []
-    told += [f"{found['fan_rpm']:,.0f} rpm"] if found["fan_rpm"] is not None else []
-    told += [f"{found['mean_w']:.0f} W ({found['joules_of']})"] if found["mean_w"] is not None else []
+    told = [f"{found['peak_c']:.0f} °C ({found['heat_of']})"] if pd.notna(found["peak_c"]) else []
+    told += [f"{found['fan_rpm']:,.0f} rpm"] if pd.notna(found["fan_rpm"]) else []
+    told += [f"{found['mean_w']:.0f} W ({found['joules_of']})"] if pd.notna(found["mean_w"]) else []
     return ", ".join(told)
 
 
@@ -165,6 +166,20 @@ def series(record: Record) -> pd.DataFrame:
     for name, (quantity, panel) in SHOWN.items():
         rows += [(t, quantity, panel, v) for t, v in telemetry.points(section, name)]
     return pd.DataFrame(rows, columns=empty.columns)
+
+
+def longest(records: list[Record]) -> Record | None:
+    """The longest sustained run; without one the longest run that has samples; None without any."""
+    good = [r for r in records if whole(r)]
+    return max(good, key=lambda r: (r.case.minutes, r.checks.wall_s if r.checks else 0, r.created), default=None)
+
+
+def absent(records: list[Record]) -> list[str]:
+    """What the newest run could not be told of heat, fans and power, and why."""
+    newest = max((r for r in records if r.telemetry), key=lambda r: r.created, default=None)
+    unknown = newest.telemetry.unknown if newest and newest.telemetry else {}
+    wanted = {"cpu_temperature_c", "gpu_temperature_c", "fan_rpm", "system_w", "battery_percent", "sampler"}
+    return [f"{name.replace('_', ' ')}: {why}" for name, why in sorted(unknown.items()) if name in wanted]
 
 
 def rest(record: Record) -> tuple[float, float]:

@@ -323,6 +323,40 @@ def request_words(requests: pd.DataFrame) -> str:
     return f"The quickest is {best['case']} with {best['images']} images a request: {best['median ms']:.3g} ms ({far})."
 
 
+def heat_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Heat, fan, power and energy of every case; no column of which nothing is known."""
+    table = named(table)
+    columns = {
+        "case": table["name"],
+        "batch": table["batch_size"],
+        "hottest, °C": table["peak_c"],
+        "of the": table["heat_of"],
+        "fan, rpm": table["fan_rpm"],
+        "power, W": table["mean_w"],
+        "images/J": table["images_per_j"],
+        "joules of the": table["joules_of"],
+        "battery, % per 1,000 images": table["battery_percent_per_1000_images"],
+    }
+    return pd.DataFrame({name: values for name, values in columns.items() if len(table) and values.notna().any()})
+
+
+def heat_words(table: pd.DataFrame) -> str:
+    """The hottest case, and the one that makes most of a joule, read aloud."""
+    table = named(table)
+    hot, thrifty = table[table["peak_c"].notna()], table[table["images_per_j"].notna()]
+    told = []
+    if len(hot):
+        top = hot.loc[hot["peak_c"].astype(float).idxmax()]
+        told.append(f"The hottest is {top['name']} at batch {top['batch_size']}: {heat.conditions(top)}.")
+    if len(thrifty):
+        top = thrifty.loc[thrifty["images_per_j"].astype(float).idxmax()]
+        told.append(
+            f"{top['name']} at batch {top['batch_size']} makes the most of a joule: {top['images_per_j']:.3g} images "
+            f"({top['joules_of']})."
+        )
+    return " ".join(told) or "This machine tells nothing of heat, fans or power here: `make doctor` says what would."
+
+
 def limit_table(table: pd.DataFrame) -> pd.DataFrame:
     """How near the model alone comes to the device's matrix product, by case."""
     table = named(table)
