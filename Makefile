@@ -63,8 +63,8 @@ lint: $(READY) ## check form and types; notebooks hold no outputs
 	@$(PY) -m mypy
 	@$(VENV)/bin/nbstripout --verify --keep-id notebooks/*.ipynb
 
-bench: $(READY) ## hold our loop against a hand-written one, and the parts against the whole
-	@$(PY) -m pytest tests/bench/bench_loop.py -s --timeout=1800
+bench: $(READY) ## hold our loop against one by hand, the sampler on against off, 10,000 records against 100
+	@$(PY) -m pytest tests/bench/bench_*.py -s --timeout=1800
 
 lock: $(READY) ## refresh requirements.lock from pyproject.toml
 	@$(UV) pip compile --universal --generate-hashes --python-version 3.11 --all-extras --upgrade \

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siliconbench import machine, record, telemetry
+from siliconbench import machine, notebook, record, sweep, telemetry
+from tests import samples
 from tests.tools import mac
 
 PARENT = """
@@ -28,6 +29,7 @@ print(sampler.child.pid, flush=True)
 {then}
 time.sleep(60)
 """
+REST = {"idle_until_s": 0.0, "cooling_from_s": 0.0}  # what a run adds
 FORK = "if os.fork() == 0: time.sleep(8); os._exit(0)"
 
 
@@ -50,7 +52,7 @@ def sample(seconds: float, *words: str) -> dict:
     mac.heard(sampler, *words)
     time.sleep(seconds)
     section = sampler.stop()
-    record.Telemetry.model_validate(section)
+    record.Telemetry.model_validate(section | REST)
     assert set(section["channels"]) | set(section["unknown"]) - {"sampler"} == set(telemetry.CHANNELS)
     return section
 
@@ -93,7 +95,7 @@ def test_a_sampler_here_keeps_the_parents_clock_and_does_not_drift():
     assert times[0] >= 0 and times == sorted(times) and times[-2] <= end_s and end_s - 0.05 <= times[-1] < end_s + 1
     late = [t - times[0] - k * 0.1 for k, t in enumerate(times[:-1])]
     assert len(times) > 5 and statistics.median(map(abs, late)) < 0.02, late
-    record.Telemetry.model_validate(section)
+    record.Telemetry.model_validate(section | REST)
     assert sampler.stop(zero) == section
 
 
@@ -122,6 +124,27 @@ def test_a_mac_from_sampler_to_section(on_a_mac, tmp_path):
     counter = section["channels"]["package_energy_j"]["values"]
     assert all(b - a == pytest.approx(5) for a, b in itertools.pairwise(counter))
     assert gone(*pids(on_a_mac))
+
+
+def test_a_mac_from_its_tools_to_the_page(on_a_mac, tmp_path):
+    mac.install(on_a_mac)
+    mac.install_macmon(on_a_mac)
+    mac.install_actop(tmp_path / "site")
+    sampler = telemetry.start(0.1)
+    mac.heard(sampler, '"fan_rpm": 1200', "99.1")
+    zero = time.perf_counter()
+    time.sleep(1.5)
+    section = sampler.stop(zero) | {"idle_until_s": 0.0, "cooling_from_s": 1.4}
+    data, facts = samples.sample(40.0, device="mps"), machine.facts()
+    data["passes"]["end_to_end"] = samples.timed(40.0, start_s=0.2)  # 40 images, from 0.2 to 1.2 s
+    data["checks"] |= {"before": machine.state(), "after": machine.state()}
+    data |= {"machine": facts | {"slug": machine.slug(facts)}, "telemetry": section, "unknown": {}}
+    record.write(record.Record.model_validate(data), tmp_path / "data")
+    given = {"machine": machine.slug(facts), "results": str(tmp_path / "data"), "picture": ""}
+    text = notebook.render(sweep.NOTEBOOKS / "machine.ipynb", tmp_path / "mac.html", given, tmp_path).read_text("utf-8")
+    assert "MacBook Pro" in text and "macOS 26.1" in text
+    assert "88 °C (GPU), 1,200 rpm, 6 W (whole system)" in text
+    assert not [secret for secret in mac.SECRETS if secret in text]
 
 
 def test_macmon_alone_gives_a_mean_and_says_so(on_a_mac):
@@ -190,7 +213,7 @@ def test_a_killed_sampler_gives_what_it_had(on_a_mac):
     sampler.child.kill()
     sampler.child.wait()
     section = sampler.stop()
-    record.Telemetry.model_validate(section)
+    record.Telemetry.model_validate(section | REST)
     assert section["time_s"] and "it ended by itself, with -9" in section["unknown"]["sampler"]
     assert gone(*pids(on_a_mac))
 
@@ -201,7 +224,7 @@ def test_a_sampler_that_never_was(monkeypatch, command):
     sampler = telemetry.start(0.1)
     time.sleep(0.2)
     section = sampler.stop()
-    record.Telemetry.model_validate(section)
+    record.Telemetry.model_validate(section | REST)
     assert section["time_s"] == [] and section["channels"] == {} and section["unknown"]["sampler"]
 
 
@@ -420,7 +443,7 @@ def test_a_section_of_any_bytes_fits_a_record(said):
     head = b'{"versions": {"psutil": "7"}, "absent": {"NVML": "no driver"}}\n'
     row = b'{"t": 5.0, "psutil": {"cpu_load": 0.5, "fan_rpm": "broken"}}\n'
     for text in (said, head + row + said, (head + row)[: len(said)]):
-        record.Telemetry.model_validate(telemetry.section(text, 1.0, 0.0))
+        record.Telemetry.model_validate(telemetry.section(text, 1.0, 0.0) | REST)
 
 
 def test_zeus_without_a_cpu_counter(monkeypatch, tmp_path):
@@ -593,5 +616,5 @@ def test_heat_witness(channels, before, after, expected):
 def test_many_samples_are_thinned_to_what_a_record_takes():
     rows = b"".join(b'{"t": %d, "psutil": {"cpu_load": 0.5}}\n' % k for k in range(45_000))
     section = telemetry.section(b'{"versions": {"psutil": "7"}, "absent": {}}\n' + rows, 1.0, 0.0)
-    record.Telemetry.model_validate(section)
+    record.Telemetry.model_validate(section | REST)
     assert section["interval_s"] == 3 and section["time_s"][:3] == [0, 3, 6]

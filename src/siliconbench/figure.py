@@ -326,6 +326,18 @@ def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
     return fig
 
 
+def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str) -> Figure:
+    """A dot for each row, coloured and shaped by the names in hue; y from nought, so that no scatter is blown up."""
+    fig, axes = plt.subplots()
+    table = table.assign(**{hue: table[hue].map(label)})
+    colour, shape = colours(table[hue]), markers(table[hue])
+    for who, group in table.groupby(hue):
+        axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.2 * table[y].max()))
+    _legend(axes, len(colour))
+    return fig
+
+
 def _legend(axes: Any, names: int) -> None:
     """Nothing; the legend stands above the axes, left, two names to a line, so that it never hides a point."""
     if axes.get_legend_handles_labels()[0]:

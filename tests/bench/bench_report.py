@@ -1,0 +1,52 @@
+"""`make bench`: 10,000 records must render in at most 10 s more than 100 do, under 1 GB, on a page under 1 MB."""
+
+import random
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+
+from siliconbench import record
+from tests.samples import sample, samples
+
+MACHINES = 20
+TELEMETRY = samples(-1.0, 60.0, 70, cpu_temperature_c=lambda t: 60.0 + t / 10, system_w=lambda t: 30.0)
+
+
+def fill(folder, count):
+    """So many records of 20 machines in the folder, each with a minute of telemetry and a hundred requests."""
+    rng = random.Random(7)
+    for i in range(count):
+        rate = rng.uniform(90, 110) * (1 + i % MACHINES)
+        data = sample(rate, model="resnet50", batch_size=(1, 8, 64)[i // MACHINES % 3])
+        data["machine"] = data["machine"] | {"slug": f"machine-{i % MACHINES:02d}"}
+        data |= {"repeat": 1 + i // (3 * MACHINES), "telemetry": TELEMETRY, "unknown": {}}
+        data["latency"]["request_s"] = [rng.uniform(0.08, 0.1) for _ in range(100)]
+        path = folder / data["machine"]["slug"]
+        made = record.Record.model_validate(data)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / record.file_name(made.case, made.created, made.repeat)).write_text(record.dumps(made))
+
+
+def seconds(folder, records):
+    """The wall seconds of `make report` over the records, and the page."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "siliconbench.compare"]
+    subprocess.run(command, cwd=folder, env={"RESULTS": str(records), "PATH": "/usr/bin:/bin"}, check=True)
+    return time.perf_counter() - start, folder / "reports" / "compare.html"
+
+
+@pytest.mark.parametrize("count", [10_000])
+def test_many_records_take_little_longer(tmp_path, count):
+    few, many = tmp_path / "few", tmp_path / "many"
+    fill(few, 100)
+    fill(many, count)
+    base, _ = seconds(tmp_path, few)
+    took, page = seconds(tmp_path, many)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    size = page.stat().st_size
+    print(f"\n100: {base:.1f} s; {count}: {took:.1f} s, {peak / 1e6:.0f} MB, page {size / 1e3:.0f} kB")
+    assert peak < 1e9
+    assert size < 1e6
