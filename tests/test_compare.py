@@ -168,3 +168,10 @@ def test_the_page_of_thirty_machines_is_fit_to_be_sent_and_made_the_same_twice(t
     text = first.read_text("utf-8")
     assert "Of 30 machines" in text and "broken.json" in text and len(text) < 1_000_000
     assert rendered(folder, tmp_path / "again.html").read_bytes() == first.read_bytes()
+
+
+def test_the_tracked_page_is_what_the_tracked_records_give(tmp_path):
+    reports = NOTEBOOKS.parent / "reports"
+    made = rendered(reports / "data", tmp_path / "compare.html")
+    assert made.read_bytes() == (reports / "compare.html").read_bytes(), "run `make report` and commit what it makes"
+    assert made.with_suffix(".svg").read_bytes() == (reports / "compare.svg").read_bytes()

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siliconbench import machine, record
+from tests.conftest import make_image
 from tests.tools import mac
 
 LOST = {
@@ -99,6 +100,77 @@ def test_a_broken_tool_costs_its_own_facts_only(tools, monkeypatch, name, broken
     told = facts | state | {"unknown": facts["unknown"] | state["unknown"]}
     for lost in LOST[name]:
         assert told[lost] is None and told["unknown"][lost]
+
+
+DOCUMENTED = (
+    mac.IOREG, json.dumps(mac.SYSTEM_PROFILER).encode(), mac.BATTERY.encode(), mac.PMSET.encode(),
+    mac.PRESSURE.encode(), mac.VM_STAT.encode(), *(value.encode() for value in mac.SYSCTL.values()), b"26.1", b"25B78",
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_whatever_the_tools_of_a_mac_print_fits_a_record(data):
+    """Each prints its own output or another's, whole, cut, changed in the middle, of any bytes, or nothing at all."""
+
+    def prints(*_, **__):
+        output = data.draw(st.one_of(st.none(), st.sampled_from(DOCUMENTED), st.just(b"9" * 5000), st.binary()))
+        at, new = data.draw(st.integers(0, 200)), data.draw(st.binary(max_size=3))
+        cut = data.draw(st.booleans())
+        return output and (output[:at] if cut else output[:at] + new + output[at + len(new) :])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "PLATFORM", "darwin")
+        patch.setattr(machine, "tool", prints)
+        fits(machine.facts(), machine.state())
+
+
+@pytest.mark.parametrize(("printed", "expected"), [
+    (mac.PRESSURE, "heavy"),
+    (mac.PRESSURE.replace("2", "0"), "nominal"),
+    (mac.PRESSURE.replace("2", "7"), None),
+    (mac.PRESSURE.replace("2", "-1"), None),
+    (mac.PRESSURE.replace("2", "9" * 30), None),
+    (mac.PRESSURE[:-2], None),
+    ("com.apple.system.another 2", None),
+    ("notifyutil: Zugriff verweigert", None),
+])  # fmt: skip
+def test_thermal_pressure(tools, printed, expected):
+    mac.tool(tools, "notifyutil", mac.printing(tools, "notifyutil", printed))
+    assert machine.state()["thermal_pressure"] == expected
+
+
+def install_all(folder, broken):
+    """None; all that a Mac has, its tools and its Python packages, each as documented or broken in a way of its own."""
+    tools, site = mac.install(folder / "bin"), folder / "site"
+    mac.install_macmon(tools)
+    mac.install_actop(site, *(["{"] if broken else []))
+    mac.install_zeus(site)
+    (site / "sitecustomize.py").write_text("from siliconbench import machine\nmachine.PLATFORM = 'darwin'\n")
+    for name, way in broken.items():
+        mac.tool(tools, name, mac.BROKEN[way])
+
+
+WAYS = {"sysctl": "is mangled", "ioreg": "dies", "system_profiler": "floods", "pmset": "is empty", "sw_vers": "fails",
+        "notifyutil": "hangs", "vm_stat": "leaves a child behind"}  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", [{}, WAYS], ids=["sound tools", "broken tools"])
+def test_make_image_on_a_mac_from_its_tools_to_its_page(tmp_path, broken):
+    install_all(tmp_path, broken)
+    if broken:
+        flood = f"exec yes '{json.dumps(mac.MACMON)[:-9]}'"
+        mac.tool(tmp_path / "bin", "macmon", f'[ "$1" = --version ] && echo "macmon 0.8.2" && exit 0\n{flood}')
+    own = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path / "site")}
+    done = make_image(tmp_path, USE_GPU="0", MIN_SECONDS="0.3" if broken else "2.5", **own)
+    assert done.returncode == 0, done.stderr
+    (path,), (page,) = (tmp_path / "reports" / "data").glob("*/*.json"), (tmp_path / "reports").glob("*.html")
+    told, text = path.read_text(), page.read_text("utf-8")
+    assert json.loads(told)["status"] == "ok"
+    assert not [secret for secret in mac.SECRETS if secret in told + text]
+    shown = ["MacBook Pro (14-inch, Nov 2024)", "macOS 26.1 25B78", "99 °C (CPU), 1,200 rpm, 6 W (whole system)"]
+    assert [words in text for words in shown] == [not broken] * 3
+    assert ("actop: it printed what is no JSON" in text) == bool(broken)
 
 
 def test_a_mac_without_any_tool(tmp_path, monkeypatch):

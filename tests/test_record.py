@@ -115,7 +115,7 @@ def test_links_large_files_and_wrong_names_are_refused(tmp_path):
     assert isinstance(found.pop(path.name), Record)
     assert [str(found[n])[:22] for n in ("large.json", "link.json", "other.json")] == [
         "it is larger than 5,00",
-        "it is a link or no pla",
+        "it is a link, in a lin",
         "its name should be amd",
     ]
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -30,11 +31,28 @@ def writable(folder: Path, name: str) -> None:
         raise knobs.WrongKnob(f"{name}: can't write to {folder} ({error.strerror}); allow it or name another") from None
 
 
+def reachable(results: str) -> None:
+    """None if records can be written to this folder or address; WrongKnob if not."""
+    from siliconbench.record import place
+
+    folder = place(results)
+    if isinstance(folder, Path):
+        writable(folder, "RESULTS")
+        return
+    try:
+        (folder / ".writable").write_bytes(b"")
+    except Exception as error:  # each storage has its own; what they say may name a key
+        kind = type(error).__name__
+        raise knobs.WrongKnob(f"RESULTS: can't write to {folder} ({kind}); see its address and your access") from None
+    with suppress(Exception):
+        (folder / ".writable").unlink()
+
+
 def main() -> int:
     """The exit status of `make image`: 0 all runs succeeded, 1 some failed, 2 a wrong knob, 130 interrupted."""
     try:
         given = knobs.read(os.environ)
-        writable(Path(given["RESULTS"]), "RESULTS")
+        reachable(given["RESULTS"])
         held = lock(Path("reports/runs"))
     except knobs.WrongKnob as error:
         print(f"make image: {error}", file=sys.stderr)

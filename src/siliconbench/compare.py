@@ -45,7 +45,7 @@ def label(path: Path) -> Label:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(record.plain(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(record.plain(error)) from None
 
 
@@ -305,7 +305,9 @@ def few(table: pd.DataFrame) -> pd.DataFrame:
 
 def timelines(study: Study) -> list[Record]:
     """The longest sustained runs, of three machines at most."""
-    return sorted(study.longest.values(), key=lambda r: (-r.case.minutes, r.machine.slug))[:MOST_TIMELINES]
+    return sorted(filter(heat.whole, study.longest.values()), key=lambda r: (-r.case.minutes, r.machine.slug))[
+        :MOST_TIMELINES
+    ]
 
 
 def sustained_words(study: Study) -> list[str]:
@@ -470,6 +472,18 @@ def published_words(table: pd.DataFrame) -> str:
     )
 
 
+def doubts(study: Study) -> list[str]:
+    """Why runs are not clean, and which files were refused and why; of very many the first, and how many more."""
+    told = summary.doubts(study.runs)
+    refused = [f"refused: {why}" for why in study.refused]
+    more = [
+        f"and {len(some) - 40} more {what}"
+        for some, what in ((told, "reasons"), (refused, "refused files"))
+        if len(some) > 40
+    ]
+    return told[:40] + refused[:40] + more
+
+
 def cards(study: Study) -> pd.DataFrame:
     """What each machine is and ran with, by its newest record: one row a machine."""
     rows = []
@@ -502,14 +516,17 @@ def again(study: Study, rank: pd.DataFrame) -> list[str]:
 def main() -> int:
     """The exit status of `make report`: the page and its picture, made of the records under RESULTS."""
     try:
-        results = Path(knobs.read(os.environ)["RESULTS"])
+        results = knobs.read(os.environ)["RESULTS"]
     except knobs.WrongKnob as wrong:
         print(f"make report: {wrong}", file=sys.stderr)
         return 2
     from siliconbench import notebook
     from siliconbench.sweep import NOTEBOOKS, REPORTS
 
-    given = {"results": str(results.resolve()), "picture": str((REPORTS / "compare.svg").resolve())}
+    given = {
+        "results": str(place.resolve() if isinstance(place := record.place(results), Path) else results),
+        "picture": str((REPORTS / "compare.svg").resolve()),
+    }
     given["published"] = str(Path(__file__).parents[2] / "reports" / "published.csv")
     print(notebook.render(NOTEBOOKS / "compare.ipynb", REPORTS / "compare.html", given, REPORTS / "runs"))
     return 0

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogFormatter
 
 UNKNOWN = "–"
+WIDE = 30  # times the least: on a linear axis it would lie within a line's width of the floor
 THIN = "\u202f"  # between thousands; it does not break, and DejaVu Sans has it
 COLOURS = [0, 1, 2, 3, 4, 5, 9, 7]  # of seaborn's colorblind palette: all but its yellow and pale pink, faint on white
 MARKERS = "osD^vPXp*"  # one more than the colours, so that 72 names differ in the pair
@@ -232,7 +233,8 @@ def with_interval(mean: float | None, low: float | None, high: float | None, uni
 def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
     """A line for each name in the table's column `name`, with bars from its columns low to high where they are known.
 
-    A row whose y is unknown is a case that failed: a cross at the foot. x is on a scale of doublings.
+    A row whose y is unknown is a case that failed: a cross at the foot. x is on a scale of doublings; y is on a log
+    scale where the slowest would lie on the floor beside the fastest.
     """
     fig, axes = plt.subplots()
     table = table.assign(name=table["name"].map(label))
@@ -241,12 +243,15 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
         reach = [(group[y] - group["low"]).astype(float).fillna(0), (group["high"] - group[y]).astype(float).fillna(0)]
         style = (0, dash[who]) if dash[who] else "-"
         axes.errorbar(group[x], group[y], reach, c=hue[who], marker=shape[who], ls=style, capsize=4, label=who)
+    wide = table[y].max() > WIDE * table[y].min()
+    foot = table[y].min() / 2 if wide else 0
     for _, lost in table[table[y].isna()].iterrows():
-        axes.plot(lost[x], 0, "x", c=hue[lost["name"]], markersize=10, clip_on=False)
+        axes.plot(lost[x], foot, "x", c=hue[lost["name"]], markersize=10, clip_on=False)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(set(table[x])), [str(value) for value in sorted(set(table[x]))], minor=False)
     top = table[y].max()  # a bar of two runs that differ may reach to the moon: the points set the scale
-    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.35 * top if top == top else None))
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(foot, (2 if wide else 1.35) * top if top == top else None))
+    axes.set_yscale("log" if wide else "linear")
     _legend(axes, len(hue))
     return fig
 

@@ -4,7 +4,7 @@ Computed when looking, from the raw samples and blocks of a record. Nothing is e
 """
 
 from collections.abc import Mapping
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,9 @@ def whole(record: Record) -> tuple[dict[str, Any], Pass] | None:
 def of_run(record: Record) -> dict[str, Any]:
     """Heat, fan, power and energy of the end-to-end pass; what is not known is None, its reason in `unknown`.
 
-    peak_c is of the device's own sensor where there is one (heat_of says whose), fan_rpm the highest seen. above_idle_j
-    is the energy less what the machine drew at rest before the run. joules_of says whose joules they are.
+    peak_c is of the device's own sensor where there is one; heat_of says whose, and "mean" where the source gives only
+    the mean over its sensors, 15 to 30 degrees below the hottest. fan_rpm is the highest seen, above_idle_j the energy
+    less what the same part drew at rest before the run. joules_of says whose joules they are.
     """
     both = whole(record)
     names = ("heat_of", "peak_c", "fan_rpm", "clock_mhz", "above_idle_j")
@@ -52,9 +53,11 @@ def of_run(record: Record) -> dict[str, Any]:
     seen, found = telemetry.window(section, start, end), telemetry.derive(section, start, end, timed.images)
     parts = ("CPU", "GPU") if record.case.device == "cpu" else ("GPU", "CPU")
     part = next((p for p in parts if f"{p.lower()}_temperature_c" in seen), None)
+    sensor = f"{part.lower()}_temperature_c" if part else ""
+    mean = " mean" if part and section["channels"][sensor]["statistic"] == "mean" else ""
     values = {
-        "heat_of": part,
-        "peak_c": seen[f"{part.lower()}_temperature_c"]["peak"] if part else None,
+        "heat_of": part and part + mean,
+        "peak_c": seen[sensor]["peak"] if part else None,
         "fan_rpm": seen.get("fan_rpm", {}).get("peak"),
         "clock_mhz": seen.get(f"{parts[0].lower()}_clock_mhz", {}).get("mean"),
         "above_idle_j": above_idle_j(section, found, start, end),
@@ -77,11 +80,10 @@ def above_idle_j(section: dict[str, Any], derived: dict[str, Any], start_s: floa
 
 
 def rates(timed: Pass) -> pd.DataFrame:
-    """Images per second over time: each block's rate at its middle, in seconds of the pass."""
-    ends = np.cumsum(timed.block_s)
-    return pd.DataFrame(
-        {"time_s": ends - np.array(timed.block_s) / 2, "images_per_s": timed.block_images / np.array(timed.block_s)}
-    )
+    """Images per second in equal bins of about a second: time_s is a bin's middle, in seconds of the pass."""
+    edges = np.linspace(0.0, timed.seconds, max(1, round(timed.seconds)) + 1)
+    done = np.interp(edges, np.cumsum([0.0, *timed.block_s]), timed.block_images * np.arange(len(timed.block_s) + 1))
+    return pd.DataFrame({"time_s": (edges[1:] + edges[:-1]) / 2, "images_per_s": np.diff(done) / np.diff(edges)})
 
 
 def fanless(record: Record) -> bool | None:
@@ -95,17 +97,16 @@ def fanless(record: Record) -> bool | None:
 def sustained(record: Record) -> dict[str, Any] | None:
     """How a sustained run kept its speed; None for any other run.
 
-    The first minute against the last fifth, as images over seconds. slows_after_s: when the rate of a minute falls
-    under 97 % of the first one's for good. heat_is_cause: it slowed, and a second witness speaks of heat.
+    The first minute against the last fifth, as images over seconds. slows_after_s: when the median over a minute around
+    falls under 97 % of the first minute's rate for good. heat_is_cause: it slowed, and a second witness speaks of heat.
     """
     timed = record.passes and record.passes.end_to_end
     if not record.case.minutes or not timed:
         return None
-    table, block = rates(timed), np.array(timed.block_s)
-    ends = np.cumsum(block)
+    table, ends = rates(timed), np.cumsum(timed.block_s)
     first = over(timed, ends <= min(60.0, timed.seconds / 5))
     last = over(timed, ends > 0.8 * timed.seconds)
-    low = table["images_per_s"].rolling(max(1, round(60 / median(block))), min_periods=1).median() < KEPT * first
+    low = table["images_per_s"].rolling(60, min_periods=1, center=True).median() < KEPT * first
     good = np.flatnonzero(~low.to_numpy())
     slows = None if last >= KEPT * first else float(table["time_s"][good[-1]]) if len(good) else 0.0
     witness = None

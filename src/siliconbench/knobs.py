@@ -4,9 +4,10 @@ A knob that is wrong stops everything at once, in one line: what was given, what
 """
 
 import difflib
+import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,22 @@ def slug(text: str) -> str:
     return text
 
 
+def address(text: str) -> str:
+    """A folder, or the address of one elsewhere, as it stands; ValueError if it is of no use. Secrets stay unsaid."""
+    scheme, remote, rest = text.partition("://")
+    if remote and set(rest) & set("@?#"):
+        raise WrongKnob("RESULTS: no @, ? or # in an address: give its password where the storage's own tools look")
+    if scheme == "memory":
+        raise ValueError("memory:// ends with each run")
+    if remote:
+        try:
+            importlib.import_module("upath")
+            importlib.import_module("fsspec").get_filesystem_class(scheme)
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"for an address, pip install '.[remote]' or what its kind needs: {error}") from None
+    return text
+
+
 def model(text: str) -> str:
     """The name of a classifier that torchvision has; ValueError with the nearest names."""
     known = classifiers()
@@ -110,17 +127,17 @@ KNOBS = {
     "COMPILE": Knob("0", "0, 1 or both", flag, many=True),
     "MODE": Knob("inference", "inference, train or both", one_of("inference", "train"), many=True),
     "TELEMETRY": Knob("1", "1 or 0 (no sampler)", flag),
-    "RESULTS": Knob("reports/data", "a folder for the records", str),
+    "RESULTS": Knob("reports/data", "a folder for the records, or an address such as s3://bucket/folder", address),
     "FRESH": Knob("0", "0 (finish an interrupted sweep) or 1 (start anew)", flag),
 }
 
 
-def read(environment: Mapping[str, str]) -> dict[str, Any]:
+def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> dict[str, Any]:
     """Each knob's value by its name; a knob that takes a list gives a list without doubles, in the order given.
 
     A knob that is not set, or set to nothing, has its default. WrongKnob at the first that is wrong.
     """
-    return {name: _value(name, knob, environment.get(name, "").strip()) for name, knob in KNOBS.items()}
+    return {name: _value(name, KNOBS[name], environment.get(name, "").strip()) for name in names}
 
 
 def _value(name: str, knob: Knob, given: str) -> Any:
@@ -129,6 +146,8 @@ def _value(name: str, knob: Knob, given: str) -> Any:
     for word in words if given else (knob.default.split() or [""]):
         try:
             values.append(knob.read(word))
+        except WrongKnob:
+            raise
         except ValueError as error:
             hint = f" ({error})" if str(error) else ""
             raise WrongKnob(f"{name}: given {word[:60]!r}; allowed: {knob.allowed}{hint}") from None

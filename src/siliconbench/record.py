@@ -10,9 +10,10 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -332,7 +333,7 @@ class Verdict(Model):
 class Record(Section):
     """One run, schema 1. A run that failed has an error, and no more than what was known by then."""
 
-    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_: Annotated[int, Field(alias="schema", ge=1, le=1)] = 1
     status: Literal["ok", "failed"]
     error: Error | None
     created: Stamp
@@ -411,12 +412,28 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
+def place(address: str) -> Path:
+    """The folder at this address; for s3:// and its like, what acts as a Path (needs the extra `remote`)."""
+    scheme, remote, rest = address.partition("://")
+    if not remote or scheme in ("file", "local"):
+        return Path(rest or address)
+    from upath import UPath
+
+    return cast(Path, UPath(address, use_listings_cache=False))  # others write there, too: never believe a cache
+
+
 def write(record: Record, results: Path) -> Path:
     """The path of the new record. A record that is there already is never overwritten: FileExistsError."""
     path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
-    if path.exists():
-        raise FileExistsError(f"{path} is there already")
-    return write_whole(path, dumps(record))
+    if isinstance(path, Path):
+        if path.exists():
+            raise FileExistsError(f"{path} is there already")
+        return write_whole(path, dumps(record))
+    try:
+        path.fs.pipe_file(path.path, dumps(record).encode(), mode="create")
+    except FileExistsError:
+        raise FileExistsError(f"{path} is there already") from None
+    return path
 
 
 def dumps(record: Record) -> str:
@@ -432,18 +449,39 @@ def dumps(record: Record) -> str:
     )
 
 
+def content(path: Path) -> bytes:
+    """The bytes of a file or a stored object; ValueError if it is a link, no plain file, or too large."""
+    if isinstance(path, Path):
+        if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
+            raise ValueError("it is a link, in a linked folder, or no plain file")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    else:
+        data = path.fs.cat_file(path.path, start=0, end=MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+    return data
+
+
+def once(pairs: list[tuple[str, Any]]) -> None:
+    """None if no key of a JSON object is there twice (readers differ in which one counts); ValueError with the key."""
+    seen = set[str]()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"the key {key} is there twice")
+        seen.add(key)
+
+
 def load(path: Path) -> Record:
     """The record in one file; ValueError with the reason when it is not one."""
-    if path.is_symlink() or not path.is_file():
-        raise ValueError("it is a link or no plain file")
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+    data = content(path)
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        record = Record.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"][:6])
         raise ValueError(plain(f"{where}: {first['msg']}" if where else first["msg"])) from None
+    json.loads(data, object_pairs_hook=once, parse_float=len, parse_int=len)  # the numbers are not needed
     name = file_name(record.case, record.created, record.repeat)
     if (path.parent.name, path.name) != (record.machine.slug, name):
         raise ValueError(plain(f"its name should be {record.machine.slug}/{name}"))
@@ -452,8 +490,24 @@ def load(path: Path) -> Record:
 
 def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
     """Each file under results that calls itself a record, in the order of names: the record, or why it is none."""
-    for path in sorted(results.glob(f"{machine}/*.json")):
-        try:
-            yield path, load(path)
-        except (ValueError, OSError, RecursionError) as error:
-            yield path, ValueError(plain(error))
+    paths = sorted(results.glob(f"{machine}/*.json"))
+    if isinstance(results, Path):
+        yield from zip(paths, map(_tried, paths), strict=True)
+    else:
+        with ThreadPoolExecutor(16) as pool:  # each object is a wait for the network
+            yield from zip(paths, pool.map(_tried, paths), strict=True)
+
+
+def _tried(path: Path) -> Record | ValueError:
+    try:
+        return load(path)
+    except Exception as error:  # it may be hostile, and each storage has errors of its own: nothing stops the reading
+        return ValueError(plain(error))
+
+
+def newest(results: Path) -> str:
+    """The name of the machine with the newest record; ValueError when there is no record."""
+    found = [(r.created, r.machine.slug) for _, r in read(results) if isinstance(r, Record)]
+    if not found:
+        raise ValueError("there is no record: `make image` makes some")
+    return max(found)[1]

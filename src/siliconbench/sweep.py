@@ -73,7 +73,7 @@ def plan(given: dict[str, Any], device: str, facts: dict[str, Any]) -> Plan:
     slug = given["MACHINE"] or machine.slug(facts)
     all_cases = cases(given, device)
     name = key(all_cases, given["REPEATS"], slug)
-    results = Path(given["RESULTS"])
+    results = record.place(given["RESULTS"])
     runs = shuffled(all_cases, given["REPEATS"], given["SEED"])
     interrupted = None if given["FRESH"] else unfinished(results / slug, name)
     return Plan(interrupted or f"{record.now()}-{name}", slug, results, runs, given["TELEMETRY"])

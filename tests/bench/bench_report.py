@@ -48,5 +48,7 @@ def test_many_records_take_little_longer(tmp_path, count):
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     size = page.stat().st_size
     print(f"\n100: {base:.1f} s; {count}: {took:.1f} s, {peak / 1e6:.0f} MB, page {size / 1e3:.0f} kB")
+    assert f"{count} runs" in page.read_text("utf-8")
+    assert took < base + 10
     assert peak < 1e9
     assert size < 1e6
