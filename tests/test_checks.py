@@ -1,5 +1,6 @@
 """What a run knows of its worth: each check against a case where the answer is known."""
 
+import mmap
 import subprocess
 import sys
 import time
@@ -112,10 +113,13 @@ def test_the_cause_is_confirmed_when_the_named_part_is_what_is_slow():
 
 def test_the_end_is_timed_again_with_the_share_of_the_kernel(plain):
     forward = measure.forward(replace(plain, case=plain.case.model_copy(update={"min_seconds": 0.2})))
-    held = []
+    size = 16 * 2**20
 
     def faulty(batch):
-        held[:] = [torch.ones(16 * 2**20)]  # 64 MiB, fetched anew each time: 16,384 pages of 4 KiB, fewer where huge
+        with mmap.mmap(-1, size) as fresh:  # memory that nobody has touched yet: a fault for each page
+            if hasattr(mmap, "MADV_NOHUGEPAGE"):
+                fresh.madvise(mmap.MADV_NOHUGEPAGE)
+            fresh[:: mmap.PAGESIZE] = b"x" * (size // mmap.PAGESIZE)
         return plain.call(batch)
 
     quiet, loud = checks.again(plain, forward), checks.again(replace(plain, call=faulty), forward)

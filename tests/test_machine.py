@@ -169,7 +169,8 @@ def test_make_image_on_a_mac_from_its_tools_to_its_page(tmp_path, broken):
     assert json.loads(told)["status"] == "ok"
     assert not [secret for secret in mac.SECRETS if secret in told + text]
     shown = ["MacBook Pro (14-inch, Nov 2024)", "macOS 26.1 25B78", "99 °C (CPU), 1,200 rpm, 6 W (whole system)"]
-    assert [words in text for words in shown] == [not broken] * 3
+    shown += ["battery, low power", ">heavy<"]
+    assert [words in text for words in shown] == [not broken] * 5
     assert ("actop: it printed what is no JSON" in text) == bool(broken)
 
 

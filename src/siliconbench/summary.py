@@ -198,7 +198,7 @@ def card(records: list[Record]) -> pd.DataFrame:
     if not records:
         return pd.DataFrame({"what": [], "value": []})
     last = max(records, key=lambda r: r.created)
-    m, s = last.machine, last.software
+    m, s, b = last.machine, last.software, last.checks and last.checks.before
     gpus = ", ".join(g.name for g in m.gpus or []) or "none found"
     levels = ", ".join(f"{c.cores} {c.name}" for c in m.core_levels or [])
     facts = {
@@ -209,6 +209,8 @@ def card(records: list[Record]) -> pd.DataFrame:
         "memory": m.memory_bytes and f"{m.memory_bytes / 2**30:.0f} GiB",
         "system": " ".join(filter(None, [m.os, m.os_build])),
         "driver": m.driver,
+        "power": ", ".join(filter(None, [b.power_source, b.power_mode, b.governor])) if b else None,
+        "thermal pressure": b and b.thermal_pressure,
         "Python": s.python,
         "torch, torchvision": f"{s.torch}, {s.torchvision}",
         "threads": s.threads,

@@ -1,6 +1,9 @@
 """`make bench`: what the sampler costs. Images per second with and without it, interleaved in one run."""
 
 import math
+import time
+
+import psutil
 
 from siliconbench import measure, stats, telemetry
 from siliconbench.device import choose
@@ -27,3 +30,15 @@ def test_the_sampler_costs_next_to_nothing():
     found = stats.interval(ratios)
     print(f"\nwith the sampler over without: {found.mean:.4f} ({found.low:.4f} to {found.high:.4f}), {ROUNDS} pairs")
     assert math.isfinite(found.mean)
+
+
+def test_the_processor_time_that_the_sampler_takes():
+    sampler = telemetry.start()
+    child = psutil.Process(sampler.child.pid)
+    time.sleep(5)  # its imports are over long before a pass is timed
+    before = sum(child.cpu_times())
+    time.sleep(20)
+    share = (sum(child.cpu_times()) - before) / 20
+    sampler.stop()
+    print(f"\nthe sampler and the tools that it has ended take {share:.2%} of one core")
+    assert 0 <= share < 1
