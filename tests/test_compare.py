@@ -2,7 +2,9 @@
 
 import json
 import random
+import shutil
 
+import pandas as pd
 import pytest
 
 from siliconbench import compare, notebook, record
@@ -18,9 +20,19 @@ def write(folder, slug, rates, torch="2.15.0", telemetry=None, **case):
         data["machine"] = data["machine"] | {"slug": slug, "chip": f"Chip of {slug[:20]}"}
         data["software"] = data["software"] | {"torch": torch}
         data["repeat"] = i + 1
+        data["created"] = f"20261123T1400{len(list(folder.glob(f'{slug}/*.json'))):02d}Z"
         if telemetry:
             data |= {"telemetry": telemetry, "unknown": {}}
         record.write(record.Record.model_validate(data), folder)
+
+
+def lose(folder, slug, **case):
+    """A record of a run of this machine that ran out of memory."""
+    data = sample(1.0, **({"model": "resnet50"} | case))
+    data["machine"] = data["machine"] | {"slug": slug, "chip": f"Chip of {slug[:20]}"}
+    data |= {"status": "failed", "error": {"kind": "out_of_memory", "message": "no room"}, "unknown": {}}
+    parts = ("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict")
+    record.write(record.Record.model_validate(data | dict.fromkeys(parts)), folder)
 
 
 def hot(peak_c, rpm):
@@ -99,9 +111,11 @@ def test_a_price_without_its_match_gives_no_sentence_and_no_column(twins):
     (twins / "m1-max-mac-studio" / "machine.toml").unlink()
     found, rank = study(twins)
     assert "Per 1,000" not in compare.verdict(found, rank)
+    assert compare.rank_table(found, rank)["images/s per 1,000 EUR"].isna().sum() == 1
     (twins / "m1-max-macbook-pro" / "machine.toml").unlink()
     found, rank = study(twins)
-    assert "per 1,000" not in compare.rank_table(found, rank)
+    assert not any("1,000" in name for name in compare.rank_table(found, rank))
+    assert not any("1,000" in name for name in compare.cost_table(found, rank))
     assert len(compare.rank_table(found, rank).columns) <= 8
 
 
@@ -112,7 +126,8 @@ def test_a_price_without_its_match_gives_no_sentence_and_no_column(twins):
         ('label = "fine"\nprice = -3', "price"),
         ('label = "fine"\nserial = "C02"', "serial"),
         ("label = ", "Invalid"),
-        ("x" * 20_000, "plain file"),
+        ("x" * 20_000, "larger than 10,000 bytes"),
+        ("label = " + "[" * 5000, "recursion"),
     ],
 )
 def test_a_wrong_label_is_named_with_the_reason(twins, text, why):
@@ -123,13 +138,113 @@ def test_a_wrong_label_is_named_with_the_reason(twins, text, why):
     assert found.name("m1-max-mac-studio") == "m1-max-mac-studio"
 
 
+def test_a_label_behind_a_link_is_refused(twins, tmp_path_factory):
+    away, path = tmp_path_factory.mktemp("away"), twins / "m1-max-mac-studio" / "machine.toml"
+    path.replace(away / "machine.toml")
+    path.symlink_to(away / "machine.toml")
+    (twins / "linked").symlink_to(away)
+    found = compare.gather(twins)
+    assert [why.partition(": ")[0] for why in found.refused] == [
+        "linked/machine.toml",
+        "m1-max-mac-studio/machine.toml",
+    ]
+    assert all("link" in why for why in found.refused)
+
+
+def test_a_label_may_say_its_date_as_toml_does(twins):
+    path = twins / "m1-max-mac-studio" / "machine.toml"
+    path.write_text('label = "Studio"\nprice = 3000.5\ndate = 2026-11-01\nsource = "the list"\nnote = "used"\n')
+    found, rank = study(twins)
+    assert "Studio: 3,000 EUR (the list, 2026-11-01). used" in compare.again(found, rank)
+
+
+def test_two_machines_of_one_label_stay_two(twins):
+    priced(twins, "m1-max-mac-studio", "My Mac", 3000)
+    priced(twins, "m1-max-macbook-pro", "My Mac", 4200)
+    rank = study(twins)[1]
+    assert set(rank["name"]) == {"My Mac (m1-max-mac-studio)", "My Mac (m1-max-macbook-pro)"}
+    assert "1 pair" in compare.relative_words(rank)
+
+
+def test_a_torch_that_calls_itself_anything_is_ranked_all_the_same(tmp_path):
+    write(tmp_path, "here", [100.0, 101.0], torch="2.9.1")
+    write(tmp_path, "there", [100.0, 101.0], torch="2.11.0")
+    write(tmp_path, "odd", [100.0, 101.0], torch="nightly (mine)")
+    assert study(tmp_path)[1]["machine"].tolist() == ["there"]  # 2.11 is later than 2.9
+
+
+def test_a_failed_run_that_never_knew_its_image_size_stays_beside_those_that_did(tmp_path):
+    write(tmp_path, "one", [100.0, 101.0])
+    lose(tmp_path, "one", batch_size=64, image_px=None)
+    found, rank = study(tmp_path)
+    table = compare.as_ranked(compare.like_main(found, rank), rank)
+    assert table["batch_size"].tolist() == [8, 64]
+    assert "one at 64 (out of memory)" in compare.batch_words(compare.few(table))
+    assert compare.doubts(found) == ["one: out_of_memory: no room (resnet50 b64 r1)"]
+
+
+def test_requests_are_compared_at_the_smallest_batch_that_most_share(tmp_path):
+    for slug, batches in {"a": (8, 1, 64), "b": (8, 64)}.items():
+        for batch in batches:
+            write(tmp_path, slug, [100.0, 101.0], batch_size=batch)
+    found, rank = study(tmp_path)
+    table = compare.single(compare.like_main(found, rank))
+    assert set(table["batch_size"]) == {8} and len(table) == 2
+    assert compare.requests(table)["ms"].max() == pytest.approx(100.0)
+    assert compare.requests_words(table).startswith("With 8 images a request: ")
+
+
+def test_each_machine_is_held_against_the_others_of_its_chip(tmp_path):
+    for slug, rate in {"a": 100.0, "b": 101.0, "c": 80.0, "lone": 50.0}.items():
+        write(tmp_path, slug, [rate, rate * 1.001, rate * 0.999])
+        for path in (tmp_path / slug).glob("*.json") if slug != "lone" else ():
+            data = json.loads(path.read_text())
+            data["machine"]["chip"] = "Same Chip"
+            path.write_text(json.dumps(data))
+    told = compare.health(compare.gather(tmp_path))
+    assert told[-1].startswith("lone: no other Chip of lone") and len(told) == 4
+    assert told[0].startswith("a: as fast as b") and told[1].startswith("b: as fast as a")
+    assert told[2].startswith("c: slower than b, the middle one of 2 others (Same Chip")
+
+
+def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_path):
+    write(tmp_path, "one", [100.0, 101.0])
+    write(tmp_path, "one", [900.0, 901.0], input="original")
+    write(tmp_path, "one", [200.0, 202.0], precision="bf16", memory_format="channels_last")
+    (row,) = compare.tuned(compare.gather(tmp_path)).to_dict("records")
+    assert row["fastest setting"] == "bf16, channels last, eager, batch 8"
+    assert row["times reference"].startswith("2 (1.") and row["outputs agree"] == "not compared"
+
+
+def test_the_records_of_the_ranking_are_named(twins):
+    told = [line for line in compare.again(*study(twins)) if "records in m1-max-mac-studio/" in line]
+    names = sorted(path.name for path in (twins / "m1-max-mac-studio").glob("*.json"))
+    assert len(told) == 1 and all(name in told[0] for name in names)
+
+
+def test_a_results_folder_that_is_not_there_stops_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RESULTS", str(tmp_path / "nowhere"))
+    assert compare.main() == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_published_figures_have_their_columns():
+    table = pd.read_csv(NOTEBOOKS.parent / "reports" / "published.csv")
+    assert ",".join(table) == (
+        "label,images_per_s,low,high,model,batch_size,precision,what,temperature_c,fan_rpm,price,currency,source"
+    )
+    assert table["images_per_s"].tolist() == [round(100_000 / s) for s in (404.65, 380.21, 938.19)]
+    assert table["source"].notna().all()
+
+
 def test_a_starved_device_is_not_blamed(tmp_path):
     write(tmp_path, "card", [100.0, 101.0])
     (path,) = tmp_path.glob("card/*r1.json")
     data = json.loads(path.read_text())
     data["passes"]["forward"] |= {"images_per_s": 3000.0, "seconds": 40 / 3000, "block_s": [8 / 3000] * 5}
     path.write_text(json.dumps(data))
-    words = compare.parts_words(compare.parts(*study(tmp_path)))
+    found, rank = study(tmp_path)
+    words = compare.parts_words(compare.parts(compare.like_main(found, rank), rank))
     assert "making of pictures" in words
 
 
@@ -138,7 +253,8 @@ def test_ours_stand_beside_published_figures_only_by_the_originals_protocol(tmp_
     write(tmp_path, "mine", [100.0, 101.0], input="original", workers=0)
     write(tmp_path, "mine", [500.0, 501.0], batch_size=64)
     table = compare.published(csv, compare.gather(tmp_path))
-    assert table["label"].tolist()[-1] == "mine" and len(table) == 4
+    assert table["machine"].tolist()[-1] == "mine (measured here)" and len(table) == 4
+    assert table["measured"].tolist() == [False, False, False, True]
     assert table["images/s"].tolist()[-1] == pytest.approx(100.5, abs=0.1)
     assert table["images/s"].tolist()[:3] == [247, 263, 107]
 
@@ -154,6 +270,23 @@ def test_no_machine_still_makes_a_page(tmp_path, chromium):
     check_page(chromium, rendered(tmp_path / "data", tmp_path / "none.html"))
 
 
+def test_the_page_with_all_its_parts(twins, chromium):
+    write(twins, "m1-max-macbook-pro", [90.0], telemetry=hot(99.0, 6012.0), minutes=10.0)
+    write(twins, "m1-max-mac-studio", [100.0], minutes=10.0)  # without samples: said in words, not drawn
+    write(twins, "m1-max-mac-studio", [300.0, 301.0], precision="fp16")
+    write(twins, "m1-max-mac-studio", [99.0, 99.5], input="original", workers=0)
+    lose(twins, "m1-max-macbook-pro", batch_size=256)
+    write(twins, "older", [50.0, 51.0], torch="2.11.0")
+    page = rendered(twins, twins.parent / "whole.html")
+    check_page(chromium, page)
+    text = page.read_text("utf-8")
+    for told in ("equally fast within 2 %", "older is not ranked", "(out of memory)", "Too short to claim", "fp16"):
+        assert told in text
+    for told in ("(measured here)", "told its power", "4,200 EUR", "and what ran on them"):
+        assert told in text
+    assert text.count("<img") == 5
+
+
 def test_the_page_of_thirty_machines_is_fit_to_be_sent_and_made_the_same_twice(tmp_path, chromium):
     rng, folder = random.Random(5), tmp_path / "data"
     for i in range(30):
@@ -167,7 +300,9 @@ def test_the_page_of_thirty_machines_is_fit_to_be_sent_and_made_the_same_twice(t
     check_page(chromium, first)
     text = first.read_text("utf-8")
     assert "Of 30 machines" in text and "broken.json" in text and len(text) < 1_000_000
-    assert rendered(folder, tmp_path / "again.html").read_bytes() == first.read_bytes()
+    assert "The figure shows the first 12 of 30" in text
+    moved = shutil.copytree(folder, tmp_path / "elsewhere" / "records")
+    assert rendered(moved, tmp_path / "again.html").read_bytes() == first.read_bytes()
 
 
 def test_the_tracked_page_is_what_the_tracked_records_give(tmp_path):

@@ -229,6 +229,21 @@ def test_thirty_machines_all_look_different_and_keep_their_look():
     assert all(colours[a] != colours[b] for a, b in pairwise(names))
 
 
+def test_a_long_legend_takes_nothing_from_the_plot():
+    def height(names):
+        rows = [(f"machine-{i:02d}", 2**n, 10.0 * (n + 1) + i, None, None) for i in range(names) for n in range(3)]
+        table = pd.DataFrame(rows, columns=["name", "batch", "speed", "low", "high"])
+        fig = fg.curves(table, "batch", "speed", "images per batch", "images/s")
+        fig.set_layout_engine("constrained")
+        fig.canvas.draw()
+        inches = fig.axes[0].get_window_extent().height / fig.dpi
+        plt.close(fig)
+        return inches
+
+    fg.theme()
+    assert height(12) == pytest.approx(height(4), rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("x", "text"),
     [

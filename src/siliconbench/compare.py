@@ -3,17 +3,18 @@
 `make report` renders notebooks/compare.ipynb with what stands here.
 """
 
+import datetime
 import os
+import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from siliconbench import heat, knobs, record, stats, summary
 from siliconbench.record import Model, Name, Record, Text
@@ -21,8 +22,15 @@ from siliconbench.record import Model, Name, Record, Text
 ALIKE = [k for k in summary.LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 MOST_SHOWN = 12  # machines in one figure: more can't be told apart
 MOST_TIMELINES = 3
+MOST_LINES = 40  # of one list: beyond, their number is told
+MOST_NAMED = 10  # records of one case that are named
 MOST_LABEL_BYTES = 10_000
-PUBLISHED = ["label", "images_per_s", "model", "batch_size", "what", "temperature_c", "fan_rpm", "price", "source"]
+OURS = "measured with this tool"
+Day = Annotated[
+    str,
+    BeforeValidator(lambda given: str(given) if type(given) is datetime.date else given),  # TOML has dates of its own
+    StringConstraints(pattern=r"^20\d\d-[01]\d-[0-3]\d$"),
+]
 
 
 class Label(Model):
@@ -31,17 +39,18 @@ class Label(Model):
     label: Name
     price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
-    date: Annotated[str, StringConstraints(pattern=r"^20\d\d-[01]\d-[0-3]\d$")] | None = None
+    date: Day | None = None
     source: Text | None = None
     note: Text | None = None
 
 
 def label(path: Path) -> Label:
     """The label in one machine.toml; ValueError with the reason when it is not one."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_LABEL_BYTES:
-        raise ValueError(f"it is no plain file of at most {MOST_LABEL_BYTES:,} bytes")
+    data = record.content(path)
+    if len(data) > MOST_LABEL_BYTES:
+        raise ValueError(f"it is larger than {MOST_LABEL_BYTES:,} bytes")
     try:
-        return Label.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return Label.model_validate(tomllib.loads(data.decode()))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(record.plain(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
@@ -58,11 +67,16 @@ class Study:
     newest: dict[str, Record] = field(default_factory=dict)
     longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
     labels: dict[str, Label] = field(default_factory=dict)
+    chips: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and device
     refused: list[str] = field(default_factory=list)
 
     def name(self, machine: str) -> str:
-        """The machine's label where a person gave one, else its slug."""
-        return self.labels[machine].label if machine in self.labels else machine
+        """The machine's label where a person gave one, else its slug; both where two machines share the label."""
+        if machine not in self.labels:
+            return machine
+        own = self.labels[machine].label
+        twice = own in self.newest or sum(other.label == own for other in self.labels.values()) > 1
+        return f"{own} ({machine})" if twice else own
 
 
 def gather(results: Path) -> Study:
@@ -78,18 +92,29 @@ def gather(results: Path) -> Study:
             yield found
 
     study.runs = summary.runs(good())
-    study.cases = summary.cases(study.runs)
+    study.cases = summary.cases(_sized(study.runs))
     for path in sorted(results.glob("*/machine.toml")):
         try:
             study.labels[path.parent.name] = label(path)
-        except (ValueError, OSError) as error:
-            study.refused.append(f"{record.plain(path.parent.name)}/machine.toml: {error}")
+        except Exception as error:  # each storage has errors of its own: nothing stops the reading
+            study.refused.append(f"{record.plain(path.parent.name)}/machine.toml: {record.plain(error)}")
     return study
+
+
+def _sized(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs; one that failed before it knew its image size has that of its model's others (else 0, a mere key)."""
+    if runs.empty:
+        return runs
+    known = pd.to_numeric(runs["image_px"])
+    return runs.assign(image_px=known.fillna(known.groupby(runs["model"]).transform("max")).fillna(0).astype(int))
 
 
 def _keep(study: Study, found: Record) -> None:
     slug = found.machine.slug
     study.newest[slug] = max(study.newest.get(slug, found), found, key=lambda r: r.created)
+    gpu = next((g.name for g in found.machine.gpus or []), None)
+    chip = found.machine.chip if found.case.device == "cpu" else found.software.device_name or gpu or found.machine.chip
+    study.chips[slug, found.case.device] = chip or "unknown chip"
     if found.case.minutes and found.passes:
         study.longest[slug] = max(study.longest.get(slug, found), found, key=lambda r: (r.case.minutes, r.created))
 
@@ -111,7 +136,7 @@ def ranking(study: Study) -> pd.DataFrame:
 def _weight(group: pd.DataFrame) -> tuple[Any, ...]:
     first = group.iloc[0]
     same = (first["input"] == "fast", first["model"] == "resnet50", first["batch_size"] == 64)
-    return len(group), *same, int(group["runs"].sum()), float(first["torch"].replace("unknown", "0"))
+    return len(group), *same, int(group["runs"].sum()), [int(part) for part in re.findall(r"\d+", first["torch"])]
 
 
 def scope(rank: pd.DataFrame) -> str:
@@ -126,51 +151,51 @@ def scope(rank: pd.DataFrame) -> str:
 def verdict(study: Study, rank: pd.DataFrame) -> str:
     """The page's first sentences: who is faster, by how much, how sure, in what; then heat, fan and price."""
     if rank.empty:
-        return "No machine has been measured yet: `make image` measures this one."
+        return "No machine has a reference figure yet: `make image` measures this one."
     top = rank.iloc[0]
     if len(rank) == 1:
-        told = f"{top['name']} makes {summary.rate(top['images_per_s'], top['low'], top['high'])} ({scope(rank)}). "
-        return told + "There is no other machine to compare it with under the same conditions." + _state(study, rank)
-    pairs = stats.compare_all({row["machine"]: row["rates"] for _, row in rank[::-1].iterrows()})
-    second = rank.iloc[1]
-    told = _pair(second, top, pairs[second["machine"], top["machine"]])
-    told += f" ({scope(rank)})."
-    if len(rank) > 2:
-        last = rank.iloc[-1]
-        share = last["images_per_s"] / top["images_per_s"]
-        told += f" Of {len(rank)} machines {last['name']} is the slowest, at {share:.2g} of that."
-    if not rank["clean"].head(2).all():
-        told += " Not all of these figures rest on clean runs."
+        told = f"{top['name']} makes {summary.rate(top['images_per_s'], top['low'], top['high'])} at {scope(rank)}. "
+        told += "There is no other machine to compare it with under the same conditions."
+    else:
+        pairs = stats.compare_all({row["machine"]: row["rates"] for _, row in rank[::-1].iterrows()})
+        second, last = rank.iloc[1], rank.iloc[-1]
+        told = _pair(second, top, pairs[second["machine"], top["machine"]], scope(rank)) + "."
+        if len(rank) > 2:
+            share = 100 * last["images_per_s"] / top["images_per_s"]
+            told += (
+                f" Of {len(rank)} machines {last['name']} is the slowest, at {share:.2g} % of the first one's speed."
+            )
+    doubted = [row["name"] for _, row in rank.head(2).iterrows() if not row["clean"]]
+    told += f" No run of {' and '.join(doubted)} was clean: see the doubts below." if doubted else ""
     return told + _state(study, rank) + _worth(study, rank)
 
 
-def _pair(slow: Any, fast: Any, found: stats.Comparison) -> str:
+def _pair(slow: Any, fast: Any, found: stats.Comparison, what: str) -> str:
     span = "" if found.low is None or found.high is None else f" ({found.low:.3g} to {found.high:.3g})"
     if found.word == "same":
-        return f"{fast['name']} and {slow['name']} are equally fast within {100 * stats.MARGIN:.0f} %"
+        return f"{fast['name']} and {slow['name']} are equally fast within {100 * stats.MARGIN:.0f} % at {what}"
     if found.word == "faster":
-        return f"{fast['name']} is {found.ratio:.3g} times as fast as {slow['name']}{span}"
+        return f"{fast['name']} is {found.ratio:.3g} times as fast as {slow['name']}{span} at {what}"
     more = stats.runs_needed(slow["rates"], fast["rates"])
     if min(len(slow["rates"]), len(fast["rates"])) < 2:
         tell = "one run can't tell; REPEATS=5 can"
-    else:
-        tell = f"{more} more runs of each would tell" if more else "the noise is too large for more runs to tell"
-    whether = f"Whether {fast['name']} or {slow['name']} is faster is undecided"
+    elif more is None:
+        tell = "the noise is too large for more runs to tell"
+    else:  # 0: decided were it the only pair
+        tell = f"{more} more {'run' if more == 1 else 'runs'} of each would tell" if more else "more runs would tell"
+    whether = f"Whether {fast['name']} or {slow['name']} is faster at {what} is undecided"
     return f"{whether}: {found.ratio:.3g} times as fast{span}; {tell}"
 
 
 def _state(study: Study, rank: pd.DataFrame) -> str:
-    told = [
-        f"{row['name']} runs at {words}" for _, row in rank.head(2).iterrows() if (words := _conditions(study, row))
-    ]
-    return f" {', '.join(told)}." if told else ""
+    felt = {row["name"]: heat.conditions(_felt(study, row)) for _, row in rank.head(2).iterrows()}
+    told = [f"{name} runs at {words}" for name, words in felt.items() if words]
+    return f" {'; '.join(told)}." if told else ""
 
 
-def _conditions(study: Study, row: Any) -> str:
+def _felt(study: Study, row: Any) -> Mapping[str, Any]:
     """Heat, fan and watts of a machine: of its longest sustained run, else the case's own highest."""
-    if row["machine"] in study.longest:
-        return heat.conditions(heat.of_run(study.longest[row["machine"]]))
-    return heat.conditions(row)
+    return heat.of_run(study.longest[row["machine"]]) if row["machine"] in study.longest else row.to_dict()
 
 
 def per_price(study: Study, row: Any) -> float | None:
@@ -190,23 +215,50 @@ def _worth(study: Study, rank: pd.DataFrame) -> str:
 
 
 def rank_table(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
-    """The ranking as the page shows it: at most eight columns, no price column where no price is known."""
+    """The ranking as the page shows it: at most eight columns, none of which nothing is known."""
     if rank.empty:
         return pd.DataFrame({"machine": [], "images/s": []})
-    figures = zip(rank["images_per_s"], rank["low"], rank["high"], strict=True)
-    worth = [per_price(study, row) for _, row in rank.iterrows()]
-    units = [study.labels[m].currency if m in study.labels else None for m in rank["machine"]]
+    felt = [_felt(study, row) for _, row in rank.iterrows()]
     columns = {
         "machine": [f"{n} ({d})" for n, d in zip(rank["name"], rank["device"], strict=True)],
         "images/s": rank["images_per_s"].tolist(),
-        "95 % over runs": [summary.rate(*f).partition(" images/s ")[2].strip("()") or None for f in figures],
+        "95 % over runs": [_span(row) for _, row in rank.iterrows()],
         "of the fastest": (rank["images_per_s"] / rank["images_per_s"].iloc[0]).tolist(),
-        "heat, fan, power": [_conditions(study, row) or None for _, row in rank.iterrows()],
-        "images/J": rank["images_per_j"].tolist(),
-        "per 1,000": [f"{w:.3g} ({u})" if w else None for w, u in zip(worth, units, strict=True)],
-        "runs": [f"{r} ({c} clean)" for r, c in zip(rank["runs"], rank["clean"], strict=True)],
     }
-    return pd.DataFrame(columns if any(worth) else {k: v for k, v in columns.items() if k != "per 1,000"})
+    columns |= _owned(felt, "peak_c", "heat_of", "hottest, °C")
+    columns["fan, rpm"] = pd.Series(
+        [round(f["fan_rpm"]) if pd.notna(f["fan_rpm"]) else None for f in felt], dtype=object
+    )
+    columns |= _owned(felt, "mean_w", "joules_of", "power, W") | _worths(study, rank)
+    columns["runs"] = [
+        f"{r} clean" if c else f"{r}, none clean" for r, c in zip(rank["runs"], rank["clean"], strict=True)
+    ]
+    known = {name: values for name, values in columns.items() if pd.Series(values, dtype=object).notna().any()}
+    return pd.DataFrame({name: values for name, values in known.items() if len(known) < 9 or name != "of the fastest"})
+
+
+def _span(row: Any) -> str | None:
+    return summary.rate(row["images_per_s"], row["low"], row["high"]).partition(" images/s ")[2].strip("()") or None
+
+
+def _owned(felt: list[Mapping[str, Any]], value: str, owner: str, words: str) -> dict[str, Any]:
+    """A column of whole numbers; its head says whose they are, or each cell where they are not all of one part."""
+    known = [f if pd.notna(f[value]) else None for f in felt]
+    owners = {f[owner] for f in known if f}
+    if len(owners) > 1:
+        return {words: [f"{f[value]:.0f} ({f[owner]})" if f else None for f in known]}
+    return {" of the ".join([words, *owners]): pd.Series([round(f[value]) if f else None for f in known], dtype=object)}
+
+
+def _worths(study: Study, rank: pd.DataFrame) -> dict[str, list[Any]]:
+    """The column of images per second for a thousand of the currency, whose name stands in its head or each cell."""
+    worth = {row["machine"]: per_price(study, row) for _, row in rank.iterrows()}
+    units = {study.labels[machine].currency for machine, found in worth.items() if found}
+    if len(units) > 1:
+        return {
+            "images/s per 1,000": [w and f"{w:.3g} ({study.labels[machine].currency})" for machine, w in worth.items()]
+        }
+    return {f"images/s per 1,000 {unit}": list(worth.values()) for unit in units}
 
 
 def relative(rank: pd.DataFrame) -> pd.DataFrame:
@@ -221,14 +273,25 @@ def relative(rank: pd.DataFrame) -> pd.DataFrame:
 
 
 def relative_words(rank: pd.DataFrame) -> str:
-    """What the figure of relative speed shows."""
+    """What the figure of relative speed shows: the next ones' shares, and how many pairs can be told apart."""
     if len(rank) < 2:
-        return "One machine: there is nothing to set beside it."
-    words = stats.compare_all({row["name"]: row["rates"] for _, row in rank.iterrows()})
-    counted = pd.Series([pair.word for pair in words.values()]).replace({"slower": "faster"}).value_counts()
-    told = ", ".join(f"{n} {'decided' if word == 'faster' else word}" for word, n in counted.items())
-    more = f" The figure shows the first {MOST_SHOWN}." if len(rank) > MOST_SHOWN else ""
-    return f"Of {len(words)} pairs: {told} (Holm, 5 % over all pairs; same means within 2 %).{more}"
+        return "There are no two machines to set beside one another."
+    near = [
+        f"{r.name} at {100 * r.ratio:.3g} %" + ("" if pd.isna(r.low) else f" ({100 * r.low:.3g} to {100 * r.high:.3g})")
+        for r in relative(rank).iloc[1:4].itertuples(index=False)
+    ]
+    pairs = stats.compare_all({row["name"]: row["rates"] for _, row in rank.iterrows()})
+    differ = sum(pair.word in ("faster", "slower") for pair in pairs.values())
+    told = f"Of {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} {differ} differ (Holm, 5 % over all pairs)."
+    for word, words in (("same", "Equally fast within 2 %"), ("undecided", "Undecided")):
+        alike = [f"{a} and {b}" for (a, b), pair in pairs.items() if pair.word == word]
+        told += f" {words}: {'; '.join(alike) if len(alike) < 4 else f'{len(alike)} pairs'}." if alike else ""
+    return f"Of {rank.iloc[0]['name']}'s speed: {', '.join(near)}. {told}{shown(rank)}"
+
+
+def shown(rank: pd.DataFrame) -> str:
+    """Which machines a figure leaves out, in a sentence; nothing where it shows all."""
+    return f" The figure shows the first {MOST_SHOWN} of {len(rank)}." if len(rank) > MOST_SHOWN else ""
 
 
 def apart(study: Study, rank: pd.DataFrame) -> list[str]:
@@ -250,33 +313,51 @@ def apart(study: Study, rank: pd.DataFrame) -> list[str]:
             f"{study.name(machine)} is not ranked with these: {why}. Its {nearest['model']} at batch "
             f"{nearest['batch_size']} makes {summary.rate(nearest['images_per_s'], nearest['low'], nearest['high'])}."
         )
-    return told  # fmt: skip
+    return capped(told)  # fmt: skip
+
+
+def capped(told: list[str]) -> list[str]:
+    """The first lines of a list, and how many more there are."""
+    return told[:MOST_LINES] + ([f"and {len(told) - MOST_LINES} more"] if len(told) > MOST_LINES else [])
 
 
 def like_main(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
-    """Every reference case of the ranking's model, all machines, inputs and torch versions, named by what differs."""
+    """The reference cases of the ranking's model, image size and torch, in the ranking's order, named by what differs.
+
+    What differs: the device of a machine that has several, and an input or a number of workers unlike the ranking's.
+    """
+    table = study.cases
     if rank.empty:
-        return summary.named(study.cases)
-    table = study.cases[study.cases["reference"] & ~study.cases["sustained"].astype(bool)]
-    table = table[table["model"] == rank.iloc[0]["model"]]
-    told = table["machine"].map(study.name)
-    for key, form in {"device": "{}", "input": "{}", "workers": "{} workers", "torch": "torch {}"}.items():
-        if table.groupby("machine")[key].nunique().max() > 1:
-            told = told + table[key].map(lambda value, form=form: ", " + form.format(value))
-    return table.assign(name=told)
+        return table.assign(name=[]) if table.empty else summary.named(table)
+    first = rank.iloc[0]
+    table = table[table["reference"] & ~table["sustained"].astype(bool)]
+    for key in ("model", "image_px", "torch"):
+        table = table[table[key] == first[key]]
+    several = table.groupby("machine")["device"].transform("nunique") > 1
+    told = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
+    told += (", " + table["input"] + " input").where(table["input"] != first["input"], "")
+    told += (", " + table["workers"] + " workers").where(table["workers"] != first["workers"], "")
+    place = table["machine"].map({machine: i for i, machine in enumerate(rank["machine"])}).fillna(len(rank))
+    return table.assign(name=told, place=place).sort_values(["place", "input", "workers", "batch_size"])
 
 
-def parts(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
+def as_ranked(alike: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
+    """Of these cases those with the ranking's input and workers, at any batch size."""
+    for key in ("input", "workers") if len(rank) else ():
+        alike = alike[alike[key] == rank.iloc[0][key]]
+    return alike
+
+
+def parts(alike: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
     """Milliseconds an image of the model alone and of the whole, by machine, at the ranking's batch size."""
-    table = like_main(study, rank)
-    if table.empty:
-        return pd.DataFrame(columns=["case", "part", "ms"])
-    table = table[(table["batch_size"] == rank.iloc[0]["batch_size"]) & table["images_per_s"].notna()].head(MOST_SHOWN)
+    table = (
+        alike[alike["batch_size"] == rank.iloc[0]["batch_size"]].dropna(subset=["images_per_s"]) if len(rank) else rank
+    )
     rows = [
-        (case["name"], words, 1000 / case[f"{part}_images_per_s"])
+        (case["name"], summary.PARTS[part], 1000 / case[f"{part}_images_per_s"])
         for _, case in table.iterrows()
-        for part, words in summary.PARTS.items()
-        if part in ("forward", "end_to_end") and pd.notna(case[f"{part}_images_per_s"])
+        for part in ("forward", "end_to_end")
+        if pd.notna(case[f"{part}_images_per_s"])
     ]
     return pd.DataFrame(rows, columns=["case", "part", "ms"])
 
@@ -285,76 +366,124 @@ def parts_words(table: pd.DataFrame) -> str:
     """Where the whole is far slower than the model: the machine is not to blame, what feeds it is."""
     if table.empty:
         return "No case succeeded: there is nothing to take apart."
-    wide = table.pivot_table(index="case", columns="part", values="ms", sort=False)
-    whole, alone = wide[summary.PARTS["end_to_end"]], wide[summary.PARTS["forward"]]
+    wide = table.pivot_table(index="case", columns="part", values="ms", sort=False).reindex(
+        columns=[summary.PARTS["forward"], summary.PARTS["end_to_end"]]
+    )
     starved = [
-        f"{case}: the model alone makes {1000 / alone[case]:,.0f} images/s, the whole {1000 / whole[case]:,.0f}"
-        for case in wide.index
-        if whole[case] > 1.5 * alone[case]
+        f"{case}: the model alone makes {1000 / alone:,.0f} images/s, the whole {1000 / whole:,.0f}"
+        for case, alone, whole in wide.itertuples()
+        if whole > 1.5 * alone
     ]
+    more = f" The figure shows the first {MOST_SHOWN} of {len(wide)}." if len(wide) > MOST_SHOWN else ""
     if not starved:
-        return "Everywhere the whole is within a third of the model alone: the device sets the pace."
-    return "; ".join(starved[:4]) + ". There it is the making of pictures that is timed, not the device."
+        told = "Everywhere the whole makes at least two thirds of what the model alone does: the device sets the pace."
+        return told + more
+    told = "; ".join(starved[:4]) + (f"; and {len(starved) - 4} more" if len(starved) > 4 else "")
+    return f"{told}. There it is the making of pictures that is timed, not the device.{more}"
+
+
+def first(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first cases that a figure can show."""
+    return table[table["case"].isin(table["case"].unique()[:MOST_SHOWN])]
 
 
 def few(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the machines that a figure can show: those with the highest figures, and those that failed."""
-    names = table.groupby("name")["images_per_s"].max().nlargest(MOST_SHOWN).index if len(table) else []
+    """The rows of the machines that a figure can show: those with the highest figures."""
+    names = table.groupby("name")["images_per_s"].max().fillna(0).nlargest(MOST_SHOWN).index if len(table) else []
     return table[table["name"].isin(names)]
 
 
-def timelines(study: Study) -> list[Record]:
-    """The longest sustained runs, of three machines at most."""
-    return sorted(filter(heat.whole, study.longest.values()), key=lambda r: (-r.case.minutes, r.machine.slug))[
-        :MOST_TIMELINES
+def batch_words(table: pd.DataFrame) -> str:
+    """For the first machines, which batch size to use; and each case that failed."""
+    groups = [(name, group) for name, group in table.groupby("name", sort=False) if group["images_per_s"].notna().any()]
+    told = [f"{name}: {summary.sweet_spot(group).partition(': ')[2]}" for name, group in groups[:4]]
+    lost = [
+        f"{c['name']} at {c['batch_size']} ({c['error']})" for _, c in table.iterrows() if pd.isna(c["images_per_s"])
     ]
+    told += [f"Failed, marked by a cross: {', '.join(lost[:6]).replace('_', ' ')}."] if lost else []
+    told += [f"The figure shows the {MOST_SHOWN} fastest of {len(groups)}."] if len(groups) > MOST_SHOWN else []
+    return " ".join(told) or "No case succeeded: there is no speed to show."
 
 
-def sustained_words(study: Study) -> list[str]:
-    """For each machine with a sustained run, how it kept its speed, with its heat, fan and watts."""
-    told = [f"{study.name(slug)}: {heat.words(found)}" for slug, found in sorted(study.longest.items())]
-    return told or ["No sustained run is among the records: `make image MINUTES=10` makes one."]
+def timelines(study: Study) -> list[Record]:
+    """The longest sustained runs that have samples, of three machines at most."""
+    good = filter(heat.whole, study.longest.values())
+    return sorted(good, key=lambda r: (-r.case.minutes, r.machine.slug))[:MOST_TIMELINES]
 
 
-def requests(rank: pd.DataFrame) -> pd.DataFrame:
-    """The requests of the ranked cases, thinned to 200 quantiles a machine: name, ms."""
+def kept(study: Study, found: Record) -> str:
+    """How one machine kept its speed in its sustained run, with its heat, fan and watts."""
+    return f"{study.name(found.machine.slug)}: {heat.words(found)}"
+
+
+def also_sustained(study: Study) -> list[str]:
+    """The same of each machine that no timeline shows; what to do where no machine has a sustained run."""
+    drawn = timelines(study)
+    told = [kept(study, found) for _, found in sorted(study.longest.items()) if found not in drawn]
+    return (
+        capped(told) if study.longest else ["No sustained run is among the records: `make image MINUTES=10` makes one."]
+    )
+
+
+def single(alike: pd.DataFrame) -> pd.DataFrame:
+    """The cases whose requests are compared: the smallest of the batch sizes that most machines share."""
+    timed = alike[alike["request_s"].map(len) > 0] if len(alike) else alike
+    machines = timed.groupby("batch_size")["machine"].nunique()
+    return timed[timed["batch_size"] == machines.idxmax()] if len(timed) else timed
+
+
+def requests(table: pd.DataFrame) -> pd.DataFrame:
+    """The requests of these cases, thinned to 200 quantiles each: name, ms."""
     rows = []
-    for _, row in rank.head(MOST_SHOWN).iterrows():
+    for _, row in table.head(MOST_SHOWN).iterrows():
         seconds = pd.Series(row["request_s"], dtype=float)
-        if len(seconds):
-            wanted = (
-                [i / 200 for i in range(201)]
-                if len(seconds) > 200
-                else [i / (len(seconds)) for i in range(len(seconds))]
-            )
-            rows += [(row["name"], 1000 * s) for s in seconds.quantile(wanted, interpolation="higher")]
+        steps = min(200, len(seconds))
+        wanted = [i / steps for i in range(steps + 1)]
+        rows += [(row["name"], 1000 * s) for s in seconds.quantile(wanted, interpolation="higher")]
     return pd.DataFrame(rows, columns=["name", "ms"])
 
 
-def requests_words(rank: pd.DataFrame) -> str:
-    """The median and the farthest percentile of the machines' requests."""
+def requests_words(table: pd.DataFrame) -> str:
+    """The median and the farthest percentile of the first machines' requests."""
     told = []
-    for _, row in rank.head(4).iterrows():
+    for _, row in table.head(4).iterrows():
         middle, far = stats.percentile(row["request_s"], 0.5), stats.tail(row["request_s"])
-        if middle and far:
-            told.append(
-                f"{row['name']}: median {1000 * middle.value_s:.3g} ms, {far[0]} {1000 * far[1].value_s:.3g} ms"
-            )
-    return "; ".join(told) + "." if told else "No request was timed."
+        told += [f"{row['name']}: median {1000 * middle.value_s:.3g} ms" if middle else f"{row['name']}: too few"]
+        told[-1] += f", {far[0]} {1000 * far[1].value_s:.3g} ms" if far else ""
+    if not told:
+        return "No request was timed."
+    images = table.iloc[0]["batch_size"]
+    return f"With {images} {'image' if images == 1 else 'images'} a request: {'; '.join(told)}.{shown(table)}"
 
 
-def energy_words(rank: pd.DataFrame) -> str:
-    """Images per joule of the machines that can tell, and whose joules they are."""
-    known = rank[rank["images_per_j"].notna()] if "images_per_j" in rank else rank
-    told = [
-        f"{r['name']} makes {r['images_per_j']:.3g} images per joule ({r['joules_of']})" for _, r in known.iterrows()
-    ]
-    unlike = (
-        " Joules of unlike parts can't be set beside one another."
-        if known.get("joules_of", pd.Series()).nunique() > 1
-        else ""
-    )
-    return ("; ".join(told[:MOST_SHOWN]) + "." + unlike) if told else "No machine of the ranking told its power."
+def cost_table(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
+    """What an image costs in energy and in price, by machine; no column of which nothing is known."""
+    if rank.empty:
+        return pd.DataFrame({"machine": []})
+    prices = [study.labels.get(machine) for machine in rank["machine"]]
+    columns = {
+        "machine": rank["name"].tolist(),
+        "images/J": rank["images_per_j"].tolist(),
+        "joules of the": rank["joules_of"].tolist(),
+        "price": [f"{p.price:,.0f} {p.currency}" if p and p.price else None for p in prices],
+    } | _worths(study, rank)
+    known = {name: values for name, values in columns.items() if pd.Series(values, dtype=object).notna().any()}
+    return pd.DataFrame(known)
+
+
+def cost_words(study: Study, rank: pd.DataFrame) -> str:
+    """Who makes most of a joule and of the money, as far as machines tell and persons have said."""
+    known = rank[rank["images_per_j"].notna()] if len(rank) else rank
+    told = "No machine of the ranking told its power." if known.empty else ""
+    for owner, group in known.groupby("joules_of") if len(known) else ():
+        best = group.loc[group["images_per_j"].astype(float).idxmax()]
+        told += (
+            f" By the joules of the {owner} {best['name']} makes the most: {best['images_per_j']:.3g} images per joule."
+        )
+    if len(known) and known["joules_of"].nunique() > 1:
+        told += " Joules of unlike parts can't be set beside one another."
+    unknown = "" if study.labels else " No price is given: a machine.toml beside a machine's records gives one."
+    return (told + (_worth(study, rank) or unknown)).strip()
 
 
 def limit_table(rank: pd.DataFrame) -> pd.DataFrame:
@@ -377,25 +506,39 @@ def limit_words(limits: pd.DataFrame) -> str:
 
 
 def health(study: Study) -> list[str]:
-    """Each machine against the others of its chip, at the reference cases that both have, in words."""
-    told, chips = list[str](), dict[str, list[str]]()
-    for slug, newest in sorted(study.newest.items()):
-        chips.setdefault(newest.software.device_name or newest.machine.chip or "unknown chip", []).append(slug)
+    """Each machine against the others of its chip, in words: at the reference case that most of them share."""
+    told, chips = list[str](), dict[tuple[str, str], list[str]]()
+    for (slug, device), chip in sorted(study.chips.items()):
+        chips.setdefault((chip, device), []).append(slug)
+    good = study.cases
     good = (
-        study.cases[study.cases["reference"] & study.cases["images_per_s"].notna()] if len(study.cases) else study.cases
+        good[good["reference"] & ~good["sustained"].astype(bool) & good["images_per_s"].notna()] if len(good) else good
     )
-    for chip, slugs in chips.items():
-        if len(slugs) == 1:
-            told.append(
-                f"{study.name(slugs[0])}: no other {chip} is among the records, so nothing tells whether it is healthy."
-            )
-        for a, b in combinations(slugs, 2):
-            keys = [*ALIKE, "device"]
-            both = good[good["machine"] == a].merge(good[good["machine"] == b], on=keys, suffixes=("", "_b"))
-            found = [(stats.compare(r["rates"], r["rates_b"]), r) for _, r in both.iterrows()]
-            words = [f"{c.word} at {r['model']} b{r['batch_size']} ({c.ratio:.3g} times)" for c, r in found[:3]]
-            told.append(f"{study.name(b)} against {study.name(a)} ({chip}): {', '.join(words) or 'no case in common'}.")
-    return told[:40] or ["No machine is among the records."]
+    for (chip, device), slugs in chips.items():
+        mine = good[good["machine"].isin(slugs) & (good["device"] == device)] if len(good) else good
+        groups = [group for _, group in mine.groupby(ALIKE) if len(group) > 1] if len(mine) else []
+        if groups:
+            told += _beside(study, max(groups, key=_weight), chip)
+        else:
+            names = " and ".join(map(study.name, slugs))
+            told.append(f"{names}: no other {chip} with a case in common, so nothing tells whether it is healthy.")
+    return capped(told) or ["No machine is among the records."]
+
+
+def _beside(study: Study, group: pd.DataFrame, chip: str) -> list[str]:
+    """For each machine of a chip, its speed over that of the middle one of the others."""
+    words = {"same": "as fast as", "faster": "faster than", "slower": "slower than", "undecided": "not surely unlike"}
+    told = []
+    for _, row in group.iterrows():
+        others = group[group["machine"] != row["machine"]].sort_values("images_per_s")
+        middle = others.iloc[len(others) // 2]
+        found = stats.compare(middle["rates"], row["rates"])
+        among = "" if len(others) == 1 else f", the middle one of {len(others)} others"
+        told.append(
+            f"{study.name(row['machine'])}: {words[found.word]} {study.name(middle['machine'])}{among} "
+            f"({chip}; {row['model']}, batch {row['batch_size']}): {found.ratio:.3g} times its speed."
+        )
+    return told
 
 
 def tuned(study: Study) -> pd.DataFrame:
@@ -407,21 +550,18 @@ def tuned(study: Study) -> pd.DataFrame:
         if best.empty:
             continue
         top = best.loc[best["images_per_s"].idxmax()]
-        ways = [
-            top["precision"],
-            top["memory_format"],
-            "compiled" if top["compile"] else "eager",
-            f"batch {top['batch_size']}",
-        ]
+        ways = [top["precision"], top["memory_format"].replace("_", " "), "compiled" if top["compile"] else "eager"]
+        ways.append(f"batch {top['batch_size']}")
         plain = group[group["reference"] & ~group["sustained"].astype(bool)]
+        for key in ("input", "image_px", "torch", "device"):
+            plain = plain[plain[key] == top[key]]
         found = stats.compare(plain.loc[plain["images_per_s"].idxmax()]["rates"], top["rates"]) if len(plain) else None
         span = f" ({found.low:.3g} to {found.high:.3g})" if found and found.low and found.high else ""
         gain = f"{found.ratio:.3g}{span}" if found else None
         agree = "yes" if top["agreed"] else "not compared"
-        rows.append(
-            (study.name(machine), model, mode, ", ".join(ways), top["images_per_s"], gain, agree, int(top["runs"]))
-        )
-    columns = ["machine", "model", "mode", "fastest setting", "images/s", "times reference", "outputs agree", "runs"]
+        what = model if mode == "inference" else f"{model}, {mode}"
+        rows.append((study.name(machine), what, top["images_per_s"], gain, int(top["runs"]), agree, ", ".join(ways)))
+    columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -430,7 +570,7 @@ def tuned_words(table: pd.DataFrame) -> str:
     if table.empty:
         return "No tuned run is among the records: `make best` looks for the fastest setting of a model."
     told = [
-        f"{r['machine']} runs {r['model']} ({r['mode']}) fastest with {r['fastest setting']}: "
+        f"{r['machine']} runs {r['model']} fastest with {r['fastest setting']}: "
         + f"{r['images/s']:,.0f} images/s"
         + (f", {r['times reference']} times its best reference figure" if r["times reference"] else "")
         for _, r in table.head(4).iterrows()
@@ -440,48 +580,45 @@ def tuned_words(table: pd.DataFrame) -> str:
 
 def published(path: Path, study: Study) -> pd.DataFrame:
     """Figures from elsewhere, and beside them those of ours that were made by the original's protocol."""
-    table = pd.read_csv(path)[PUBLISHED]
+    table = pd.read_csv(path)
     ours = study.cases
     if len(ours):
-        ours = ours[
-            (ours["input"] == "original") & (ours["workers"] == "0") & ours["images_per_s"].notna() & ours["reference"]
-        ]
-    rows = [
-        {
-            "label": study.name(c["machine"]), "images_per_s": c["images_per_s"], "model": c["model"],
-            "batch_size": c["batch_size"],
-            "what": "end to end, original input, 0 workers", "temperature_c": c["peak_c"], "fan_rpm": c["fan_rpm"],
-            "price": None, "source": "measured with this tool",
-        }
-        for _, c in ours.iterrows()
-    ]  # fmt: skip
-    both = pd.DataFrame(table.to_dict("records") + rows, columns=PUBLISHED)
-    return both.rename(columns=lambda c: c.replace("_per_s", "/s").replace("_", " "))
+        ours = ours[ours["reference"] & (ours["input"] == "original") & (ours["workers"] == "0")]
+        ours = ours[ours["images_per_s"].notna()].assign(label=lambda t: t["machine"].map(study.name))
+        ours = ours.rename(columns={"peak_c": "temperature_c"}).assign(source=OURS)
+    names = {
+        "label": "machine", "images_per_s": "images/s", "low": "from", "high": "to", "model": "model",
+        "batch_size": "batch", "temperature_c": "hottest, °C", "fan_rpm": "fan, rpm", "source": "source",
+    }  # fmt: skip
+    rows = [*table.to_dict("records"), *ours.to_dict("records")]
+    both = pd.DataFrame(rows, columns=[*names]).rename(columns=names)
+    measured = both["source"] == OURS
+    both["machine"] += measured.map({True: " (measured here)", False: " (published)"})
+    return both.drop(columns="source").assign(measured=measured)
 
 
 def published_words(table: pd.DataFrame) -> str:
     """The fastest of the published figures, and of ours by the same protocol."""
-    ours = table["source"] == "measured with this tool"
-    top = table[~ours].loc[table[~ours]["images/s"].idxmax()]
-    told = f"The fastest published figure is {top['images/s']:.0f} images/s ({top['label']})."
-    if not ours.any():
+    top = table[~table["measured"]].sort_values("images/s").iloc[-1]
+    told = f"The fastest published figure is {top['images/s']:.0f} images/s: {top['machine']}."
+    mine = table[table["measured"]].sort_values("images/s")
+    if mine.empty:
         return f"{told} No run here used that protocol: INPUT=original WORKERS=0 makes one."
-    mine = table[ours].loc[table[ours]["images/s"].idxmax()]
     return (
-        f"{told} By the same protocol {mine['label']} makes {mine['images/s']:.0f} here: one core makes the pictures."
+        f"{told} By the same protocol the fastest here is {mine.iloc[-1]['machine']}: {mine.iloc[-1]['images/s']:.0f}."
     )
 
 
+def sources(path: Path) -> list[str]:
+    """What each published figure is, and where it stands."""
+    return [f"{r.label}: {r.what} ({r.source})." for r in pd.read_csv(path).itertuples()]
+
+
 def doubts(study: Study) -> list[str]:
-    """Why runs are not clean, and which files were refused and why; of very many the first, and how many more."""
-    told = summary.doubts(study.runs)
-    refused = [f"refused: {why}" for why in study.refused]
-    more = [
-        f"and {len(some) - 40} more {what}"
-        for some, what in ((told, "reasons"), (refused, "refused files"))
-        if len(some) > 40
-    ]
-    return told[:40] + refused[:40] + more
+    """By machine, each reason for which a run is not clean or failed; then the files that were refused, and why."""
+    runs = study.runs.groupby("machine") if len(study.runs) else ()
+    told = [f"{study.name(slug)}: {doubt}" for slug, own in runs for doubt in summary.doubts(own)]
+    return capped(told) + capped([f"refused: {why}" for why in study.refused])
 
 
 def cards(study: Study) -> pd.DataFrame:
@@ -489,11 +626,11 @@ def cards(study: Study) -> pd.DataFrame:
     rows = []
     for slug, newest in sorted(study.newest.items()):
         m, s = newest.machine, newest.software
-        rows.append((study.name(slug), m.chip, s.device_name, m.cores, m.memory_bytes and m.memory_bytes / 2**30,
-                     " ".join(filter(None, [m.os, m.os_build])) or None, s.torch, s.commit))  # fmt: skip
-    return pd.DataFrame(
-        rows, columns=["machine", "chip", "device", "cores", "memory, GiB", "system", "torch", "siliconbench"]
-    )
+        memory = m.memory_bytes and round(m.memory_bytes / 2**30)
+        system, tool = (" ".join(filter(None, of)) or None for of in ((m.os, m.os_build), (s.siliconbench, s.commit)))
+        rows.append((study.name(slug), m.chip, s.device_name, m.cores, memory, system, s.torch, tool))
+    columns = ["machine", "chip", "device", "cores", "memory, GiB", "system", "torch", "siliconbench"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def again(study: Study, rank: pd.DataFrame) -> list[str]:
@@ -509,25 +646,39 @@ def again(study: Study, rank: pd.DataFrame) -> list[str]:
         if given.price:
             source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"
             told.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
-    counts = study.runs.groupby("machine").size()
-    return told + [f"{study.name(slug)}: {n} records in reports/data/{slug}/" for slug, n in counts.items()]
+    return told + capped(files(study, rank))
+
+
+def files(study: Study, rank: pd.DataFrame) -> list[str]:
+    """By machine, the records of the ranking's case by the names of their files, and how many records it has."""
+    told = []
+    for slug, own in study.runs.groupby("machine"):
+        case, names = rank[rank["machine"] == slug], list[str]()
+        if len(case):
+            same = (own[summary.LIKE] == case.iloc[0][summary.LIKE]).all(axis=1)
+            names = [record.file_name(r, r.created, r.repeat) for r in own[same].itertuples()]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        behind = f"; those of the ranking: {', '.join(names[:MOST_NAMED])}{more}" if names else ""
+        told.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")
+    return told
 
 
 def main() -> int:
     """The exit status of `make report`: the page and its picture, made of the records under RESULTS."""
     try:
-        results = knobs.read(os.environ)["RESULTS"]
+        results = knobs.read(os.environ, ["RESULTS"])["RESULTS"]
+        place = record.place(results)
+        if os.environ.get("RESULTS") and not place.is_dir():
+            raise knobs.WrongKnob(f"RESULTS: there is no folder {results}; name one that `make image` has filled")
     except knobs.WrongKnob as wrong:
         print(f"make report: {wrong}", file=sys.stderr)
         return 2
     from siliconbench import notebook
     from siliconbench.sweep import NOTEBOOKS, REPORTS
 
-    given = {
-        "results": str(place.resolve() if isinstance(place := record.place(results), Path) else results),
-        "picture": str((REPORTS / "compare.svg").resolve()),
-    }
-    given["published"] = str(Path(__file__).parents[2] / "reports" / "published.csv")
+    given = {"results": str(place.resolve()) if isinstance(place, Path) else results}
+    given |= {"picture": str((REPORTS / "compare.svg").resolve())}
+    given |= {"published": str(Path(__file__).parents[2] / "reports" / "published.csv")}
     print(notebook.render(NOTEBOOKS / "compare.ipynb", REPORTS / "compare.html", given, REPORTS / "runs"))
     return 0
 

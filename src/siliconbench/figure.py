@@ -344,6 +344,10 @@ def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str
 
 
 def _legend(axes: Any, names: int) -> None:
-    """Nothing; the legend stands above the axes, left, two names to a line, so that it never hides a point."""
+    """Nothing; the legend stands above the axes, left, two names to a line, so that it never hides a point.
+
+    From the third line on the figure grows with it, so that it takes nothing from the plot.
+    """
     if axes.get_legend_handles_labels()[0]:
+        axes.figure.set_figheight(axes.figure.get_figheight() + 0.26 * max(0, (names + 1) // 2 - 2))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if names > 1 else 1, title="")
