@@ -1,8 +1,12 @@
 """The page that compares machines: right for none, one, two and thirty, and silent about nothing."""
 
 import json
+import os
 import random
+import re
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -228,6 +232,17 @@ def test_a_results_folder_that_is_not_there_stops_in_one_line(tmp_path, monkeypa
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_make_report_prints_its_path_and_needs_no_torch(twins, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "torch.py").write_text("raise ImportError('torch is not needed here')")
+    given = os.environ | {"RESULTS": str(twins), "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-m", "siliconbench.compare"]
+    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "reports/compare.html\n"), done.stderr
+    assert (folder / "reports" / "compare.svg").read_text().startswith("<?xml")
+    assert rendered(twins, folder / "compare.html").read_bytes() == (folder / "reports/compare.html").read_bytes()
+
+
 def test_published_figures_have_their_columns():
     table = pd.read_csv(NOTEBOOKS.parent / "reports" / "published.csv")
     assert ",".join(table) == (
@@ -265,6 +280,22 @@ def rendered(records, page):
     return notebook.render(NOTEBOOKS / "compare.ipynb", page, given, page.parent / "runs")
 
 
+def heads(text):
+    """The column names of each table of a page."""
+    return [re.findall(r"<th [^>]*>(.*?)</th>", head) for head in re.findall(r"<thead>(.*?)</thead>", text)]
+
+
+def test_one_machine_alone_is_set_beside_nothing(tmp_path, chromium):
+    write(tmp_path / "data", "only", [100.0, 101.0], telemetry=hot(60.0, 900.0))
+    write(tmp_path / "data", "only", [50.0], batch_size=1)
+    page = rendered(tmp_path / "data", tmp_path / "one.html")
+    check_page(chromium, page)
+    text = page.read_text("utf-8")
+    assert "There is no other machine" in text and "no two machines" in text
+    assert "only makes the most at batch 8: 100.5 images/s" in text
+    assert "of the fastest" not in text and text.count("<img") == 3
+
+
 def test_no_machine_still_makes_a_page(tmp_path, chromium):
     (tmp_path / "data").mkdir()
     check_page(chromium, rendered(tmp_path / "data", tmp_path / "none.html"))
@@ -284,7 +315,7 @@ def test_the_page_with_all_its_parts(twins, chromium):
         assert told in text
     for told in ("(measured here)", "told its power", "4,200 EUR", "and what ran on them"):
         assert told in text
-    assert text.count("<img") == 5
+    assert text.count("<img") == 5 and max(len(head) for head in heads(text)) <= 8
 
 
 def test_the_page_of_thirty_machines_is_fit_to_be_sent_and_made_the_same_twice(tmp_path, chromium):

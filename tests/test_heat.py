@@ -125,3 +125,12 @@ def test_the_timeline_shows_every_quantity_there_is():
     assert len(fig.axes) == 3
     figure.svg(fig)
     assert heat.series(run()).empty
+
+
+def test_a_run_that_comes_back_varies_and_does_not_slow():
+    blocks = []
+    while sum(blocks) < 600:
+        blocks.append(0.5 if sum(blocks) % 180 < 60 or sum(blocks) > 560 else 0.6)
+    found = heat.sustained(run(None, blocks, minutes=10.0))
+    assert found["kept_percent"] < 95 and found["slows_after_s"] is None
+    assert "varies rather than slows" in heat.words(run(None, blocks, minutes=10.0))

@@ -119,3 +119,18 @@ def test_the_sweet_spot_is_the_smallest_that_is_not_surely_slower():
     assert told.startswith("resnet18: batch size 8 gives 100.0 images/s")
     assert "64" in told
     assert "one batch size" in summary.sweet_spot(summary.named(table(run(100.0))))
+
+
+def test_doubts_that_differ_in_figures_alone_are_one():
+    verdicts = [
+        {"word": "noisy", "reasons": [f"Neighbouring blocks differ by {n} %: run again."]} for n in range(9, 15)
+    ]
+    runs = [
+        record.Record.model_validate(sample() | {"repeat": n, "verdict": verdict})
+        for n, verdict in enumerate(verdicts, 1)
+    ]
+    assert summary.doubts(summary.runs(runs)) == [
+        "Neighbouring blocks differ by 9 to 14 %: run again. (resnet18 b8 r1, resnet18 b8 r2, resnet18 b8 r3,"
+        " resnet18 b8 r4 and 2 more)"
+    ]
+    assert summary.spanned(["1.84 of 20", "1.9 of 20", "10.2 of 20"]) == "1.84 to 10.2 of 20"

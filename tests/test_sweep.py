@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -136,7 +137,11 @@ def test_the_same_command_finishes_an_interrupted_sweep(tiny_sweep):
 
 
 def kernels(of):
-    return [p for p in psutil.Process(of).children(recursive=True) if "ipykernel_launcher" in " ".join(p.cmdline())]
+    found = []
+    for p in psutil.Process(of).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # one that has just ended, a zombie too
+            found += [p] if "ipykernel_launcher" in " ".join(p.cmdline()) else []
+    return found
 
 
 def wait_for(what, seconds=60):

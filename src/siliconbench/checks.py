@@ -49,9 +49,11 @@ class Neighbours:
 def waiting(bench: Bench) -> dict[str, Any]:
     """The same steps timed with and without the wait, and twice the steps over once (1.9 to 2.1 if all is waited for).
 
-    Each the median of three. On the CPU one image at a time will do: there is nothing to be behind.
+    Each the median of three. On the CPU one image at a time will do: there is nothing to be behind. A compiled model
+    keeps its batch size: another would make it compile again.
     """
-    batch = bench.ready_batch[:1] if bench.device.type == "cpu" else bench.ready_batch
+    few = bench.device.type == "cpu" and not bench.case.compile
+    batch = bench.ready_batch[:1] if few else bench.ready_batch
     once = timing.block(lambda: bench.call(batch), bench.wait, 2) / 2
     steps = max(1, round(min(0.2, bench.case.min_seconds / 20) / once))
 
@@ -75,17 +77,19 @@ def waiting(bench: Bench) -> dict[str, Any]:
 def outputs(bench: Bench) -> dict[str, Any] | None:
     """Fixed pictures through the model here and, in fp32, on the CPU; None where here is that very computation.
 
-    The largest difference is relative to the scatter (standard deviation) of the CPU's output.
+    Here in whole batches, the pictures over again in the last: a compiled model would compile anew for fewer. The
+    largest difference is relative to the scatter (standard deviation) of the CPU's output.
     """
     case = bench.case
     if case.mode == "train" or (bench.device.type == "cpu" and case.reference):
         return None
     pictures = torch.stack([bench.pictures[i] for i in range(PICTURES)])
+    batches = pictures[torch.arange(-PICTURES // case.batch_size * -case.batch_size) % PICTURES].split(case.batch_size)
     there = models.build(case.model, case.seed)
     finish = images.finisher(torch.device("cpu"), torch.float32, torch.contiguous_format)
     with torch.inference_mode():
         wanted = torch.cat([there(finish(part)) for part in pictures.split(16)])
-        got = torch.cat([bench.call(bench.finish(part)).float().cpu() for part in pictures.split(case.batch_size)])
+        got = torch.cat([bench.call(bench.finish(part)).float().cpu() for part in batches])[:PICTURES]
     difference = float((got - wanted).abs().max() / wanted.std())
     right = difference <= TOLERANCE[case.precision]  # False for NaN, too
     finite = difference == difference and difference < 1e18
@@ -353,11 +357,14 @@ def verdict(
         twice_over_once=found["waiting"]["twice_over_once"],
         outputs_agree=found["outputs"] is None or found["outputs"]["agree"],
     )
+    if again := found["compiled"] and found["compiled"]["recompiles"]:
+        word = "noisy" if word == "clean" else word
+        reasons = [*reasons, f"torch.compile compiled {again} times again while it was timed: run again."]
     share, faults = found["system_share"], found["faults_per_image"]
     if word != "clean" and share is not None and share > KERNEL:
         reasons = [
             *reasons,
-            f"a cause: the kernel took {share:.0%} of the CPU time in {faults:.0f} page faults an image",
+            f"A cause: the kernel took {100 * share:.0f} % of the CPU time in {faults:.0f} page faults an image.",
         ]
     return {"word": word, "reasons": [record.plain(r) for r in reasons]}
 

@@ -20,6 +20,7 @@ from siliconbench import heat, knobs, record, stats, summary
 from siliconbench.record import Model, Name, Record, Text
 
 ALIKE = [k for k in summary.LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
+ROOT, REPORTS = Path(__file__).parents[2], Path("reports")  # sweep has them, too, but with torch
 MOST_SHOWN = 12  # machines in one figure: more can't be told apart
 MOST_TIMELINES = 3
 MOST_LINES = 40  # of one list: beyond, their number is told
@@ -234,7 +235,9 @@ def rank_table(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
         f"{r} clean" if c else f"{r}, none clean" for r, c in zip(rank["runs"], rank["clean"], strict=True)
     ]
     known = {name: values for name, values in columns.items() if pd.Series(values, dtype=object).notna().any()}
-    return pd.DataFrame({name: values for name, values in known.items() if len(known) < 9 or name != "of the fastest"})
+    if len(known) > 8 or len(rank) == 1:
+        del known["of the fastest"]
+    return pd.DataFrame(known)
 
 
 def _span(row: Any) -> str | None:
@@ -394,13 +397,20 @@ def few(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def batch_words(table: pd.DataFrame) -> str:
-    """For the first machines, which batch size to use; and each case that failed."""
-    groups = [(name, group) for name, group in table.groupby("name", sort=False) if group["images_per_s"].notna().any()]
-    told = [f"{name}: {summary.sweet_spot(group).partition(': ')[2]}" for name, group in groups[:4]]
-    lost = [
-        f"{c['name']} at {c['batch_size']} ({c['error']})" for _, c in table.iterrows() if pd.isna(c["images_per_s"])
-    ]
-    told += [f"Failed, marked by a cross: {', '.join(lost[:6]).replace('_', ' ')}."] if lost else []
+    """For the first machines, the fastest batch size and the smallest that comes near it; and each case that failed."""
+    groups = [group.dropna(subset=["images_per_s"]) for _, group in table.groupby("name", sort=False)]
+    groups = [group for group in groups if len(group)]
+    told = []
+    for group in groups[:4]:
+        top = group.loc[group["images_per_s"].idxmax()]
+        near = group[group["images_per_s"] * (1 + stats.MARGIN) >= top["images_per_s"]]["batch_size"].min()
+        speed = summary.rate(top["images_per_s"], top["low"], top["high"])
+        told.append(f"{top['name']} makes the most at batch {top['batch_size']}: {speed}")
+        told[-1] += f", and at {near} within {100 * stats.MARGIN:.0f} % of it." if near < top["batch_size"] else "."
+    lost = table[table["images_per_s"].isna()]
+    failed = [f"{c['name']} at {c['batch_size']} ({c['error']})".replace("_", " ") for _, c in lost.head(6).iterrows()]
+    more = f" and {len(lost) - 6} more" if len(lost) > 6 else ""
+    told += [f"Failed, marked by a cross: {', '.join(failed)}{more}."] if failed else []
     told += [f"The figure shows the {MOST_SHOWN} fastest of {len(groups)}."] if len(groups) > MOST_SHOWN else []
     return " ".join(told) or "No case succeeded: there is no speed to show."
 
@@ -477,9 +487,8 @@ def cost_words(study: Study, rank: pd.DataFrame) -> str:
     told = "No machine of the ranking told its power." if known.empty else ""
     for owner, group in known.groupby("joules_of") if len(known) else ():
         best = group.loc[group["images_per_j"].astype(float).idxmax()]
-        told += (
-            f" By the joules of the {owner} {best['name']} makes the most: {best['images_per_j']:.3g} images per joule."
-        )
+        most = "makes the most" if len(group) > 1 else "is alone"
+        told += f" By the joules of the {owner} {best['name']} {most}: {best['images_per_j']:.3g} images per joule."
     if len(known) and known["joules_of"].nunique() > 1:
         told += " Joules of unlike parts can't be set beside one another."
     unknown = "" if study.labels else " No price is given: a machine.toml beside a machine's records gives one."
@@ -502,7 +511,8 @@ def limit_words(limits: pd.DataFrame) -> str:
     if known.empty:
         return "No run measured its device's limit."
     best = known.loc[known["of the peak, %"].idxmax()]
-    return f"{best['machine']} comes nearest to its own limit: {best['of the peak, %']:.0f} % of its device's peak."
+    what = "comes nearest to its own limit:" if len(known) > 1 else "reaches"
+    return f"{best['machine']} {what} {best['of the peak, %']:.0f} % of its device's peak."
 
 
 def health(study: Study) -> list[str]:
@@ -542,40 +552,9 @@ def _beside(study: Study, group: pd.DataFrame, chip: str) -> list[str]:
 
 
 def tuned(study: Study) -> pd.DataFrame:
-    """The best tuned setting of each machine and model: what won it, over the best reference figure; one row each."""
-    table = study.cases[study.cases["images_per_s"].notna()] if len(study.cases) else study.cases
-    rows = []
-    for (machine, model, mode), group in table.groupby(["machine", "model", "mode"]) if len(table) else ():
-        best = group[~group["reference"]]
-        if best.empty:
-            continue
-        top = best.loc[best["images_per_s"].idxmax()]
-        ways = [top["precision"], top["memory_format"].replace("_", " "), "compiled" if top["compile"] else "eager"]
-        ways.append(f"batch {top['batch_size']}")
-        plain = group[group["reference"] & ~group["sustained"].astype(bool)]
-        for key in ("input", "image_px", "torch", "device"):
-            plain = plain[plain[key] == top[key]]
-        found = stats.compare(plain.loc[plain["images_per_s"].idxmax()]["rates"], top["rates"]) if len(plain) else None
-        span = f" ({found.low:.3g} to {found.high:.3g})" if found and found.low and found.high else ""
-        gain = f"{found.ratio:.3g}{span}" if found else None
-        agree = "yes" if top["agreed"] else "not compared"
-        what = model if mode == "inference" else f"{model}, {mode}"
-        rows.append((study.name(machine), what, top["images_per_s"], gain, int(top["runs"]), agree, ", ".join(ways)))
-    columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def tuned_words(table: pd.DataFrame) -> str:
-    """The greatest gain over the reference, read aloud."""
-    if table.empty:
-        return "No tuned run is among the records: `make best` looks for the fastest setting of a model."
-    told = [
-        f"{r['machine']} runs {r['model']} fastest with {r['fastest setting']}: "
-        + f"{r['images/s']:,.0f} images/s"
-        + (f", {r['times reference']} times its best reference figure" if r["times reference"] else "")
-        for _, r in table.head(4).iterrows()
-    ]
-    return "; ".join(told) + "."
+    """The best tuned setting of each machine and model, the machines by their labels."""
+    found = summary.tuned(study.cases)
+    return found.assign(machine=[study.name(machine) for machine in found["machine"]])
 
 
 def published(path: Path, study: Study) -> pd.DataFrame:
@@ -674,12 +653,14 @@ def main() -> int:
         print(f"make report: {wrong}", file=sys.stderr)
         return 2
     from siliconbench import notebook
-    from siliconbench.sweep import NOTEBOOKS, REPORTS
 
-    given = {"results": str(place.resolve()) if isinstance(place, Path) else results}
-    given |= {"picture": str((REPORTS / "compare.svg").resolve())}
-    given |= {"published": str(Path(__file__).parents[2] / "reports" / "published.csv")}
-    print(notebook.render(NOTEBOOKS / "compare.ipynb", REPORTS / "compare.html", given, REPORTS / "runs"))
+    given = {
+        "results": str(place.resolve()) if isinstance(place, Path) else results,
+        "picture": str((REPORTS / "compare.svg").resolve()),
+        "published": str(ROOT / "reports" / "published.csv"),
+    }
+    source = ROOT / "notebooks" / "compare.ipynb"
+    print(notebook.render(source, REPORTS / "compare.html", given, REPORTS / "runs"))
     return 0
 
 

@@ -109,6 +109,8 @@ def sustained(record: Record) -> dict[str, Any] | None:
     low = table["images_per_s"].rolling(60, min_periods=1, center=True).median() < KEPT * first
     good = np.flatnonzero(~low.to_numpy())
     slows = None if last >= KEPT * first else float(table["time_s"][good[-1]]) if len(good) else 0.0
+    if slows is not None and slows > 0.8 * timed.seconds and low[: good[-1]].any():
+        slows = None  # it fell before, and came back: it varies
     witness = None
     if record.telemetry and record.checks:
         before, after = record.checks.before.model_dump(), record.checks.after.model_dump()
@@ -151,6 +153,8 @@ def words(record: Record) -> str:
             f"heat: {found['witness']}" if found["heat_is_cause"] else "its cause is not known: no second sign of heat"
         )
         told += f" It begins to slow after {found['slows_after_s'] / 60:.1f} minutes ({why})."
+    elif kept < 100 * KEPT:
+        told += " It varies rather than slows: near its end it is as fast again as in its first minute."
     if not found["claimed"]:
         told += f" Too short to claim sustained speed: {found['least_minutes']:.0f} minutes are needed."
     return told

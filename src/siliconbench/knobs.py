@@ -48,6 +48,11 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def auto_or(least: int, most: int) -> Callable[[str], int | None]:
+    """A reader of whole numbers from least to most, and of auto, which is None."""
+    return lambda text: None if text == "auto" else whole(least, most)(text)
+
+
 def amount(most: int) -> Callable[[str], float]:
     """A reader of numbers from 0 to most, with six decimals at most."""
 
@@ -109,12 +114,10 @@ def model(text: str) -> str:
 KNOBS = {
     "USE_GPU": Knob("1", "1 (the accelerator if there is one) or 0 (the CPU)", flag),
     "NUM_IMAGES": Knob("1000", "a whole number from 1 to 1000000000", whole(1, 10**9)),
-    "BATCH_SIZE": Knob("64", "whole numbers from 1 to 65536, one or many", whole(1, 65536), many=True),
+    "BATCH_SIZE": Knob("64", "whole numbers from 1 to 65536, one or many, or auto alone", auto_or(1, 65536), many=True),
     "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers, one or many", model, many=True),
     "MIN_SECONDS": Knob("10", "seconds from 0 to 86400", amount(86400)),
-    "WORKERS": Knob(
-        "auto", "auto or a whole number from 0 to 256", lambda t: None if t == "auto" else whole(0, 256)(t)
-    ),
+    "WORKERS": Knob("auto", "auto or a whole number from 0 to 256", auto_or(0, 256)),
     "INPUT": Knob("fast", "fast or original", one_of("fast", "original")),
     "REPEATS": Knob("5", "a whole number from 1 to 1000", whole(1, 1000)),
     "SEED": Knob("2021", "a whole number from 0 to 4294967295", whole(0, 2**32 - 1)),
@@ -151,4 +154,6 @@ def _value(name: str, knob: Knob, given: str) -> Any:
         except ValueError as error:
             hint = f" ({error})" if str(error) else ""
             raise WrongKnob(f"{name}: given {word[:60]!r}; allowed: {knob.allowed}{hint}") from None
+    if None in values and len(set(values)) > 1:
+        raise WrongKnob(f"{name}: given {given[:60]!r}; allowed: {knob.allowed}")
     return list(dict.fromkeys(values)) if knob.many else values[0]

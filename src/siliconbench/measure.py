@@ -38,6 +38,7 @@ class Bench:
     zero_s: float
     build_s: float
     first_forward_s: float
+    graphs: int  # that torch.compile made for the first call
 
     @cached_property
     def pictures(self) -> images.Pictures:
@@ -71,7 +72,8 @@ def set_up(case: Case) -> Bench:
     """The bench of a case: its model built, on the device, called once. Refused where the case can't be had here."""
     zero = time.perf_counter()
     device = torch.device(case.device)
-    if reason := devices.refusal(device, case.reference) or devices.lacks(device, case.precision):
+    reason = devices.refusal(device, case.reference) or devices.lacks(device, case.precision)
+    if reason := reason or (models.no_compiler(device) if case.compile else None):
         raise Refused(reason)
     devices.true_fp32(tf32=case.precision == "tf32")
     case = case.model_copy(update={"image_px": models.image_px(case.model)})
@@ -79,10 +81,17 @@ def set_up(case: Case) -> Bench:
     model = models.place(model, device, case.precision, case.memory_format, case.compile)
     finish = images.finisher(device, models.DTYPES[case.precision], models.LAYOUTS[case.memory_format])
     call, wait = models.stepper(model, case.mode), devices.waiter(device)
-    bench = Bench(case, device, model, call, finish, wait, zero, time.perf_counter() - zero, 0.0)
+    bench = Bench(case, device, model, call, finish, wait, zero, time.perf_counter() - zero, 0.0, 0)
     ready = bench.ready_batch
     first = timing.block(lambda: call(ready), wait, 1)
-    return replace(bench, first_forward_s=first)
+    return replace(bench, first_forward_s=first, graphs=models.graphs_compiled() if case.compile else 0)
+
+
+def compiled(bench: Bench) -> dict[str, Any] | None:
+    """What torch.compile took: the seconds of the first call, and how often it compiled again since; None without."""
+    if not bench.case.compile:
+        return None
+    return {"seconds": bench.first_forward_s, "recompiles": models.graphs_compiled() - bench.graphs}
 
 
 def forward(bench: Bench, report: Report = timing.nothing) -> dict[str, Any]:

@@ -1,6 +1,11 @@
 """The model under test: by name, seeded random weights (nothing is downloaded), in the class that was asked for."""
 
+import os
+import shutil
+import sys
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +38,25 @@ def place(
     """The model on the device, cast (not autocast) to its precision, laid out and compiled as asked."""
     model = model.to(device=device, dtype=DTYPES[precision]).to(memory_format=LAYOUTS[memory_format])
     return torch.compile(model) if compiled else model  # type: ignore[return-value]
+
+
+def no_compiler(device: torch.device) -> str | None:
+    """Why torch.compile can't work for this device, or None. For the CPU it writes C++ that includes Python.h."""
+    if device.type != "cpu":
+        return None
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if not shutil.which(compiler):
+        return f"torch.compile needs a C++ compiler on the CPU: install {Path(compiler).name}, or COMPILE=0"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "torch.compile needs Python.h on the CPU: install Python's headers (python3-dev), or COMPILE=0"
+    return None
+
+
+def graphs_compiled() -> int:
+    """How many graphs torch.compile has compiled in this process so far, as its own counters tell."""
+    from torch._dynamo.utils import counters  # nothing public counts them
+
+    return int(counters["stats"]["unique_graphs"])
 
 
 def stepper(model: torch.nn.Module, mode: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -19,7 +19,8 @@ from traitlets import default
 from siliconbench.record import write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
-logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong is told by the caller, in one line
+for loud in ("papermill", "asyncio"):  # what goes wrong is told by the caller, in one line
+    logging.getLogger(loud).setLevel(logging.CRITICAL)
 HIDDEN = {"parameters", "injected-parameters", "remove_cell"}  # tags of cells that a page leaves out
 
 

@@ -1,5 +1,6 @@
 """From records to tables: one row a run, one row a case with its interval, and the sentences that read them aloud."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ FIGURES += [*HEAT, "agreed"]
 FIGURES += ["peak_bytes", "swap_growth_bytes"]
 FIGURES += ["forward_images_per_s", "copy_images_per_s", "input_images_per_s", "end_to_end_images_per_s"]
 APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
@@ -383,6 +385,43 @@ def limit_words(limits: pd.DataFrame) -> str:
     )
 
 
+def tuned(table: pd.DataFrame) -> pd.DataFrame:
+    """The best tuned setting of each machine and model: what won it, over the best reference figure; one row each."""
+    table = table[table["images_per_s"].notna()] if len(table) else table
+    rows = []
+    for (machine, model, mode), group in table.groupby(["machine", "model", "mode"]) if len(table) else ():
+        best = group[~group["reference"]]
+        if best.empty:
+            continue
+        top = best.loc[best["images_per_s"].idxmax()]
+        ways = [top["precision"], top["memory_format"].replace("_", " "), "compiled" if top["compile"] else "eager"]
+        ways.append(f"batch {top['batch_size']}")
+        plain = group[group["reference"] & ~group["sustained"].astype(bool)]
+        for key in ("input", "image_px", "torch", "device"):
+            plain = plain[plain[key] == top[key]]
+        found = stats.compare(plain.loc[plain["images_per_s"].idxmax()]["rates"], top["rates"]) if len(plain) else None
+        span = f" ({found.low:.3g} to {found.high:.3g})" if found and found.low and found.high else ""
+        gain = f"{found.ratio:.3g}{span}" if found else None
+        agree = "yes" if top["agreed"] else "not compared"
+        what = model if mode == "inference" else f"{model}, {mode}"
+        rows.append((machine, what, top["images_per_s"], gain, int(top["runs"]), agree, ", ".join(ways)))
+    columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def tuned_words(table: pd.DataFrame) -> str:
+    """The greatest gain over the reference, read aloud."""
+    if table.empty:
+        return "No tuned run is among the records: `make best` looks for the fastest setting of a model."
+    told = [
+        f"{r['machine']} runs {r['model']} fastest with {r['fastest setting']}: "
+        + f"{r['images/s']:,.0f} images/s"
+        + (f", {r['times reference']} times its best reference figure" if r["times reference"] else "")
+        for _, r in table.head(4).iterrows()
+    ]
+    return "; ".join(told) + "."
+
+
 def trust_words(frame: pd.DataFrame) -> str:
     """How many runs there are, how many are clean, flagged and failed."""
     ok, words = frame[frame["status"] == "ok"], frame["verdict"].value_counts()
@@ -393,13 +432,25 @@ def trust_words(frame: pd.DataFrame) -> str:
 
 
 def doubts(frame: pd.DataFrame) -> list[str]:
-    """Each reason for which a run is not clean or failed, with the runs that it holds for."""
-    told: dict[str, list[str]] = {}
+    """Each reason for which a run is not clean or failed, once, with the span of its figures and the runs it is of."""
+    told: dict[str, list[tuple[str, str]]] = {}
     for _, r in frame.iterrows():
         run = f"{r['model']} b{r['batch_size']} r{r['repeat']}"
         for reason in [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else r["reasons"]:
-            told.setdefault(reason, []).append(run)
+            told.setdefault(NUMBER.sub("0", reason), []).append((reason, run))
     return [
-        f"{reason} ({', '.join(of[:6])}{f' and {len(of) - 6} more' if len(of) > 6 else ''})"
-        for reason, of in told.items()
+        f"{spanned([reason for reason, _ in of])} ({', '.join(run for _, run in of[:4])}"
+        f"{f' and {len(of) - 4} more' if len(of) > 4 else ''})"
+        for of in told.values()
     ]
+
+
+def spanned(reasons: list[str]) -> str:
+    """Sentences that differ in figures alone as one: each figure as the span of all."""
+    figures = iter(list(zip(*map(NUMBER.findall, reasons), strict=True)))
+
+    def span(_: Any) -> str:
+        mine = next(figures)
+        return " to ".join(dict.fromkeys((min(mine, key=float), max(mine, key=float))))
+
+    return NUMBER.sub(span, reasons[0])

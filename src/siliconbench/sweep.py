@@ -10,7 +10,7 @@ import itertools
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,11 +18,14 @@ from nbclient.exceptions import DeadKernelError
 from papermill import PapermillExecutionError
 
 from siliconbench import device as devices
-from siliconbench import machine, notebook, record, terminal
+from siliconbench import doubling, machine, notebook, record, summary, terminal
 from siliconbench.record import Case, Record
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 REPORTS = Path("reports")
+
+Runs = list[tuple[Case, int]]
+Further = Callable[[list[Record]], Runs]  # the runs of the next stage, told by the records of those before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,20 +35,20 @@ class Plan:
     sweep_id: str
     slug: str
     results: Path
-    runs: list[tuple[Case, int]]
+    runs: Runs
     telemetry: bool
 
     def sweep(self, order: int) -> dict[str, Any]:
-        """The record's word on the sweep, for the run in this place (from 1)."""
+        """The record's word on the sweep, for the run in this place (from 1); runs are those planned by then."""
         return {"id": self.sweep_id, "runs": len(self.runs), "order": order}
 
 
 def cases(given: dict[str, Any], device: Any) -> list[Case]:
-    """Every case of the sweep: models x batch sizes x precisions x layouts x compile x mode."""
+    """Every case of the sweep: models x batch sizes (auto: from 1) x precisions x layouts x compile x mode."""
     lists = [given[k] for k in ("IMAGE_MODEL", "BATCH_SIZE", "PRECISION", "LAYOUT", "COMPILE", "MODE")]
     return [
         Case(
-            model=model, batch_size=batch, precision=precision, memory_format=layout, compile=compiled, mode=mode,
+            model=model, batch_size=batch or 1, precision=precision, memory_format=layout, compile=compiled, mode=mode,
             device=device, input=given["INPUT"], workers=given["WORKERS"], num_images=given["NUM_IMAGES"],
             min_seconds=given["MIN_SECONDS"], minutes=given["MINUTES"], seed=given["SEED"],
         )
@@ -53,38 +56,51 @@ def cases(given: dict[str, Any], device: Any) -> list[Case]:
     ]  # fmt: skip
 
 
-def shuffled(cases: list[Case], repeats: int, seed: int) -> list[tuple[Case, int]]:
+def shuffled(cases: list[Case], repeats: int, seed: int) -> Runs:
     """Each case once in a seeded random order, then once again in another, `repeats` times: so slow drifts of the
     machine fall on all cases alike (Abedi and Brecht 2017, randomised interleaved trials)."""
-    rng, order = random.Random(seed), list[tuple[Case, int]]()
+    rng, order = random.Random(seed), Runs()
     for repeat in range(1, repeats + 1):
         order += [(case, repeat) for case in rng.sample(cases, len(cases))]
     return order
 
 
-def key(cases: list[Case], repeats: int, slug: str) -> str:
+def key(cases: list[Case], repeats: int, slug: str, search: str = "") -> str:
     """Ten letters that name what is asked for: the same command on the same versions has the same key."""
-    told = [c.model_dump_json() for c in cases] + [str(repeats), slug, str(machine.versions())]
+    told = [c.model_dump_json() for c in cases] + [str(repeats), slug, str(machine.versions()), search]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:10]
 
 
-def plan(given: dict[str, Any], device: str, facts: dict[str, Any]) -> Plan:
-    """The sweep that the knobs ask for: the interrupted one if there is one, else a new one."""
+def whole(_records: list[Record]) -> Runs:
+    """No further runs: the next stage of a sweep that knows all its runs at its start."""
+    return []
+
+
+def doubled(given: dict[str, Any]) -> Further:
+    """The next stage of BATCH_SIZE=auto: twice the batch size, for each setting whose speed still rises."""
+    return lambda records: shuffled(doubling.larger(records), given["REPEATS"], given["SEED"])
+
+
+def plan(given: dict[str, Any], device: str, facts: dict[str, Any], search: str = "", further: Further = whole) -> Plan:
+    """The sweep that the knobs ask for: the interrupted one if there is one, else a new one.
+
+    One that goes by stages is named by its search and knows the runs of its first stage only.
+    """
     slug = given["MACHINE"] or machine.slug(facts)
     all_cases = cases(given, device)
-    name = key(all_cases, given["REPEATS"], slug)
+    name = key(all_cases, given["REPEATS"], slug, search)
     results = record.place(given["RESULTS"])
     runs = shuffled(all_cases, given["REPEATS"], given["SEED"])
-    interrupted = None if given["FRESH"] else unfinished(results / slug, name)
+    interrupted = None if given["FRESH"] else unfinished(results / slug, name, further)
     return Plan(interrupted or f"{record.now()}-{name}", slug, results, runs, given["TELEMETRY"])
 
 
-def unfinished(folder: Path, name: str) -> str | None:
-    """The id of the newest sweep of this key whose records are fewer than its runs, or None."""
+def unfinished(folder: Path, name: str, further: Further = whole) -> str | None:
+    """The id of the newest sweep of this key that has runs or a stage to go, or None."""
     found = [r for r in good(folder) if r.sweep.id.endswith(name)]
     newest = max((r.sweep.id for r in found), default=None)
-    mine = [r for r in found if r.sweep.id == newest]
-    return newest if mine and len(mine) < mine[0].sweep.runs else None
+    mine = sorted((r for r in found if r.sweep.id == newest), key=lambda r: r.sweep.order)
+    return newest if mine and (len(mine) < max(r.sweep.runs for r in mine) or further(mine)) else None
 
 
 def good(folder: Path) -> Iterator[Record]:
@@ -174,8 +190,8 @@ def too_large(case: Case, records: list[Record]) -> int | None:
 
 
 def measure(plan: Plan, out: TextIO) -> list[Record]:
-    """The records of the whole sweep, each told in a line as its run ends."""
-    have = done(plan)
+    """The records of all the plan's runs, each told in a line as its run ends."""
+    have = {order: r for order, r in done(plan).items() if order <= len(plan.runs)}
     bar = terminal.Bar(len(plan.runs), len(have))
     for order, (case, _) in enumerate(plan.runs, 1):
         if order in have:
@@ -191,10 +207,28 @@ def measure(plan: Plan, out: TextIO) -> list[Record]:
     return [have[k] for k in sorted(have)]
 
 
+def stages(plan: Plan, further: Further, out: TextIO) -> list[Record]:
+    """The records of a sweep that goes by stages: each says what the next one measures, until nothing is left."""
+    records = measure(plan, out)
+    while more := further(records):
+        plan = dataclasses.replace(plan, runs=plan.runs + more)
+        records = measure(plan, out)
+    return records
+
+
+def advice(records: list[Record]) -> list[str]:
+    """For each setting of BATCH_SIZE=auto why its batch sizes end, and then which one to use."""
+    groups = doubling.settings(records).items()
+    told = [f"{terminal.setting(setting)}: {doubling.ends(mine)}." for setting, mine in groups]
+    return told + summary.batch_advice(summary.cases(summary.runs(records)))
+
+
 def make_image(given: dict[str, Any]) -> int:
     """The exit status of a whole sweep, from its header to its page."""
     start, facts, device = time.perf_counter(), machine.facts(), devices.choose(given["USE_GPU"]).type
-    this = plan(given, device, facts)
+    auto = given["BATCH_SIZE"] == [None]
+    further = doubled(given) if auto else whole
+    this = plan(given, device, facts, "auto" if auto else "", further)
     if why := another_machine(this.results / this.slug, facts):
         print(f"make image: {why}: give this one a name of its own with MACHINE=", file=sys.stderr)
         return 2
@@ -203,11 +237,12 @@ def make_image(given: dict[str, Any]) -> int:
         sep="\n",
         flush=True,
     )
-    records = measure(this, sys.stdout)
-    print(*terminal.headline(records), sep="\n")
+    records = stages(this, further, sys.stdout)
+    print(*terminal.headline(records), *(advice(records) if auto else []), sep="\n")
     shown = page(this)
     print(f"{shown} ({terminal.minutes(time.perf_counter() - start)})")
-    return 1 if any(r.status == "failed" for r in records) else 0
+    memory = ("out_of_memory", "skipped") if auto else ()  # auto looks for the end of memory: to find it is no failure
+    return 1 if any(r.error and r.error.kind not in memory for r in records) else 0
 
 
 def page(plan: Plan) -> str:

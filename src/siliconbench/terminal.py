@@ -42,13 +42,16 @@ class Bar:
             print(text, file=out, flush=True)
 
 
+def setting(c: Case, batch: str = "") -> str:
+    """A case in short: its model, batch and device, and what differs from the reference class."""
+    words = (c.precision, c.memory_format, c.mode, "compiled" if c.compile else "")
+    extra = [w for w in words if w not in ("fp32", "contiguous", "inference", "")]
+    return " ".join(filter(None, [c.model, batch, c.device, *extra]))
+
+
 def line(r: Record) -> str:
     """One line on a run: what, how fast, what holds it back, and its verdict."""
-    c = r.case
-    extra = "".join(
-        f" {w}" for w in (c.precision, c.memory_format, c.mode) if w not in ("fp32", "contiguous", "inference")
-    )
-    what = f"{c.model} b{c.batch_size} {c.device}{extra}{' compiled' if c.compile else ''} r{r.repeat}"
+    what = f"{setting(r.case, f'b{r.case.batch_size}')} r{r.repeat}"
     if r.error or not r.passes or not r.passes.end_to_end or not r.checks or not r.verdict:
         return f"{what:<36} FAILED ({r.error.kind if r.error else '?'}): {r.error.message if r.error else ''}"
     forward = f"{r.passes.forward.images_per_s:9.1f}" if r.passes.forward else "        –"
@@ -87,9 +90,11 @@ def header(
     lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."] if no_gpu else []
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]
     if done:
-        so_far = f"{done} runs are done, {runs - done} left"
+        so_far = f"{done} runs are done" + (f", {runs - done} left" if given["BATCH_SIZE"] != [None] else "")
         lines += [f"Finishing the sweep of {sweep_id[:16]}: {so_far} (FRESH=1 starts anew)."]
-    about = minutes((runs - done) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
+    auto = given["BATCH_SIZE"] == [None]
+    about = minutes((runs if auto else runs - done) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
+    about += " for each batch size, doubled while the speed rises" if auto else ""
     return [*lines, f"About {about}; Ctrl-C stops, and the same command goes on later."]
 
 
