@@ -41,7 +41,7 @@ trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % 
 	@$(PY) -m siliconbench.trust
 
 best: $(READY) ## find the fastest setting of one model here that still gives the right outputs
-	@$(PY) -m siliconbench.best
+	@$(PY) -m siliconbench best
 
 share: $(READY) ## check this machine's records, say what they hold, and how to send them
 	@$(PY) -m siliconbench.share

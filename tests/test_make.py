@@ -45,6 +45,12 @@ def test_a_wrong_knob_on_the_command_line_or_in_the_environment_ends_with_2():
         assert "BATCH_SIZE: given '0'; allowed: whole numbers from 1 to 65536" in done.stderr
 
 
+def test_make_best_refuses_what_it_chooses_itself():
+    done = make("best", f"PYTHON={sys.executable}", "BATCH_SIZE=8")
+    assert done.returncode == 2
+    assert "make best: BATCH_SIZE: given '8'; allowed: nothing" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     done = make("image", f"PYTHON={sys.executable}", f"RESULTS={tmp_path}/file/data")

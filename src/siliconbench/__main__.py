@@ -1,4 +1,4 @@
-"""`make image`: the knobs and the folders are checked first, in a blink; only then is anything slow imported."""
+"""`make image` and `make best`: knobs and folders are checked first, in a blink; only then is anything slow loaded."""
 
 import fcntl
 import os
@@ -49,19 +49,22 @@ def reachable(results: str) -> None:
 
 
 def main() -> int:
-    """The exit status of `make image`: 0 all runs succeeded, 1 some failed, 2 a wrong knob, 130 interrupted."""
+    """The exit status of `make image` or `make best`: 0 all is well, 1 runs failed, 2 a wrong knob, 130 interrupted."""
+    best = sys.argv[1:] == ["best"]
     try:
-        given = knobs.read(os.environ)
+        given = (knobs.read_best if best else knobs.read)(os.environ)
         reachable(given["RESULTS"])
         held = lock(Path("reports/runs"))
     except knobs.WrongKnob as error:
-        print(f"make image: {error}", file=sys.stderr)
+        print(f"make {'best' if best else 'image'}: {error}", file=sys.stderr)
         return 2
     try:
         with held:
-            from siliconbench.sweep import make_image  # torch takes seconds to load
-
-            return make_image(given)
+            if best:  # torch takes seconds to load
+                from siliconbench.best import find as go
+            else:
+                from siliconbench.sweep import make_image as go
+            return go(given)
     except KeyboardInterrupt:
         print("\nInterrupted: what is measured stays; the same command goes on from there.", file=sys.stderr)
         return 130

@@ -4,7 +4,6 @@ Stage by stage, each keeping the best so far: batch size by doubling, layout, pr
 choose. Then the chosen and the reference setting run anew, interleaved: what luck chose does not stay ahead there.
 """
 
-import os
 import sys
 import time
 from typing import Any
@@ -12,27 +11,11 @@ from typing import Any
 import torch
 
 from siliconbench import device as devices
-from siliconbench import doubling, knobs, machine, models, stats, sweep, terminal
-from siliconbench.__main__ import lock, reachable
+from siliconbench import doubling, machine, models, stats, sweep, terminal
 from siliconbench.record import Case, Record
 
-DEFAULTS = {"MIN_SECONDS": "2", "NUM_IMAGES": "64", "REPEATS": "3"}
-CHOSEN = {"BATCH_SIZE": "auto", "PRECISION": "", "LAYOUT": "", "COMPILE": "", "MODE": "", "MINUTES": ""}
 WORTH = 1.02  # a change that brings less than 2 % is not kept
 USUAL = 64  # images a batch of the reference setting
-
-
-def read(environment: dict[str, str]) -> dict[str, Any]:
-    """The knobs, with defaults of their own; WrongKnob for more than one model and for what the search chooses."""
-    known = {k: v for k, v in environment.items() if v.strip()}
-    if stray := [k for k in CHOSEN if k in known]:
-        raise knobs.WrongKnob(
-            f"{stray[0]}: given {known[stray[0]][:60]!r}; allowed: nothing, it is chosen by the search"
-        )
-    given = knobs.read(DEFAULTS | known | CHOSEN)
-    if len(given["IMAGE_MODEL"]) > 1:
-        raise knobs.WrongKnob(f"IMAGE_MODEL: given {len(given['IMAGE_MODEL'])} models; allowed: one")
-    return given
 
 
 def options(device: torch.device) -> list[tuple[str, list[Any]]]:
@@ -142,7 +125,8 @@ def result(records: list[Record]) -> list[str]:
     told, use = [], (mine or plain)[0]
     if mine and plain and mine[0].case != plain[0].case:
         text, surely = gain(plain, mine)
-        told = [f"tried at last: {words(mine[0].case)}", text, f"reference: {terminal.told(doubling.rates(plain))}"]
+        tried = [] if surely else [f"tried at last: {words(mine[0].case)}"]
+        told = [*tried, text, f"reference: {terminal.told(doubling.rates(plain))}"]
         use = mine[0] if surely else plain[0]
     elif not plain:
         told = ["The reference setting did not run to its end: there is nothing to compare with."]
@@ -171,24 +155,3 @@ def find(given: dict[str, Any]) -> int:
     print("", *result(records), sep="\n")
     print(f"{sweep.page(plan)} ({terminal.minutes(time.perf_counter() - start)})")
     return 0 if any(r.repeat > 1 and doubling.rates([r]) for r in records) else 1
-
-
-def main() -> int:
-    """The exit status of `make best`: 0 found, 1 nothing runs, 2 a wrong knob, 130 interrupted."""
-    try:
-        given = read(dict(os.environ))
-        reachable(given["RESULTS"])
-        held = lock(sweep.REPORTS / "runs")
-    except knobs.WrongKnob as error:
-        print(f"make best: {error}", file=sys.stderr)
-        return 2
-    try:
-        with held:
-            return find(given)
-    except KeyboardInterrupt:
-        print("\nInterrupted: what is measured stays; the same command goes on from there.", file=sys.stderr)
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -135,12 +135,27 @@ KNOBS = {
 }
 
 
+BEST = {"MIN_SECONDS": "2", "NUM_IMAGES": "64", "REPEATS": "3"}  # of `make best`
+CHOSEN = {"BATCH_SIZE": "auto", "PRECISION": "", "LAYOUT": "", "COMPILE": "", "MODE": "", "MINUTES": ""}  # by it
+
+
 def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> dict[str, Any]:
     """Each knob's value by its name; a knob that takes a list gives a list without doubles, in the order given.
 
     A knob that is not set, or set to nothing, has its default. WrongKnob at the first that is wrong.
     """
     return {name: _value(name, KNOBS[name], environment.get(name, "").strip()) for name in names}
+
+
+def read_best(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The knobs of `make best`, with defaults of its own; WrongKnob for many models and for what it chooses itself."""
+    known = {k: v for k, v in environment.items() if v.strip()}
+    if stray := [k for k in CHOSEN if k in known]:
+        raise WrongKnob(f"{stray[0]}: given {known[stray[0]][:60]!r}; allowed: nothing, it is chosen by the search")
+    given = read(BEST | known | CHOSEN)
+    if len(given["IMAGE_MODEL"]) > 1:
+        raise WrongKnob(f"IMAGE_MODEL: given {len(given['IMAGE_MODEL'])} models; allowed: one")
+    return given
 
 
 def _value(name: str, knob: Knob, given: str) -> Any:

@@ -29,6 +29,7 @@ FIGURES += [*HEAT, "agreed"]
 FIGURES += ["peak_bytes", "swap_growth_bytes"]
 FIGURES += ["forward_images_per_s", "copy_images_per_s", "input_images_per_s", "end_to_end_images_per_s"]
 APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
+NARROW = "\u202f"  # a narrow space at which no line breaks
 NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
@@ -137,10 +138,10 @@ def rate(mean: float | None, low: float | None, high: float | None) -> str:
         return "no figure"
     digits = 0 if mean >= 1000 else 1 if mean >= 10 else 2
     if low is None or high is None or low != low:
-        return f"{mean:,.{digits}f} images/s (one run)".replace(",", " ")
+        return f"{mean:,.{digits}f} images/s (one run)".replace(",", NARROW)
     if high > APART * low:
-        return f"{mean:,.{digits}f} images/s (its runs differ too much for an interval)".replace(",", " ")
-    return f"{mean:,.{digits}f} images/s ({low:,.{digits}f} to {high:,.{digits}f})".replace(",", " ")
+        return f"{mean:,.{digits}f} images/s (its runs differ too much for an interval)".replace(",", NARROW)
+    return f"{mean:,.{digits}f} images/s ({low:,.{digits}f} to {high:,.{digits}f})".replace(",", NARROW)
 
 
 def sweet_spot(table: pd.DataFrame) -> str:
