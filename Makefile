@@ -71,7 +71,7 @@ lock: $(READY) ## refresh requirements.lock from pyproject.toml
 		--no-emit-index-url --no-header -q pyproject.toml -o requirements.lock
 
 clean: ## remove .venv and what was rendered; records stay
-	rm -rf $(VENV) reports/runs reports/*.html
+	rm -rf $(VENV) reports/runs; find reports -maxdepth 1 -name '*.html' ! -name compare.html -delete
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@for p in python3 python3.13 python3.12 python3.11; do \
