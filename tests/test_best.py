@@ -1,5 +1,6 @@
 """BATCH_SIZE=auto and `make best`: the search, against machines whose law of speed is written here."""
 
+import re
 import subprocess
 import sys
 
@@ -128,6 +129,20 @@ def test_a_gain_that_is_none_leaves_the_reference_setting():
     told = best.result(searched(lambda c: {"rate": 10.0 * min(c.batch_size, 64)}))
     assert told[0].startswith("Fastest for resnet18 on the cpu: fp32, contiguous, eager, batch 64")
     assert told[1] == best.agreement(searched(law)[0])
+
+
+def test_a_gain_that_scatters_is_not_called_the_fastest():
+    seen = []
+
+    def uneven(case):
+        seen.append(case)
+        slow = case.precision == "bf16" and seen.count(case) == 2
+        return {"rate": law(case)["rate"] / (4 if slow else 1)}
+
+    told = best.result(searched(uneven))
+    assert told[0].startswith("None is surely faster than the reference for resnet18 on the cpu: fp32, contiguous")
+    assert told[1] == "tried at last: bf16, channels last, eager, batch 32"
+    assert ": undecided" in told[2] and re.fullmatch(r"REPEATS=\d would probably tell.", told[3])
 
 
 def test_where_nothing_runs_it_says_so():

@@ -2,8 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import nbconvert
 import nbformat
 import papermill
 import pytest
@@ -65,7 +68,17 @@ def test_the_kernel_is_this_python_whatever_lies_about(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     asks = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; print(sys.executable, end='')")])
     nbformat.write(asks, tmp_path / "ask.ipynb")
-    import sys
-
     done = notebook.execute(tmp_path / "ask.ipynb", None, {})
     assert "".join(o.text for o in done.cells[-1].outputs if o.output_type == "stream") == sys.executable
+
+
+def test_a_page_renders_where_nbconvert_lies_in_a_folder_of_its_own(tmp_path):
+    """As `pip install --target` leaves it: the templates lie beside the package, in no folder that Jupyter knows."""
+    for entry in Path(nbconvert.__file__).parents[1].iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    (tmp_path / "share").symlink_to(Path(sys.prefix) / "share")
+    script = "import nbformat.v4 as f; from siliconbench.notebook import to_html; print(to_html(f.new_notebook()))"
+    away = {"PYTHONPATH": f"{NOTEBOOKS[0].parents[1] / 'src'}:{tmp_path}", "HOME": str(tmp_path), "JUPYTER_PATH": ""}
+    bare = Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info)
+    done = subprocess.run([bare, "-c", script], env=away, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "<!DOCTYPE html>" in done.stdout, done.stderr[-500:]

@@ -114,6 +114,12 @@ def gain(plain: list[Record], mine: list[Record]) -> tuple[str, bool]:
     return f"{found.ratio:.2f} times the reference end to end{span}: {found.word}{model}.", found.word == "faster"
 
 
+def more_repeats(plain: list[Record], mine: list[Record]) -> list[str]:
+    """How many repeats would probably decide between two settings; nothing when even 50 more would not."""
+    more = stats.runs_needed(doubling.rates(plain), doubling.rates(mine))
+    return [f"REPEATS={more + max(len(plain), len(mine))} would probably tell."] if more else []
+
+
 def result(records: list[Record]) -> list[str]:
     """What the search found, by the finalists' runs: the setting, its gain, its outputs, and the Python to use it."""
     finals = [r for r in records if r.repeat > 1]
@@ -122,22 +128,24 @@ def result(records: list[Record]) -> list[str]:
     plain = [r for r in finals if chosen and asked(r) == reference(records, chosen) and doubling.rates([r])]
     if not mine and not plain:
         return ["No setting ran to its end with the right outputs: the lines above say why."]
-    told, use = [], (mine or plain)[0]
+    told, use, head = [], (mine or plain)[0], "Fastest"
     if mine and plain and mine[0].case != plain[0].case:
         text, surely = gain(plain, mine)
-        tried = [] if surely else [f"tried at last: {words(mine[0].case)}"]
-        told = [*tried, text, f"reference: {terminal.told(doubling.rates(plain))}"]
-        use = mine[0] if surely else plain[0]
+        told = [text, f"reference: {terminal.told(doubling.rates(plain))}"]
+        if not surely:
+            told = [f"tried at last: {words(mine[0].case)}", text, *more_repeats(plain, mine)]
+            use, head = plain[0], "None is surely faster than the reference"
     elif not plain:
         told = ["The reference setting did not run to its end: there is nothing to compare with."]
     own = doubling.rates(mine if use in mine else plain)
-    head = f"Fastest for {use.case.model} on the {use.case.device}: {words(use.case)}: {terminal.told(own)}."
+    head += f" for {use.case.model} on the {use.case.device}: {words(use.case)}: {terminal.told(own)}."
     return [head, *told, agreement(use), "To use it:", "", code(use), ""]
 
 
 def estimate(given: dict[str, Any], device: torch.device) -> str:
-    """About how long the search takes, in words: eight batch sizes, one run a variant, and the finalists."""
-    runs = 8 + sum(len(values) for _, values in options(device)) + 2 * given["REPEATS"]
+    """About how long the search takes, in words: its batch sizes, one run a variant, and the finalists."""
+    sizes, variants = 8 if device.type == "cpu" else 12, sum(len(values) for _, values in options(device))
+    runs = sizes + variants + 2 * given["REPEATS"]
     seconds = runs * terminal.estimate(given["MIN_SECONDS"], 0, device.type) + 60  # torch.compile
     return f"About {runs} runs, {terminal.minutes(seconds)}; Ctrl-C stops, and the same command goes on later."
 

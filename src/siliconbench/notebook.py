@@ -8,17 +8,19 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import nbconvert
 import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from nbconvert import HTMLExporter
 from nbconvert.preprocessors import TagRemovePreprocessor
 from traitlets import default
 
 from siliconbench.record import write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
+# nbconvert looks for its own templates in Jupyter's folders alone: `pip install --target` puts them beside it.
+BESIDE = Path(nbconvert.__file__).parents[1] / "share" / "jupyter" / "nbconvert" / "templates"
 for loud in ("papermill", "asyncio"):  # what goes wrong is told by the caller, in one line
     logging.getLogger(loud).setLevel(logging.CRITICAL)
 HIDDEN = {"parameters", "injected-parameters", "remove_cell"}  # tags of cells that a page leaves out
@@ -61,9 +63,10 @@ def execute(source: Path, target: Path | None, parameters: dict[str, Any], progr
 
 def to_html(executed: Any) -> str:
     """The page of an executed notebook: what its cells show, without code, in the house template."""
-    exporter = HTMLExporter(
+    exporter = nbconvert.HTMLExporter(
         template_name="report",
-        extra_template_basedirs=[str(TEMPLATES)],
+        extra_template_basedirs=[str(TEMPLATES), str(BESIDE)],
+        extra_template_paths=[str(BESIDE)],
         exclude_input=True,
         exclude_input_prompt=True,
         exclude_output_prompt=True,

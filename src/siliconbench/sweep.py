@@ -251,5 +251,5 @@ def page(plan: Plan) -> str:
     given["picture"] = str((REPORTS / f"{plan.slug}.svg").resolve())
     try:
         return str(notebook.render(NOTEBOOKS / "machine.ipynb", REPORTS / f"{plan.slug}.html", given, REPORTS / "runs"))
-    except (PapermillExecutionError, DeadKernelError, OSError) as error:
+    except (PapermillExecutionError, DeadKernelError, OSError, ValueError) as error:
         return f"The page could not be made ({reason(error, False)['message']}); the records are in {plan.results}."

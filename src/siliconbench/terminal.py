@@ -100,7 +100,7 @@ def header(
 
 def estimate(min_seconds: float, minutes: float, device: str) -> float:
     """About how many seconds a run takes: six passes with their warm-ups, and the start of a kernel."""
-    return 20 + min_seconds * (9 if device == "cpu" else 6) + (60 * minutes + 60 if minutes else 0)
+    return (20 + 9 * min_seconds if device == "cpu" else 30 + 6 * min_seconds) + (60 * minutes + 60 if minutes else 0)
 
 
 def minutes(seconds: float) -> str:
