@@ -409,6 +409,25 @@ def test_versions_fit_a_record():
     assert machine.versions() == told and machine.killed_for_memory() >= 0
 
 
+def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    assert machine.commit() is None
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b")
+
+    def committed(folder: str) -> str | None:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "a").write_text(folder)
+        assert None not in (machine.tool(*git, "add", "."), machine.tool(*git, "commit", "-m", folder))
+        return machine.commit()
+
+    machine.tool(*git, "init")
+    code = committed("src")
+    assert code and committed("reports") == code, "records were committed, the code is the same"
+    (tmp_path / "src" / "a").write_text("b")
+    assert machine.commit() == f"{code}+changes"
+    assert committed("notebooks") != code
+
+
 def test_importing_does_no_work():
     code = "import sys; from siliconbench import machine, telemetry, doctor; print('torch' in sys.modules)"
     assert machine.tool(sys.executable, "-c", code, timeout_s=20.0) == b"False\n"

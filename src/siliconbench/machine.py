@@ -405,9 +405,13 @@ def versions() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of this checkout, with +changes when code or notebooks differ from it; None if it is none."""
+    """The last commit of code or notebooks, with +changes when they differ from it; None if this is no checkout.
+
+    A commit of records or words is not asked: it changes no figure, and must not part a sweep from its first runs.
+    """
     if not (ROOT / ".git").exists():
         return None
-    name = found(r"^([0-9a-f]{40})$", text_of(tool("git", "-C", str(ROOT), "rev-parse", "HEAD")))
-    changes = tool("git", "-C", str(ROOT), "status", "--porcelain", "--", "src", "notebooks")
+    git, code = ("git", "-C", str(ROOT)), ("--", "src", "notebooks")
+    name = found(r"^([0-9a-f]{40})$", text_of(tool(*git, "log", "-1", "--format=%H", *code)))
+    changes = tool(*git, "status", "--porcelain", *code)
     return name and name[:12] + ("+changes" if changes else "")
