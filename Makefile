@@ -32,28 +32,28 @@ help: ## say what there is
 setup: $(READY) ## install everything into .venv (every other target does it by itself)
 
 image: $(READY) ## measure this machine; knobs: IMAGE_MODEL BATCH_SIZE USE_GPU NUM_IMAGES ... (README)
-	@$(PY) -m siliconbench
+	@$(PY) -m siliconbench image
 
 report: $(READY) ## render reports/compare.html, the page that compares the machines of reports/data
-	@$(PY) -m siliconbench.compare
+	@$(PY) -m siliconbench report
 
 trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % apart (about five minutes)
-	@$(PY) -m siliconbench.trust
+	@$(PY) -m siliconbench trust
 
 best: $(READY) ## find the fastest setting of one model here that still gives the right outputs
 	@$(PY) -m siliconbench best
 
 share: $(READY) ## check this machine's records, say what they hold, and how to send them
-	@$(PY) -m siliconbench.share
+	@$(PY) -m siliconbench share
 
 check: $(READY) ## check every record of reports/data, and name each bad one
-	@$(PY) -m siliconbench.share check
+	@$(PY) -m siliconbench check
 
 lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel
 	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks
 
 doctor: $(READY) ## say what this machine can tell of itself, and whether it is fit to be measured now
-	@$(PY) -m siliconbench.doctor
+	@$(PY) -m siliconbench doctor
 
 test: $(READY) ## run the tests
 	@$(PY) -m pytest

@@ -45,7 +45,7 @@ def make_image(folder: Path, **knobs: str) -> subprocess.CompletedProcess:
     """`make image` as it runs once set up, in a folder of its own."""
     own = {k: v for k, v in os.environ.items() if k not in KNOBS}
     return subprocess.run(
-        [sys.executable, "-m", "siliconbench"],
+        [sys.executable, "-m", "siliconbench", "image"],
         env=own | KNOBS | knobs,
         cwd=folder,
         capture_output=True,

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from siliconbench import knobs
+from siliconbench.knobs import WrongKnob
 
 WRONG = {
     "USE_GPU": ["2", "-1", "yes", "true", "0.0", "1 0"],
@@ -30,7 +31,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("name", "text"), [(n, t) for n, texts in WRONG.items() for t in texts])
 def test_a_wrong_knob_says_what_was_given_and_what_is_allowed(name, text):
-    with pytest.raises(knobs.WrongKnob) as error:
+    with pytest.raises(WrongKnob) as error:
         knobs.read({name: text})
     told = str(error.value)
     assert told.startswith(f"{name}: given ") and "allowed: " in told and "\n" not in told
@@ -56,7 +57,7 @@ def test_the_names_are_those_of_torchvision():
 
 
 def test_a_near_miss_names_the_nearest():
-    with pytest.raises(knobs.WrongKnob, match="resnet50"):
+    with pytest.raises(WrongKnob, match="resnet50"):
         knobs.read({"IMAGE_MODEL": "resnet5O"})
 
 
@@ -64,7 +65,7 @@ def test_the_refusal_is_one_line_exit_2_and_comes_before_torch(tmp_path):
     code = "import sys, siliconbench.__main__ as m; c = m.main(); print('torch' in sys.modules); sys.exit(c)"
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, "image"],
         env={"BATCH_SIZE": "0", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,

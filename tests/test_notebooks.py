@@ -11,7 +11,7 @@ import nbformat
 import papermill
 import pytest
 
-from siliconbench import notebook
+from siliconbench.sweep import kernel
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -53,7 +53,7 @@ def test_measure_runs_by_hand_with_few_images_and_keeps_no_record(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     source = next(p for p in NOTEBOOKS if p.stem == "measure")
     few = {"model": "squeezenet1_1", "batch_size": 2, "num_images": 4, "min_seconds": 0.1, "device": "cpu"}
-    done = notebook.execute(source, None, few)
+    done = kernel.execute(source, None, few)
     printed = "".join(o.text for c in done.cells if c.cell_type == "code" for o in c.outputs if "text" in o)
     assert "images/s" in printed and "no record is kept" in printed
     assert not list(tmp_path.iterdir())
@@ -68,7 +68,7 @@ def test_the_kernel_is_this_python_whatever_lies_about(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     asks = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; print(sys.executable, end='')")])
     nbformat.write(asks, tmp_path / "ask.ipynb")
-    done = notebook.execute(tmp_path / "ask.ipynb", None, {})
+    done = kernel.execute(tmp_path / "ask.ipynb", None, {})
     assert "".join(o.text for o in done.cells[-1].outputs if o.output_type == "stream") == sys.executable
 
 

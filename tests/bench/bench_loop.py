@@ -10,14 +10,15 @@ import pytest
 import torch
 import torchvision
 
-from siliconbench import checks, measure, timing
-from siliconbench.device import choose
-from siliconbench.record import Case
+from siliconbench.record.schema import Case
+from siliconbench.run import device as devices
+from siliconbench.run import passes as run_passes
+from siliconbench.run import selftest, timing
 
 
 def by_hand(name, batch, seconds):
     """Images per second as anyone would write it."""
-    device = choose(True)
+    device = devices.choose(True)
     torch.manual_seed(2021)
     model = torchvision.models.get_model(name, weights=None).eval().to(device)
     batch, n = batch.to(device), 0
@@ -36,10 +37,12 @@ def by_hand(name, batch, seconds):
 
 @pytest.mark.parametrize(("name", "batch_size"), [("resnet18", 8), ("mobilenet_v3_small", 32)])
 def test_forward_beside_a_loop_by_hand(name, batch_size):
-    bench = measure.set_up(Case(model=name, batch_size=batch_size, device=choose(True).type, min_seconds=3.0))
+    bench = run_passes.set_up(
+        Case(model=name, batch_size=batch_size, device=devices.choose(True).type, min_seconds=3.0)
+    )
     ratios = []
     for _ in range(7):
-        ours = measure.forward(bench)["images_per_s"]
+        ours = run_passes.forward(bench)["images_per_s"]
         theirs = by_hand(name, bench.ready_batch.cpu(), 3.0)
         ratios.append(ours / theirs)
     told = " ".join(f"{r:.3f}" for r in ratios)
@@ -50,13 +53,15 @@ def test_forward_beside_a_loop_by_hand(name, batch_size):
 @pytest.mark.parametrize("kind", ["fast", "original"])
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet50"])
 def test_the_whole_beside_what_its_parts_allow(name, kind):
-    asked = Case(model=name, batch_size=16, device=choose(True).type, input=kind, num_images=64, min_seconds=4.0)
-    bench = measure.set_up(asked)
-    forward, copy = measure.forward(bench), measure.copy(bench)
-    stream, feeders = measure.feed(bench, forward["images_per_s"])
-    passes = {"forward": forward, "copy": copy, "input": measure.load(bench, stream)}
-    passes["end_to_end"] = measure.end_to_end(bench, stream)
-    allowed, part, _ = checks.attribution(bench, passes, feeders["used"], checks.waiting(bench))
+    asked = Case(
+        model=name, batch_size=16, device=devices.choose(True).type, input=kind, num_images=64, min_seconds=4.0
+    )
+    bench = run_passes.set_up(asked)
+    forward, copy = run_passes.forward(bench), run_passes.copy(bench)
+    stream, feeders = run_passes.feed(bench, forward["images_per_s"])
+    passes = {"forward": forward, "copy": copy, "input": run_passes.load(bench, stream)}
+    passes["end_to_end"] = run_passes.end_to_end(bench, stream)
+    allowed, part, _ = selftest.attribution(bench, passes, feeders["used"], selftest.waiting(bench))
     whole = passes["end_to_end"]["images_per_s"]
     told = ", ".join(f"{part} {timed['images_per_s']:.1f}" for part, timed in passes.items() if timed)
     print(f"\n{name} {kind}, {feeders['used']} workers: {told}")

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from siliconbench import record
+from siliconbench.record import store
+from siliconbench.record.schema import Record
 from tests.samples import sample, samples
 
 MACHINES = 20
@@ -25,15 +26,15 @@ def fill(folder, count):
         data |= {"repeat": 1 + i // (3 * MACHINES), "telemetry": TELEMETRY, "unknown": {}}
         data["latency"]["request_s"] = [rng.uniform(0.08, 0.1) for _ in range(100)]
         path = folder / data["machine"]["slug"]
-        made = record.Record.model_validate(data)
+        made = Record.model_validate(data)
         path.mkdir(parents=True, exist_ok=True)
-        (path / record.file_name(made.case, made.created, made.repeat)).write_text(record.dumps(made))
+        (path / store.file_name(made.case, made.created, made.repeat)).write_text(store.dumps(made))
 
 
 def made(folder, records):
     """The wall and processor seconds of `make report` over the records, and the page."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "siliconbench.compare"]
+    command = [sys.executable, "-m", "siliconbench", "report"]
     subprocess.run(command, cwd=folder, env={"RESULTS": str(records), "PATH": "/usr/bin:/bin"}, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -5,23 +5,25 @@ import time
 
 import psutil
 
-from siliconbench import measure, stats, telemetry
-from siliconbench.device import choose
-from siliconbench.record import Case
+from siliconbench.analysis import stats
+from siliconbench.machine import sampler as samplers
+from siliconbench.record.schema import Case
+from siliconbench.run import device as devices
+from siliconbench.run import passes
 
 ROUNDS = 12
 
 
 def rate(bench, sampled):
-    sampler = telemetry.start() if sampled else None
-    found = measure.quick_rate(bench, lambda: bench.call(bench.ready_batch), 2, 2.0)
+    sampler = samplers.start() if sampled else None
+    found = passes.quick_rate(bench, lambda: bench.call(bench.ready_batch), 2, 2.0)
     if sampler:
         sampler.stop()
     return found
 
 
 def test_the_sampler_costs_next_to_nothing():
-    bench = measure.set_up(Case(model="resnet18", batch_size=8, device=choose(True).type, min_seconds=2.0))
+    bench = passes.set_up(Case(model="resnet18", batch_size=8, device=devices.choose(True).type, min_seconds=2.0))
     ratios = []
     for i in range(ROUNDS):  # now one comes first, now the other: a drift falls on both alike
         order = (False, True) if i % 2 else (True, False)
@@ -33,7 +35,7 @@ def test_the_sampler_costs_next_to_nothing():
 
 
 def test_the_processor_time_that_the_sampler_takes():
-    sampler = telemetry.start()
+    sampler = samplers.start()
     child = psutil.Process(sampler.child.pid)
     time.sleep(5)  # its imports are over long before a pass is timed
     before = sum(child.cpu_times())

@@ -1,0 +1,64 @@
+"""Run a notebook in a fresh kernel of this very Python, and render one as a page.
+
+papermill's own exit and metadata do not tell success: a caller looks for what the notebook was to leave behind.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import nbconvert
+import nbformat
+from nbclient.exceptions import DeadKernelError
+from nbconvert.preprocessors import TagRemovePreprocessor
+from papermill import PapermillExecutionError
+
+from siliconbench import paths
+from siliconbench.record import store
+from siliconbench.sweep import failure, kernel
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+# nbconvert looks for its own templates in Jupyter's folders alone: `pip install --target` puts them beside it.
+BESIDE = Path(nbconvert.__file__).parents[1] / "share" / "jupyter" / "nbconvert" / "templates"
+
+for loud in ("papermill", "asyncio"):  # what goes wrong is told by the caller, in one line
+    logging.getLogger(loud).setLevel(logging.CRITICAL)
+
+HIDDEN = {"parameters", "injected-parameters", "remove_cell"}  # tags of cells that a page leaves out
+
+
+def to_html(executed: Any) -> str:
+    """The page of an executed notebook: what its cells show, without code, in the house template."""
+    exporter = nbconvert.HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES), str(BESIDE)],
+        extra_template_paths=[str(BESIDE)],
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags=HIDDEN), enabled=True)
+    html, _ = exporter.from_notebook_node(nbformat.from_dict(executed))
+    return str(html)
+
+
+def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
+    """The path of the page that the notebook becomes with these parameters; the executed copy is kept, too."""
+    executed = kernel.execute(source, page.parent / "runs" / f"{page.stem}.ipynb", parameters)
+    return store.write_whole(page, to_html(executed))
+
+
+def machine_page(slug: str, results: Path) -> str:
+    """The path of a machine's page, made anew; in words why not, if it could not be made (the records stay)."""
+    given = {"machine": slug, "results": str(results.resolve())}
+    given["picture"] = str((paths.REPORTS / f"{slug}.svg").resolve())
+    try:
+        return str(render(paths.NOTEBOOKS / "machine.ipynb", paths.REPORTS / f"{slug}.html", given))
+    except (PapermillExecutionError, DeadKernelError, OSError, ValueError) as error:
+        return f"The page could not be made ({failure.reason(error, False)['message']}); the records are in {results}."
+
+
+def trust_page(measured: Path) -> Path:
+    """The path of the page of `make trust`, made of what it measured."""
+    return render(paths.NOTEBOOKS / "trust.ipynb", paths.REPORTS / "trust.html", {"runs": str(measured.resolve())})

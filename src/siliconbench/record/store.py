@@ -1,0 +1,152 @@
+"""record.store"""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from siliconbench.record.schema import Case, Record
+
+MOST_BYTES = 5_000_000  # of one file: thirty minutes of blocks and telemetry take a tenth of it
+
+
+def file_name(case: Case, created: str, repeat: int) -> str:
+    """The name of a record's file in its machine's folder."""
+    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}-{created}-r{repeat}.json"
+
+
+def now() -> str:
+    """This moment in UTC, as records write it."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def plain(text: object) -> str:
+    """A message fit for a record: one line of printable ASCII, paths and anything like markup taken out."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"(?<![\w.])~?(/[\w.@+-]+){2,}/?", "(a path)", line)
+    return re.sub(r"[^ -;=?-~]", "?", line)[:500].strip() or "no reason was given"
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """The path, once the file is there whole: written beside it, flushed to the disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(part).chmod(0o644)
+        Path(part).replace(path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def place(address: str) -> Path:
+    """The folder at this address; for s3:// and its like, what acts as a Path (needs the extra `remote`)."""
+    scheme, remote, rest = address.partition("://")
+    if not remote or scheme in ("file", "local"):
+        return Path(rest or address)
+    from upath import UPath
+
+    return cast(Path, UPath(address, use_listings_cache=False))  # others write there, too: never believe a cache
+
+
+def write(record: Record, results: Path) -> Path:
+    """The path of the new record. A record that is there already is never overwritten: FileExistsError."""
+    path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
+    if isinstance(path, Path):
+        if path.exists():
+            raise FileExistsError(f"{path} is there already")
+        return write_whole(path, dumps(record))
+    try:
+        path.fs.pipe_file(path.path, dumps(record).encode(), mode="create")
+    except FileExistsError:
+        raise FileExistsError(f"{path} is there already") from None
+    return path
+
+
+def dumps(record: Record) -> str:
+    """The record as JSON: sorted keys, one line a field, so that two versions compare well."""
+    data = record.model_dump(mode="json", by_alias=True)
+    return (
+        re.sub(
+            r"\[[^\[\]{}\"]*\]",
+            lambda m: re.sub(r"\s+", " ", m[0]),
+            json.dumps(data, indent=1, sort_keys=True),
+        )
+        + "\n"
+    )
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file or a stored object; ValueError if it is a link, no plain file, or too large."""
+    if isinstance(path, Path):
+        if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
+            raise ValueError("it is a link, in a linked folder, or no plain file")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    else:
+        data = path.fs.cat_file(path.path, start=0, end=MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+    return data
+
+
+def once(pairs: list[tuple[str, Any]]) -> None:
+    """None if no key of a JSON object is there twice (readers differ in which one counts); ValueError with the key."""
+    seen = set[str]()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"the key {key} is there twice")
+        seen.add(key)
+
+
+def load(path: Path) -> Record:
+    """The record in one file; ValueError with the reason when it is not one."""
+    data = content(path)
+    try:
+        record = Record.model_validate_json(data, by_alias=True, by_name=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part)[:40] for part in first["loc"][:6])
+        raise ValueError(plain(f"{where}: {first['msg']}" if where else first["msg"])) from None
+    json.loads(data, object_pairs_hook=once, parse_float=len, parse_int=len)  # the numbers are not needed
+    name = file_name(record.case, record.created, record.repeat)
+    if (path.parent.name, path.name) != (record.machine.slug, name):
+        raise ValueError(plain(f"its name should be {record.machine.slug}/{name}"))
+    return record
+
+
+def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
+    """Each file under results that calls itself a record, in the order of names: the record, or why it is none."""
+    paths = sorted(results.glob(f"{machine}/*.json"))
+    if isinstance(results, Path):
+        yield from zip(paths, map(_tried, paths), strict=True)
+    else:
+        with ThreadPoolExecutor(16) as pool:  # each object is a wait for the network
+            yield from zip(paths, pool.map(_tried, paths), strict=True)
+
+
+def _tried(path: Path) -> Record | ValueError:
+    try:
+        return load(path)
+    except Exception as error:  # it may be hostile, and each storage has errors of its own: nothing stops the reading
+        return ValueError(plain(error))
+
+
+def newest(results: Path) -> str:
+    """The name of the machine with the newest record; ValueError when there is no record."""
+    found = [(r.created, r.machine.slug) for _, r in read(results) if isinstance(r, Record)]
+    if not found:
+        raise ValueError("there is no record: `make image` makes some")
+    return max(found)[1]

@@ -1,0 +1,137 @@
+"""From records to tables and sentences: the figures are those of the records, whatever is missing."""
+
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+
+from siliconbench.analysis import cases as case_table
+from siliconbench.pages import machine
+from siliconbench.record.schema import Record
+from tests.samples import sample
+
+
+def run(rate, repeat=1, verdict="clean", **case):
+    data = sample(rate, **case)
+    data["repeat"] = repeat
+    data["verdict"] = {"word": verdict, "reasons": [] if verdict == "clean" else [f"It was {verdict}."]}
+    return Record.model_validate(data)
+
+
+def lost(kind="out_of_memory", **case):
+    data = {k: v for k, v in sample(**case).items() if k not in ("passes", "latency", "limits", "memory", "checks")}
+    data |= {"status": "failed", "error": {"kind": kind, "message": "no room"}, "unknown": {}}
+    return Record.model_validate(data | {"telemetry": None, "verdict": None})
+
+
+def table(*records):
+    return case_table.cases(case_table.runs(records))
+
+
+def test_a_case_has_the_interval_that_scipy_gives():
+    import numpy as np
+
+    rates = [100.0, 102.0, 99.0, 101.0, 103.0]
+    (case,) = table(*(run(r, i + 1) for i, r in enumerate(rates))).to_dict("records")
+    logs = np.log(rates)
+    low, high = scipy_stats.t.interval(0.95, 4, logs.mean(), scipy_stats.sem(logs))
+    assert case["images_per_s"] == pytest.approx(np.exp(logs.mean()))
+    assert (case["low"], case["high"]) == (pytest.approx(np.exp(low)), pytest.approx(np.exp(high)))
+    assert (case["runs"], case["clean"], case["failed"]) == (5, 5, 0)
+
+
+def test_a_figure_rests_on_the_clean_runs_if_there_are_any():
+    (case,) = table(run(100.0), run(50.0, 2, "contended"), run(102.0, 3)).to_dict("records")
+    assert case["images_per_s"] == pytest.approx((100 * 102) ** 0.5)
+    assert (case["runs"], case["left_out"]) == (2, 1)
+    (flagged,) = table(run(50.0, 1, "noisy"), run(60.0, 2, "contended")).to_dict("records")
+    assert (flagged["runs"], flagged["clean"]) == (2, 0)
+
+
+def test_a_run_with_wrong_outputs_never_counts():
+    data = sample(500.0)
+    data["checks"]["outputs"] = {"images": 64, "largest_difference": 3.0, "tolerance": 0.01, "top1_agreement": 0.1}
+    data["checks"]["outputs"]["agree"] = False
+    del data["checks"]["unknown"]["outputs"]
+    (case,) = table(Record.model_validate(data), run(100.0, 2)).to_dict("records")
+    assert case["images_per_s"] == pytest.approx(100)
+
+
+def test_unlike_runs_are_never_one_figure():
+    made = table(run(100.0), run(90.0, input="original"), run(80.0, precision="bf16"), run(70.0, batch_size=16))
+    assert len(made) == 4
+    assert len(set(case_table.named(made)["name"])) == 3
+
+
+def test_failed_cases_stay():
+    made = table(run(100.0), lost(batch_size=64))
+    failed = made[made["batch_size"] == 64].iloc[0]
+    assert failed["failed"] == 1 and pd.isna(failed["images_per_s"])
+    assert "64 (out_of_memory)" in machine.speed_words(made)
+    assert machine.doubts(case_table.runs([lost()])) == ["out_of_memory: no room (resnet18 b8 r1)"]
+
+
+@pytest.mark.parametrize("records", [[], [lost()], [run(100.0)], [run(100.0), lost(batch_size=64)]])
+def test_every_sentence_can_be_said_of_few_records(records):
+    runs = case_table.runs(records)
+    made = case_table.cases(runs)
+    said = [
+        machine.headline(made, "m"),
+        machine.speed_words(made),
+        machine.time_words(made),
+        *case_table.batch_advice(made),
+    ]
+    said += [machine.request_words(machine.request_table(made)), machine.limit_words(machine.limit_table(made))]
+    said += [machine.trust_words(runs), *machine.doubts(runs)]
+    assert all(isinstance(s, str) and s and "nan" not in s and "None" not in s for s in said), said
+    assert len(machine.speed_table(made)) == len(made)
+    assert set(machine.parts(made).columns) == {"case", "part", "ms"}
+    assert len(machine.card(records).columns) == 2
+
+
+def test_runs_that_differ_wildly_have_no_interval_to_show():
+    (case,) = table(run(432.0), run(12.8, 2)).to_dict("records")
+    assert case["high"] > 1e6  # what the statistics say of two such runs
+    told = case_table.rate(case["images_per_s"], case["low"], case["high"])
+    assert told == "74.4 images/s (its runs differ too much for an interval)"
+
+
+def test_where_memory_runs_short_the_speed_falls_before_any_error():
+    def at(batch, rates, grown=0):
+        for i, rate in enumerate(rates):
+            data = sample(rate, batch_size=batch)
+            data |= {"repeat": i + 1, "memory": data["memory"] | {"swap_growth_bytes": grown}}
+            yield Record.model_validate(data)
+
+    rising = [*at(8, [100, 101, 102]), *at(16, [120, 121, 122])]
+    fallen = [*rising, *at(32, [60, 61, 62], grown=300 * 10**6), *at(64, [50, 51, 52])]
+    assert case_table.cliff(case_table.named(table(*rising))) is None
+    told = case_table.cliff(case_table.named(table(*fallen)))
+    assert "batch size 32" in told and "50 % of that at 16" in told and "swap grew by 300 MB" in told
+    ended = case_table.cliff(case_table.named(table(*rising, lost(batch_size=32))))
+    assert "at batch size 32 memory ends" in ended
+
+
+def test_the_sweet_spot_is_the_smallest_that_is_not_surely_slower():
+    def size(batch, *rates):
+        return [run(r, i + 1, batch_size=batch) for i, r in enumerate(rates)]
+
+    told = case_table.sweet_spot(
+        case_table.named(table(*size(1, 50, 51, 49), *size(8, 99, 100, 101), *size(64, 101, 100, 102)))
+    )
+    assert told.startswith("resnet18: batch size 8 gives 100.0 images/s")
+    assert "64" in told
+    assert "one batch size" in case_table.sweet_spot(case_table.named(table(run(100.0))))
+
+
+def test_doubts_that_differ_in_figures_alone_are_one():
+    verdicts = [
+        {"word": "noisy", "reasons": [f"Neighbouring blocks differ by {n} %: run again."]} for n in range(9, 15)
+    ]
+    runs = [
+        Record.model_validate(sample() | {"repeat": n, "verdict": verdict}) for n, verdict in enumerate(verdicts, 1)
+    ]
+    assert machine.doubts(case_table.runs(runs)) == [
+        "Neighbouring blocks differ by 9 to 14 %: run again. (resnet18 b8 r1, resnet18 b8 r2, resnet18 b8 r3,"
+        " resnet18 b8 r4 and 2 more)"
+    ]
+    assert machine.spanned(["1.84 of 20", "1.9 of 20", "10.2 of 20"]) == "1.84 to 10.2 of 20"

@@ -1,0 +1,483 @@
+"""stats.py against other implementations, closed forms and simulation."""
+
+import math
+import tracemalloc
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+from scipy.stats import binom, nct, t, ttest_ind
+
+from siliconbench.analysis import bottleneck, stats, verdict
+from siliconbench.analysis.stats import Drift
+
+MIRROR = {"faster": "slower", "slower": "faster", "same": "same", "undecided": "undecided"}
+rates = st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=12)
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...], sd: float, rho: float) -> np.ndarray:
+    """Stationary AR(1) noise along the last axis."""
+    e = rng.normal(0, sd * math.sqrt(1 - rho**2), shape)
+    e[..., 0] /= math.sqrt(1 - rho**2)
+    return lfilter([1], [1, -rho], e, axis=-1)
+
+
+def benches(rng: np.random.Generator, experiments: int, runs: int, run_sd: float = 0.03) -> np.ndarray:
+    """Log rates of 20 blocks a run: an effect of the run on all its blocks, and AR(1) noise between them."""
+    return rng.normal(0, run_sd, (experiments, 2, runs, 1)) + noise(rng, (experiments, 2, runs, 20), 0.024, 0.5)
+
+
+def run_rates(log_blocks: np.ndarray) -> np.ndarray:
+    """Images over seconds of each run: the harmonic mean of equal blocks' rates."""
+    return 1 / np.exp(-log_blocks).mean(-1)
+
+
+# One configuration
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_interval_covers_the_truth(n: int) -> None:
+    runs = np.exp(np.random.default_rng(n).normal(math.log(250), 0.05, (4000, n)))
+    hits = [low <= 250 <= high for _, low, high, _ in map(stats.interval, runs)]
+    assert 0.93 <= np.mean(hits) <= 0.97
+
+
+def test_interval_is_the_t_interval_of_the_logs() -> None:
+    y = np.log([100, 104, 99])
+    low, high = t.interval(0.9, 2, y.mean(), y.std(ddof=1) / math.sqrt(3))
+    assert stats.interval([100, 104, 99], 0.9) == pytest.approx(
+        ((100 * 104 * 99) ** (1 / 3), math.exp(low), math.exp(high), 3)
+    )
+    assert stats.interval([7.0]) == pytest.approx((7.0, None, None, 1))
+    assert stats.interval([7.0, 7.0, 7.0]) == pytest.approx((7.0, 7.0, 7.0, 3))
+
+
+@pytest.mark.parametrize("bad", [[], [1, 0], [1, -2.5], [1, math.inf], [1, math.nan], [1, None]])
+def test_a_rate_that_cannot_be_is_named(bad: list) -> None:
+    for call in (stats.interval, lambda r: stats.compare([1, 2], r), lambda r: bottleneck.confirmed(r, [1, 2])):
+        with pytest.raises(ValueError, match=r"^(At least one rate is needed|Each rate must be a finite number).*\.$"):
+            call(bad)
+
+
+# Two configurations
+
+
+def test_identical_runs_are_rarely_called_different_and_the_per_batch_test_fails_here() -> None:
+    logs = benches(np.random.default_rng(1), 2000, 5)
+    words = [stats.compare(a, b).word for a, b in run_rates(logs)]
+    assert np.mean([w in ("faster", "slower") for w in words]) <= 0.05
+    p = [stats.compare(a, b, margin=0.0).p for a, b in run_rates(logs)]
+    assert 0.03 <= np.mean(np.array(p) < 0.05) <= 0.055  # the test itself, without the margin's help
+    one_run_each = ttest_ind(logs[:, 0, 0], logs[:, 1, 0], axis=-1).pvalue
+    assert np.mean(one_run_each < 0.05) > 0.5
+    pooled = ttest_ind(logs[:, 0].reshape(2000, -1), logs[:, 1].reshape(2000, -1), axis=-1).pvalue
+    assert np.mean(pooled < 0.05) > 0.5
+
+
+def test_a_planted_five_per_cent_is_found() -> None:
+    logs = benches(np.random.default_rng(2), 1000, 5, run_sd=0.01)
+    a, b = run_rates(logs).transpose(1, 0, 2)
+    assert np.mean([stats.compare(x, y * 1.05).word == "faster" for x, y in zip(a, b, strict=True)]) >= 0.9
+    assert np.mean([stats.compare(x, y / 1.05).word == "slower" for x, y in zip(a, b, strict=True)]) >= 0.9
+
+
+def test_compare_is_welch_on_logs() -> None:
+    rng = np.random.default_rng(3)
+    for n, m in ((2, 2), (3, 7), (5, 5), (10, 4)):
+        a, b = rng.lognormal(5, 0.03, n), rng.lognormal(5.02, 0.1, m)
+        oracle = ttest_ind(np.log(b), np.log(a), equal_var=False)
+        low, high = np.exp(oracle.confidence_interval(0.95))
+        c = stats.compare(a, b)
+        assert c.ratio == pytest.approx(np.exp(np.log(b).mean() - np.log(a).mean()))
+        assert (c.low, c.high, c.p) == pytest.approx((low, high, oracle.pvalue))
+
+
+def test_each_word_of_compare() -> None:
+    close = [99.9, 100, 100.1]
+    assert stats.compare(close, [110, 110.1, 109.9]).word == "faster"
+    assert stats.compare(close, [90, 90.1, 89.9]).word == "slower"
+    assert stats.compare(close, [101, 101.1, 100.9]).word == "same"
+    assert stats.compare(close, [101, 101.1, 100.9]).low > 1  # a sure difference within the margin is no difference
+    assert stats.compare(close, [80, 100, 130]).word == "undecided"
+    assert stats.compare([100], [200]) == pytest.approx((2.0, None, None, None, "undecided"))
+    assert stats.compare([100, 101], [200]).word == "undecided"
+
+
+@pytest.mark.parametrize(("b", "word", "p"), [(100.0, "same", 1), (101.0, "same", 0), (103.0, "faster", 0)])
+def test_runs_without_any_scatter(b: float, word: str, p: float) -> None:
+    c = stats.compare([100.0] * 3, [b] * 4)
+    assert c.word == word
+    assert (c.ratio, c.low, c.high) == pytest.approx((b / 100,) * 3)
+    assert c.p == pytest.approx(p, abs=1e-3)
+    assert stats.compare([0.1] * 3, [0.1] * 7).p == pytest.approx(1, abs=0.01)  # their means differ in rounding
+
+
+@given(rates, rates)
+def test_swapping_the_sides_mirrors_the_answer(a: list[float], b: list[float]) -> None:
+    there, back = stats.compare(a, b), stats.compare(b, a)
+    assert back.word == MIRROR[there.word]
+    assert (1 / back.ratio, 1 / back.high, 1 / back.low) == pytest.approx((there.ratio, there.low, there.high))
+    assert back.p == pytest.approx(there.p)
+    assert 0 <= there.p <= 1
+
+
+@given(rates, rates, st.floats(0.01, 100))
+def test_another_unit_changes_no_ratio(a: list[float], b: list[float], k: float) -> None:
+    c, scaled = stats.compare(a, b), stats.compare([k * r for r in a], [k * r for r in b])
+    assert scaled.ratio == pytest.approx(c.ratio)
+    one, other = stats.interval(a), stats.interval([k * r for r in a])
+    assert np.array(other[:3]) == pytest.approx(k * np.array(one[:3]))
+
+
+# Many configurations
+
+
+def test_ten_equal_machines_are_rarely_ranked() -> None:
+    machines = np.exp(np.random.default_rng(4).normal(0, 0.08, (400, 10, 5)))  # 0.08: the margin hides little
+    family, alone = [], []
+    for sample in machines[:250]:
+        groups = {str(i): r for i, r in enumerate(sample)}
+        family.append(any(c.word in ("faster", "slower") for c in stats.compare_all(groups).values()))
+        alone.append(any(stats.compare(a, b).word in ("faster", "slower") for a, b in combinations(sample, 2)))
+    assert np.mean(family) <= 0.05
+    assert np.mean(alone) > 0.3  # what Holm is there for
+
+
+def test_holm_by_hand() -> None:
+    rng = np.random.default_rng(5)
+    groups = {name: rng.lognormal(mu, 0.02, 4) for name, mu in (("a", 0), ("b", 0.05), ("c", 0.1), ("d", 0.1))}
+    found = stats.compare_all({**groups, "once": [1.0]})
+    keys = list(combinations("abcd", 2))
+    raw = {k: stats.compare(groups[k[0]], groups[k[1]]).p for k in keys}
+    order = sorted(keys, key=raw.__getitem__)
+    for rank, key in enumerate(order):
+        assert found[key].p == pytest.approx(min(1, max((6 - i) * raw[order[i]] for i in range(rank + 1))))
+    assert set(found) == set(combinations([*"abcd", "once"], 2))
+    assert found["a", "once"].p is None
+    assert found["a", "c"].word == "faster"
+
+
+def test_holm_takes_back_what_one_pair_alone_would_claim() -> None:
+    a, b = [100, 101, 99, 100.5], [102.5, 104, 102, 103]
+    assert stats.compare(a, b).word == "faster"
+    others = {str(i): np.array(a) * (1 + 0.0001 * i) for i in range(12)}
+    c = stats.compare_all({"a": a, "b": b, **others})["a", "b"]
+    assert (c.word, c.low > 1, c.p > 0.05) == ("undecided", True, True)
+    assert stats.compare_all({"a": a}) == {}
+
+
+# How many runs
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_resolution_is_found_with_the_power_it_states(n: int) -> None:
+    rng = np.random.default_rng(n)
+    r = stats.resolution(0.02, n, 0.9)
+    x, y = rng.normal(0, 0.02, (20000, n)), rng.normal(math.log1p(r), 0.02, (20000, n))
+    test = ttest_ind(y, x, axis=-1, equal_var=False)
+    assert np.mean((test.pvalue < 0.05) & (test.statistic > 0)) == pytest.approx(0.9, abs=0.01)
+
+
+def test_resolution_nears_the_pooled_test_and_the_normal_law() -> None:
+    shift = math.log1p(stats.resolution(0.01, 40)) / (0.01 * math.sqrt(2 / 40))
+    assert nct.sf(t.ppf(0.975, 78), 78, shift) == pytest.approx(0.9, abs=0.002)
+    assert stats.resolution(1e-3, 10**6) == pytest.approx((1.959964 + 1.281552) * 1e-3 * math.sqrt(2e-6), rel=1e-3)
+    assert stats.resolution(0.0, 5) == 0
+    with pytest.raises(ValueError, match="two runs a side"):
+        stats.resolution(0.01, 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0.002, 0.2), st.floats(0.005, 0.5))
+def test_repeats_are_the_fewest_that_resolve_the_difference(sd: float, difference: float) -> None:
+    n = stats.repeats_for(sd, difference)
+    assert stats.resolution(sd, n) <= difference * (1 + 1e-9)
+    assert n == 2 or stats.resolution(sd, n - 1) > difference
+
+
+def test_repeats_of_a_fall_and_of_no_difference() -> None:
+    assert stats.repeats_for(0.01, 0.02) == 7
+    assert stats.repeats_for(0.01, 1 / 1.02 - 1) == 7
+    with pytest.raises(ValueError, match="zero"):
+        stats.repeats_for(0.01, 0.0)
+
+
+def test_so_many_more_runs_mostly_decide() -> None:
+    rng = np.random.default_rng(6)
+    z = np.array([-1, -0.5, 0, 0.5, 1]) / np.std([-1, -0.5, 0, 0.5, 1], ddof=1)
+    for true, sd in ((0.06, 0.05), (0.0, 0.02)):
+        a, b = np.exp(sd * z), np.exp(true + sd * z)
+        assert stats.compare(a, b).word == "undecided"
+        n = 5 + (stats.runs_needed(a, b) or 0)
+        words = [stats.compare(*np.exp(rng.normal([[0], [true]], sd, (2, n)))).word for _ in range(1000)]
+        assert 0.75 <= np.mean(np.array(words) != "undecided") <= 0.95
+    assert stats.runs_needed([100, 100.1], [120, 120.1]) == 0
+    assert stats.runs_needed([60, 100, 150], [70, 100, 140]) is None
+    assert stats.runs_needed([100], [100, 110]) is None
+
+
+# Within a run
+
+
+def flags(log_rates: np.ndarray) -> float:
+    return np.mean([stats.drift(np.exp(-y)).drifting for y in log_rates])
+
+
+@pytest.mark.parametrize(("n", "sd", "rho"), [(20, 0.01, 0.5), (20, 0.02, 0), (60, 0.01, 0.8), (60, 0.02, 0.5)])
+def test_drift_is_rarely_seen_in_noise_and_mostly_where_it_is(n: int, sd: float, rho: float) -> None:
+    flat = noise(np.random.default_rng(n), (500, n), sd, rho)
+    assert flags(flat) <= 0.05
+    assert flags(flat + np.linspace(0, -0.1, n)) >= 0.9
+    assert flags(flat + np.where(np.arange(n) < n / 2, 0, -0.1)) >= 0.9
+    assert flags(flat + np.linspace(0, 0.1, n)) >= 0.9
+
+
+def test_drift_says_how_much_and_which_way() -> None:
+    seconds = np.exp(np.linspace(0, 0.2, 40))  # ever slower
+    found = stats.drift(seconds)
+    assert found.slope == pytest.approx(math.expm1(-0.2))
+    assert found.fifths == pytest.approx(math.expm1(-0.2 * 32 / 39))
+    assert found.drifting
+    assert stats.drift(seconds[::-1]).slope == pytest.approx(math.expm1(0.2))
+    assert stats.drift([0.5] * 10) == Drift(0, 0, False)
+    assert stats.drift(seconds[:9]) is None
+    assert stats.drift([]) is None
+    late = stats.drift([0.5] * 18 + [0.6] * 4)  # a stall at the end moves the last fifth, not the whole
+    assert (late.fifths < -0.1, late.drifting) == (True, False)
+    saw = stats.drift(np.exp([0, 0, 0, 0.3, 0.28, 0.26, 0.24, 0.22, 0.2, 0.18, 0.16, 0.14, 0.1, 0.1, 0.1]))
+    assert saw.slope > 0.03
+    assert saw.fifths < -0.03
+    assert not saw.drifting  # two estimates that contradict one another
+
+
+def test_drift_of_hours_fits_in_memory() -> None:
+    y = np.random.default_rng(7).normal(0, 0.02, 4000) - np.linspace(0, 0.1, 4000)
+    tracemalloc.start()
+    found = stats.drift(np.exp(-y))
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert math.log1p(found.slope) == pytest.approx(-0.1, abs=0.005)
+
+
+def test_spread_sees_scatter_and_neither_trend_nor_stall() -> None:
+    y = noise(np.random.default_rng(8), (20000,), 0.02, 0)
+    assert stats.spread(np.exp(y)) == pytest.approx(0.02, rel=0.05)
+    assert stats.spread(np.exp(y + np.linspace(0, 40, 20000))) == pytest.approx(0.02, rel=0.05)
+    assert stats.spread([1, 1, 1, 30, 1, 1, 1]) == 0
+    assert stats.spread([1, 2]) is None
+    assert stats.spread([]) is None
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=30), st.floats(0.01, 100))
+def test_spread_and_drift_know_no_unit(block_s: list[float], k: float) -> None:
+    scaled = [k * s for s in block_s]
+    assert stats.spread(scaled) == pytest.approx(stats.spread(block_s), abs=1e-9)
+    if len(block_s) >= 10:
+        assert stats.drift(scaled)[:2] == pytest.approx(stats.drift(block_s)[:2], rel=1e-6, abs=1e-9)
+
+
+# Requests
+
+
+@pytest.mark.parametrize(("q", "least"), [(0.5, 6), (0.9, 36), (0.99, 368)])
+def test_percentile_bounds_begin_where_an_interval_exists(q: float, least: int) -> None:
+    few, enough = (stats.percentile(np.arange(1, n + 1), q) for n in (least - 1, least))
+    assert few[1:] == (None, None)
+    assert None not in enough
+
+
+def test_percentile_ranks_of_the_note() -> None:
+    assert stats.percentile(np.arange(1, 1001)[::-1], 0.99) == (990, 983, 997)
+    assert stats.percentile(np.arange(1, 2001), 0.99) == (1980, 1971, 1989)
+    assert stats.percentile(np.arange(1, 101), 0.07).value_s == 7
+    assert stats.percentile([3, 1, 2], 0.5).value_s == 2
+    assert stats.percentile([], 0.5) is None
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        stats.percentile([1], 1.5)
+
+
+def test_percentile_ranks_against_all_pairs() -> None:
+    """The bounds hold at least 95 %, at most 2.5 % lie on either side, and a narrower pair breaks that."""
+    for q in (0.1, 0.5, 0.9):
+        for n in range(1, 80):
+            mass = np.array([math.comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(n + 1)])
+            good = [
+                (low, high)
+                for low in range(1, n + 1)
+                for high in range(low, n + 1)
+                if mass[:low].sum() <= 0.025 and mass[high:].sum() <= 0.025
+            ]
+            best = min(good, key=lambda pair: pair[1] - pair[0], default=(None, None))
+            found = stats.percentile(np.arange(1, n + 1), q)
+            assert found[1:] == best
+            if found.low_s:
+                assert binom.cdf(found.high_s - 1, n, q) - binom.cdf(found.low_s - 1, n, q) >= 0.95
+
+
+def test_tail_names_what_it_can_bear() -> None:
+    ms = np.random.default_rng(9).permutation(np.arange(1.0, 1001))
+    assert stats.tail(ms) == ("p99", (990, 983, 997))
+    assert stats.tail(ms[:999])[0] == "p90"
+    assert stats.tail(ms[:36])[0] == "p90"
+    assert stats.tail(ms[:35]) == ("max of 35", (ms[:35].max(), None, None))
+    assert stats.tail([]) is None
+
+
+def test_busy_ratio() -> None:
+    assert stats.busy_ratio(12.2, 10, 2) == pytest.approx(0.61)
+    for wall_s, threads in ((0, 2), (10, 0)):
+        with pytest.raises(ValueError, match="needs time and threads"):
+            stats.busy_ratio(1, wall_s, threads)
+
+
+# What holds it back
+
+PARTS = {"forward": 100.0, "copy": 400.0, "input": 50.0}
+
+
+def test_one_after_the_other_the_times_add_up() -> None:
+    expected = (pytest.approx(1 / (1 / 100 + 1 / 400 + 1 / 50)), "input")
+    assert bottleneck.allowed_rate(PARTS, False, 0, False) == expected
+    assert bottleneck.allowed_rate(PARTS, False, 4, False) == expected
+    cpu = {"forward": 100.0, "copy": None, "input": 300.0}
+    assert bottleneck.allowed_rate(cpu, True, 0, True) == (pytest.approx(75), "forward")
+
+
+def test_overlapped_the_fuller_of_host_and_device_binds() -> None:
+    assert bottleneck.allowed_rate(PARTS, True, 4, False) == (pytest.approx(50), "input")
+    assert bottleneck.allowed_rate({**PARTS, "input": 500.0}, True, 4, False) == (pytest.approx(80), "forward")
+    assert bottleneck.allowed_rate({**PARTS, "copy": 60.0, "input": 500.0}, True, 4, False)[1] == "copy"
+    assert bottleneck.allowed_rate(PARTS, True, 0, False) == (pytest.approx(1 / (1 / 50 + 1 / 400)), "input")
+
+
+def test_launching_takes_the_main_process_its_time() -> None:
+    small = {"forward": 200.0, "copy": None, "input": 1000.0}  # 5 ms on the device, 4.5 ms of them to launch it
+    assert bottleneck.allowed_rate(small, True, 0, False, launch_s=0.0045) == (pytest.approx(1000 / 5.5), "forward")
+    assert bottleneck.allowed_rate(small, True, 4, False, launch_s=0.0045) == (pytest.approx(200), "forward")
+    assert bottleneck.what_holds_back(small, 180.0, True, 0, False, launch_s=0.0045) == "forward"
+    ways = bottleneck.resources(small, True, 0, False, launch_s=0.0045)
+    assert ways == {"main process": {"input": 0.001, "forward": 0.0045}, "device": {"forward": 0.005}}
+
+
+def test_a_copy_beside_the_model_costs_it_nothing() -> None:
+    fed = {**PARTS, "input": 500.0}
+    assert bottleneck.allowed_rate(fed, True, 4, False, beside=True) == (pytest.approx(100), "forward")
+    assert bottleneck.allowed_rate({**fed, "copy": 60.0}, True, 4, False, beside=True) == (pytest.approx(60), "copy")
+    assert bottleneck.allowed_rate(fed, True, 0, False, beside=True) == (pytest.approx(100), "forward")
+
+
+def test_shared_cores_do_the_work_of_both() -> None:
+    cpu = {"forward": 100.0, "copy": None, "input": 300.0}
+    assert bottleneck.allowed_rate(cpu, True, 2, True, cores=2, threads=2) == (pytest.approx(75), "forward")
+    assert bottleneck.allowed_rate(cpu, True, 1, True, cores=2, threads=2) == (pytest.approx(600 / 7), "forward")
+    assert bottleneck.allowed_rate(cpu, True, 6, True, cores=2, threads=2) == (pytest.approx(75), "forward")
+    assert bottleneck.allowed_rate(cpu, True, 2, True, cores=8, threads=4) == (pytest.approx(100), "forward")
+    assert bottleneck.allowed_rate({**cpu, "input": 20.0}, True, 2, True, cores=8, threads=4) == (
+        pytest.approx(20),
+        "input",
+    )
+
+
+@given(st.floats(1, 1e4), st.floats(1, 1e4), st.floats(1, 1e4), st.booleans(), st.integers(0, 4), st.booleans())
+def test_no_whole_beats_its_parts(f: float, c: float, i: float, overlapped: bool, workers: int, cpu: bool) -> None:
+    parts = {"forward": f, "copy": None if cpu else c, "input": i}
+    rate, part = bottleneck.allowed_rate(parts, overlapped, workers, cpu, cores=4, threads=4)
+    serial, _ = bottleneck.allowed_rate(parts, False, 0, cpu)
+    assert serial * (1 - 1e-9) <= rate <= min(v for v in parts.values() if v) * (1 + 1e-9)
+    assert parts[part]
+    assert bottleneck.what_holds_back(parts, rate, overlapped, workers, cpu, 4, 4) in (*parts, "balanced")
+
+
+def test_a_bottleneck_is_named_from_ten_per_cent_on() -> None:
+    def hint(forward: float, feed: float, measured: float = 40.0) -> str:
+        return bottleneck.what_holds_back({"forward": forward, "copy": None, "input": feed}, measured, True, 4, False)
+
+    assert [hint(100, 50), hint(100, 92), hint(92, 100), hint(100, 120)] == ["input", "balanced", "balanced", "forward"]
+    assert hint(100, 50, measured=60) == "balanced"  # faster than its own bottleneck: then it is none
+    assert bottleneck.what_holds_back({"forward": 100, "copy": 90, "input": 500}, 45, True, 4, False) == "copy"
+    assert bottleneck.what_holds_back({"forward": 100, "copy": None, "input": 40}, 28, False, 0, True) == "input"
+    assert bottleneck.what_holds_back({"forward": 100, "copy": None, "input": None}, 90, False, 0, True) == "forward"
+
+
+def test_a_ceiling_that_cannot_be_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^Each ceiling must be a finite number above zero; one was 0\.$"):
+        bottleneck.allowed_rate({"forward": 100, "copy": None, "input": 0}, False, 0, True)
+
+
+def test_a_cause_is_confirmed_only_beyond_noise_and_margin() -> None:
+    logs = noise(np.random.default_rng(10), (500, 2, 20), 0.024, 0.3)
+    assert np.mean([bottleneck.confirmed(a, b) for a, b in np.exp(logs)]) <= 0.05
+    assert np.mean([bottleneck.confirmed(a, 1.1 * b) for a, b in np.exp(logs)]) >= 0.95
+    alike = noise(np.random.default_rng(11), (500, 2, 200), 0.05, 0.8)  # as blocks these would pass for 200 witnesses
+    assert np.mean([bottleneck.confirmed(a, b) for a, b in np.exp(alike)]) <= 0.05
+    assert not bottleneck.confirmed([100, 100, 100], [101, 101, 101])
+    assert not bottleneck.confirmed([100], [200])
+
+
+# What a run is worth
+
+QUIET = {
+    "device_is_cpu": True,
+    "busy": 0.963,
+    "load_before": 1.8,
+    "load_after": 2.1,
+    "cores": 2,
+    "spread": 0.03,
+    "settled": True,
+    "drift": Drift(-0.04, -0.02, False),
+    "first_last": -0.01,
+    "heat_witness": None,
+    "swap_growth_bytes": 4096,
+    "flops_ratio": 0.64,
+    "stolen": 0.011,
+}
+FALL, RISE = Drift(-0.15, -0.12, True), Drift(0.05, 0.06, True)
+UNKNOWN = dict.fromkeys(set(QUIET) - {"device_is_cpu", "cores", "settled"})
+
+
+@pytest.mark.parametrize(
+    ("seen", "word", "figure"),
+    [
+        ({"busy": 0.61}, "contended", "0.61"),
+        ({"stolen": 0.35}, "contended", "0.35"),
+        ({"load_before": 7.5}, "contended", "7.5 on 2 cores"),
+        ({"swap_growth_bytes": 3 * 10**8}, "contended", "300 MB"),
+        ({"drift": FALL, "heat_witness": "thermal state serious"}, "throttled", "12 %"),
+        ({"drift": FALL}, "slowed", "12 %"),
+        ({"first_last": -0.08}, "slowed", "8 %"),
+        ({"spread": 0.09}, "noisy", "9 %"),
+        ({"settled": False}, "noisy", "1 %"),
+        ({"drift": RISE}, "noisy", "6 %"),
+        ({"first_last": 0.07, "heat_witness": "thermal state fair"}, "noisy", "7 %"),
+        ({"flops_ratio": 1.2}, "noisy", "1.20"),
+    ],
+)
+def test_each_doubt_has_its_word_and_one_sentence(seen: dict, word: str, figure: str) -> None:
+    found = verdict.verdict(**QUIET | seen)
+    assert found.word == word
+    (reason,) = found.reasons
+    assert figure in reason
+    assert reason[0].isupper()
+    assert reason.endswith(".")
+    assert ": " in reason  # what was seen, then what to do
+    assert "None" not in reason
+
+
+def test_a_run_without_doubt_is_clean() -> None:
+    assert verdict.verdict(**QUIET) == ("clean", [])
+    assert verdict.verdict(**QUIET | UNKNOWN) == ("clean", [])
+    assert verdict.verdict(**QUIET | {"device_is_cpu": False, "busy": 0.1}) == ("clean", [])
+    assert verdict.verdict(**QUIET | {"heat_witness": "thermal state fair"}) == ("clean", [])  # warm, and no slower
+
+
+def test_the_gravest_word_wins_and_every_reason_stays() -> None:
+    everything = QUIET | {"busy": 0.5, "drift": FALL, "heat_witness": "92 °C", "spread": 0.2, "settled": False}
+    found = verdict.verdict(**everything)
+    assert (found.word, len(found.reasons)) == ("contended", 4)
+    assert "92 °C" in found.reasons[1]
+    assert verdict.verdict(**QUIET | {"drift": FALL, "first_last": 0.07}).word == "slowed"  # the larger change counts
+    assert verdict.verdict(**everything | {"busy": 1.0}).word == "throttled"
+    assert verdict.verdict(**everything | {"busy": 1.0, "heat_witness": None}).word == "slowed"

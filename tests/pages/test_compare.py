@@ -1,0 +1,347 @@
+"""The page that compares machines: right for none, one, two and thirty, and silent about nothing."""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from siliconbench import paths
+from siliconbench.__main__ import main
+from siliconbench.pages import compare, render
+from siliconbench.record import store
+from siliconbench.record.schema import Record
+from tests.browser import check_page
+from tests.samples import sample, samples
+
+
+def write(folder, slug, rates, torch="2.15.0", telemetry=None, **case):
+    """Records of one machine, a run for each rate; the case is resnet50 at batch 8 unless told otherwise."""
+    for i, rate in enumerate(rates):
+        data = sample(rate, **({"model": "resnet50"} | case))
+        data["machine"] = data["machine"] | {"slug": slug, "chip": f"Chip of {slug[:20]}"}
+        data["software"] = data["software"] | {"torch": torch}
+        data["repeat"] = i + 1
+        data["created"] = f"20261123T1400{len(list(folder.glob(f'{slug}/*.json'))):02d}Z"
+        if telemetry:
+            data |= {"telemetry": telemetry, "unknown": {}}
+        store.write(Record.model_validate(data), folder)
+
+
+def lose(folder, slug, **case):
+    """A record of a run of this machine that ran out of memory."""
+    data = sample(1.0, **({"model": "resnet50"} | case))
+    data["machine"] = data["machine"] | {"slug": slug, "chip": f"Chip of {slug[:20]}"}
+    data |= {"status": "failed", "error": {"kind": "out_of_memory", "message": "no room"}, "unknown": {}}
+    parts = ("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict")
+    store.write(Record.model_validate(data | dict.fromkeys(parts)), folder)
+
+
+def hot(peak_c, rpm):
+    return samples(-1.0, 60.0, 70, cpu_temperature_c=lambda t: peak_c, fan_rpm=lambda t: rpm)
+
+
+def study(folder):
+    found = compare.gather(folder)
+    return found, compare.ranking(found)
+
+
+def priced(folder, slug, name, price):
+    (folder / slug / "machine.toml").write_text(f'label = "{name}"\nprice = {price}\ncurrency = "EUR"\n')
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """The finding of the study before this one: equally fast, but one is hot, loud and dearer."""
+    write(tmp_path, "m1-max-macbook-pro", [100.0, 100.2, 99.9, 100.1, 99.8], telemetry=hot(99.0, 6012.0))
+    write(tmp_path, "m1-max-mac-studio", [100.1, 100.0, 99.9, 100.2, 99.9], telemetry=hot(57.0, 1480.0))
+    priced(tmp_path, "m1-max-macbook-pro", "MacBook Pro (M1 Max)", 4200)
+    priced(tmp_path, "m1-max-mac-studio", "Mac Studio (M1 Max)", 3000)
+    return tmp_path
+
+
+def test_the_finding_of_the_original_comes_out_by_itself(twins):
+    words = compare.verdict(*study(twins))
+    assert "equally fast within 2 %" in words
+    assert "99 °C (CPU), 6,012 rpm" in words and "57 °C (CPU), 1,480 rpm" in words
+    assert "Per 1,000 EUR Mac Studio (M1 Max) gives the most, 1.4 times as much" in words
+
+
+def test_a_faster_machine_is_called_so_with_its_interval(tmp_path):
+    write(tmp_path, "quick", [200.0, 202.0, 198.0])
+    write(tmp_path, "slow", [100.0, 101.0, 99.0])
+    words = compare.verdict(*study(tmp_path))
+    assert words.startswith("quick is 2 times as fast as slow (1.9")
+
+
+def test_undecided_says_what_would_tell(tmp_path):
+    write(tmp_path, "one", [100.0, 104.0, 97.0])
+    write(tmp_path, "two", [103.0, 99.0, 106.0])
+    found, rank = study(tmp_path)
+    assert "undecided" in compare.verdict(found, rank)
+    write(tmp_path, "three", [150.0])
+    assert "one run can't tell; REPEATS=5 can" in compare.verdict(*study(tmp_path))
+
+
+def test_none_and_one(tmp_path):
+    found, rank = study(tmp_path)
+    assert "make image" in compare.verdict(found, rank)
+    write(tmp_path, "only", [100.0, 101.0])
+    assert "no other machine" in compare.verdict(*study(tmp_path))
+
+
+def test_unlike_rows_are_not_ranked_together_and_the_page_says_why(tmp_path):
+    write(tmp_path, "here", [100.0, 101.0])
+    write(tmp_path, "there", [110.0, 111.0])
+    write(tmp_path, "older", [300.0, 301.0], torch="2.11.0")
+    write(tmp_path, "tuned", [900.0, 901.0], precision="bf16")
+    found, rank = study(tmp_path)
+    assert rank["machine"].tolist() == ["there", "here"]
+    older, tuned = compare.apart(found, rank)
+    assert "torch 2.11, not 2.15" in older and "tuned is not ranked: it has no reference run" in tuned
+    assert compare.tuned(found)["machine"].tolist() == ["tuned"]
+
+
+def test_the_case_that_most_machines_share_is_ranked(tmp_path):
+    for slug in ("a", "b", "c"):
+        write(tmp_path, slug, [100.0, 101.0], model="resnet18")
+    write(tmp_path, "a", [50.0, 51.0])
+    assert len(study(tmp_path)[1]) == 3
+
+
+def test_a_price_without_its_match_gives_no_sentence_and_no_column(twins):
+    (twins / "m1-max-mac-studio" / "machine.toml").unlink()
+    found, rank = study(twins)
+    assert "Per 1,000" not in compare.verdict(found, rank)
+    assert compare.rank_table(found, rank)["images/s per 1,000 EUR"].isna().sum() == 1
+    (twins / "m1-max-macbook-pro" / "machine.toml").unlink()
+    found, rank = study(twins)
+    assert not any("1,000" in name for name in compare.rank_table(found, rank))
+    assert not any("1,000" in name for name in compare.cost_table(found, rank))
+    assert len(compare.rank_table(found, rank).columns) <= 8
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('label = "<b>bold</b>"', "label"),
+        ('label = "fine"\nprice = -3', "price"),
+        ('label = "fine"\nserial = "C02"', "serial"),
+        ("label = ", "Invalid"),
+        ("x" * 20_000, "larger than 10,000 bytes"),
+        ("label = " + "[" * 5000, "recursion"),
+    ],
+)
+def test_a_wrong_label_is_named_with_the_reason(twins, text, why):
+    path = twins / "m1-max-mac-studio" / "machine.toml"
+    path.write_text(text)
+    found = compare.gather(twins)
+    assert len(found.refused) == 1 and "machine.toml" in found.refused[0] and why in found.refused[0]
+    assert found.name("m1-max-mac-studio") == "m1-max-mac-studio"
+
+
+def test_a_label_behind_a_link_is_refused(twins, tmp_path_factory):
+    away, path = tmp_path_factory.mktemp("away"), twins / "m1-max-mac-studio" / "machine.toml"
+    path.replace(away / "machine.toml")
+    path.symlink_to(away / "machine.toml")
+    (twins / "linked").symlink_to(away)
+    found = compare.gather(twins)
+    assert [why.partition(": ")[0] for why in found.refused] == [
+        "linked/machine.toml",
+        "m1-max-mac-studio/machine.toml",
+    ]
+    assert all("link" in why for why in found.refused)
+
+
+def test_a_label_may_say_its_date_as_toml_does(twins):
+    path = twins / "m1-max-mac-studio" / "machine.toml"
+    path.write_text('label = "Studio"\nprice = 3000.5\ndate = 2026-11-01\nsource = "the list"\nnote = "used"\n')
+    found, rank = study(twins)
+    assert "Studio: 3,000 EUR (the list, 2026-11-01). used" in compare.again(found, rank)
+
+
+def test_two_machines_of_one_label_stay_two(twins):
+    priced(twins, "m1-max-mac-studio", "My Mac", 3000)
+    priced(twins, "m1-max-macbook-pro", "My Mac", 4200)
+    rank = study(twins)[1]
+    assert set(rank["name"]) == {"My Mac (m1-max-mac-studio)", "My Mac (m1-max-macbook-pro)"}
+    assert "1 pair" in compare.relative_words(rank)
+
+
+def test_a_torch_that_calls_itself_anything_is_ranked_all_the_same(tmp_path):
+    write(tmp_path, "here", [100.0, 101.0], torch="2.9.1")
+    write(tmp_path, "there", [100.0, 101.0], torch="2.11.0")
+    write(tmp_path, "odd", [100.0, 101.0], torch="nightly (mine)")
+    assert study(tmp_path)[1]["machine"].tolist() == ["there"]  # 2.11 is later than 2.9
+
+
+def test_a_failed_run_that_never_knew_its_image_size_stays_beside_those_that_did(tmp_path):
+    write(tmp_path, "one", [100.0, 101.0])
+    lose(tmp_path, "one", batch_size=64, image_px=None)
+    found, rank = study(tmp_path)
+    table = compare.as_ranked(compare.like_main(found, rank), rank)
+    assert table["batch_size"].tolist() == [8, 64]
+    assert "one at 64 (out of memory)" in compare.batch_words(compare.few(table))
+    assert compare.doubts(found) == ["one: out_of_memory: no room (resnet50 b64 r1)"]
+
+
+def test_requests_are_compared_at_the_smallest_batch_that_most_share(tmp_path):
+    for slug, batches in {"a": (8, 1, 64), "b": (8, 64)}.items():
+        for batch in batches:
+            write(tmp_path, slug, [100.0, 101.0], batch_size=batch)
+    found, rank = study(tmp_path)
+    table = compare.single(compare.like_main(found, rank))
+    assert set(table["batch_size"]) == {8} and len(table) == 2
+    assert compare.requests(table)["ms"].max() == pytest.approx(100.0)
+    assert compare.requests_words(table).startswith("With 8 images a request: ")
+
+
+def test_each_machine_is_held_against_the_others_of_its_chip(tmp_path):
+    for slug, rate in {"a": 100.0, "b": 101.0, "c": 80.0, "lone": 50.0}.items():
+        write(tmp_path, slug, [rate, rate * 1.001, rate * 0.999])
+        for path in (tmp_path / slug).glob("*.json") if slug != "lone" else ():
+            data = json.loads(path.read_text())
+            data["machine"]["chip"] = "Same Chip"
+            path.write_text(json.dumps(data))
+    told = compare.health(compare.gather(tmp_path))
+    assert told[-1].startswith("lone: no other Chip of lone") and len(told) == 4
+    assert told[0].startswith("a: as fast as b") and told[1].startswith("b: as fast as a")
+    assert told[2].startswith("c: slower than b, the middle one of 2 others (Same Chip")
+
+
+def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_path):
+    write(tmp_path, "one", [100.0, 101.0])
+    write(tmp_path, "one", [900.0, 901.0], input="original")
+    write(tmp_path, "one", [200.0, 202.0], precision="bf16", memory_format="channels_last")
+    (row,) = compare.tuned(compare.gather(tmp_path)).to_dict("records")
+    assert row["fastest setting"] == "bf16, channels last, eager, batch 8"
+    assert row["times reference"].startswith("2 (1.") and row["outputs agree"] == "not compared"
+
+
+def test_the_records_of_the_ranking_are_named(twins):
+    told = [line for line in compare.again(*study(twins)) if "records in m1-max-mac-studio/" in line]
+    names = sorted(path.name for path in (twins / "m1-max-mac-studio").glob("*.json"))
+    assert len(told) == 1 and all(name in told[0] for name in names)
+
+
+def test_a_results_folder_that_is_not_there_stops_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RESULTS", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(sys, "argv", ["siliconbench", "report"])
+    assert main() == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_make_report_prints_its_path_and_needs_no_torch(twins, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "torch.py").write_text("raise ImportError('torch is not needed here')")
+    given = os.environ | {"RESULTS": str(twins), "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-m", "siliconbench", "report"]
+    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "reports/compare.html\n"), done.stderr
+    assert (folder / "reports" / "compare.svg").read_text().startswith("<?xml")
+    assert rendered(twins, folder / "compare.html").read_bytes() == (folder / "reports/compare.html").read_bytes()
+
+
+def test_published_figures_have_their_columns():
+    table = pd.read_csv(paths.ROOT / "reports" / "published.csv")
+    assert ",".join(table) == (
+        "label,images_per_s,low,high,model,batch_size,precision,what,temperature_c,fan_rpm,price,currency,source"
+    )
+    assert table["images_per_s"].tolist() == [round(100_000 / s) for s in (404.65, 380.21, 938.19)]
+    assert table["source"].notna().all()
+
+
+def test_a_starved_device_is_not_blamed(tmp_path):
+    write(tmp_path, "card", [100.0, 101.0])
+    (path,) = tmp_path.glob("card/*r1.json")
+    data = json.loads(path.read_text())
+    data["passes"]["forward"] |= {"images_per_s": 3000.0, "seconds": 40 / 3000, "block_s": [8 / 3000] * 5}
+    path.write_text(json.dumps(data))
+    found, rank = study(tmp_path)
+    words = compare.parts_words(compare.parts(compare.like_main(found, rank), rank))
+    assert "making of pictures" in words
+
+
+def test_ours_stand_beside_published_figures_only_by_the_originals_protocol(tmp_path):
+    csv = paths.ROOT / "reports" / "published.csv"
+    write(tmp_path, "mine", [100.0, 101.0], input="original", workers=0)
+    write(tmp_path, "mine", [500.0, 501.0], batch_size=64)
+    table = compare.published(csv, compare.gather(tmp_path))
+    assert table["machine"].tolist()[-1] == "mine (measured here)" and len(table) == 4
+    assert table["measured"].tolist() == [False, False, False, True]
+    assert table["images/s"].tolist()[-1] == pytest.approx(100.5, abs=0.1)
+    assert table["images/s"].tolist()[:3] == [247, 263, 107]
+
+
+def rendered(records, page):
+    given = {"results": str(records), "picture": str(page.with_suffix(".svg"))}
+    given["published"] = str(paths.ROOT / "reports" / "published.csv")
+    return render.render(paths.NOTEBOOKS / "compare.ipynb", page, given)
+
+
+def heads(text):
+    """The column names of each table of a page."""
+    return [re.findall(r"<th [^>]*>(.*?)</th>", head) for head in re.findall(r"<thead>(.*?)</thead>", text)]
+
+
+def test_one_machine_alone_is_set_beside_nothing(tmp_path, chromium):
+    write(tmp_path / "data", "only", [100.0, 101.0], telemetry=hot(60.0, 900.0))
+    write(tmp_path / "data", "only", [50.0], batch_size=1)
+    page = rendered(tmp_path / "data", tmp_path / "one.html")
+    check_page(chromium, page)
+    text = page.read_text("utf-8")
+    assert "There is no other machine" in text and "no two machines" in text
+    assert "only makes the most at batch 8: 100.5 images/s" in text
+    assert "of the fastest" not in text and text.count("<img") == 3
+
+
+def test_no_machine_still_makes_a_page(tmp_path, chromium):
+    (tmp_path / "data").mkdir()
+    check_page(chromium, rendered(tmp_path / "data", tmp_path / "none.html"))
+
+
+def test_the_page_with_all_its_parts(twins, chromium):
+    write(twins, "m1-max-macbook-pro", [90.0], telemetry=hot(99.0, 6012.0), minutes=10.0)
+    write(twins, "m1-max-mac-studio", [100.0], minutes=10.0)  # without samples: said in words, not drawn
+    write(twins, "m1-max-mac-studio", [300.0, 301.0], precision="fp16")
+    write(twins, "m1-max-mac-studio", [99.0, 99.5], input="original", workers=0)
+    lose(twins, "m1-max-macbook-pro", batch_size=256)
+    write(twins, "older", [50.0, 51.0], torch="2.11.0")
+    page = rendered(twins, twins.parent / "whole.html")
+    check_page(chromium, page)
+    text = page.read_text("utf-8")
+    for told in ("equally fast within 2 %", "older is not ranked", "(out of memory)", "Too short to claim", "fp16"):
+        assert told in text
+    for told in ("(measured here)", "told its power", "4,200 EUR", "and what ran on them"):
+        assert told in text
+    assert text.count("<img") == 5 and max(len(head) for head in heads(text)) <= 8
+
+
+def test_the_page_of_thirty_machines_is_fit_to_be_sent_and_made_the_same_twice(tmp_path, chromium):
+    rng, folder = random.Random(5), tmp_path / "data"
+    for i in range(30):
+        rate = rng.uniform(10, 3000)
+        for batch in (1, 8):
+            telemetry = hot(50.0 + i, 1000.0 + i) if i % 3 == 0 and batch == 8 else None
+            runs = [rate * batch**0.5 * rng.gauss(1, 0.01) for _ in range(2)]
+            write(folder, f"machine-{i:02d}", runs, telemetry=telemetry, batch_size=batch)
+    (folder / "machine-03" / "broken.json").write_text("{")
+    first = rendered(folder, tmp_path / "thirty.html")
+    check_page(chromium, first)
+    text = first.read_text("utf-8")
+    assert "Of 30 machines" in text and "broken.json" in text and len(text) < 1_000_000
+    assert "The figure shows the first 12 of 30" in text
+    moved = shutil.copytree(folder, tmp_path / "elsewhere" / "records")
+    assert rendered(moved, tmp_path / "again.html").read_bytes() == first.read_bytes()
+
+
+def test_the_tracked_page_is_what_the_tracked_records_give(tmp_path):
+    reports = paths.ROOT / "reports"
+    made = rendered(reports / "data", tmp_path / "compare.html")
+    assert made.read_bytes() == (reports / "compare.html").read_bytes(), "run `make report` and commit what it makes"
+    assert made.with_suffix(".svg").read_bytes() == (reports / "compare.svg").read_bytes()

@@ -1,0 +1,162 @@
+"""What a run knows of its worth: each check against a case where the answer is known."""
+
+import mmap
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+import torchvision.models as zoo
+from torch.utils.flop_counter import FlopCounterMode
+
+from siliconbench.record.schema import Case
+from siliconbench.run import passes, selftest
+from siliconbench.run.passes import Bench
+from siliconbench.run.selftest import Log, Neighbours
+
+
+def bench(**given) -> Bench:
+    plain = {"model": "mobilenet_v3_small", "batch_size": 4, "device": "cpu", "num_images": 8, "min_seconds": 1.0}
+    return passes.set_up(Case(**plain | given))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return bench()
+
+
+class Behind:
+    """A device that works in a thread of its own, as an accelerator does: a call only hands the work over."""
+
+    def __init__(self, seconds):
+        self.seconds, self.due = seconds, 0.0
+
+    def call(self, _batch):
+        self.due = max(self.due, time.perf_counter()) + self.seconds
+
+    def wait(self):
+        time.sleep(max(0.0, self.due - time.perf_counter()))
+
+
+def behind(plain, wait):
+    device = Behind(0.02)
+    return replace(plain, call=device.call, wait=device.wait if wait else lambda: None)
+
+
+def test_the_self_test_sees_a_device_that_is_behind(plain):
+    found = selftest.waiting(behind(plain, wait=True))
+    assert found["twice_over_once"] == pytest.approx(2, abs=0.1)
+    assert found["launched_s"] < 0.5 * found["waited_s"]
+
+
+def test_without_the_wait_the_self_test_gives_it_away(plain):
+    found = selftest.waiting(behind(plain, wait=False))
+    steps = found["waited_s"] / found["steps"]
+    assert steps < 0.001  # twenty times too fast: the launch, not the work
+    flop = selftest.flop_per_image(plain)
+    peak = max(kernel["flop_per_s"] for kernel in selftest.kernels(plain))
+    assert flop * plain.case.batch_size / steps > 1.05 * peak
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "mobilenet_v3_small", "vit_b_16"])
+def test_flops_are_twice_the_multiply_adds_that_torchvision_publishes(name):
+    published = zoo.get_model_weights(name).DEFAULT.meta["_ops"]  # in units of 10^9
+    assert selftest.flop_per_image(bench(model=name, batch_size=1)) == pytest.approx(2e9 * published, rel=0.06)
+
+
+def test_flops_do_not_depend_on_the_batch(plain):
+    with FlopCounterMode(display=False) as counter:
+        plain.model(plain.ready_batch)
+    assert selftest.flop_per_image(plain) == pytest.approx(counter.get_total_flops() / 4)
+
+
+def test_bytes_hold_the_weights_and_every_output():
+    small = bench(model="squeezenet1_1", batch_size=1)
+    weights = sum(p.nbytes for p in small.model.parameters())
+    assert weights < selftest.bytes_per_image(small) < weights + 2 * 4 * 10e6
+
+
+def test_outputs_in_another_precision_agree_and_a_wrong_model_does_not():
+    right = bench(model="resnet18", precision="bf16")
+    found = selftest.outputs(right)
+    assert found["agree"] and 0 < found["largest_difference"] < found["tolerance"]
+    with torch.no_grad():
+        next(iter(right.model.parameters())).mul_(1.5)
+    assert not selftest.outputs(right)["agree"]
+    with torch.no_grad():
+        next(iter(right.model.parameters())).fill_(float("nan"))
+    broken = selftest.outputs(right)
+    assert not broken["agree"] and broken["largest_difference"] is None
+
+
+def test_the_reference_on_the_cpu_is_compared_with_nothing(plain):
+    assert selftest.outputs(plain) is None
+
+
+def test_the_cause_is_confirmed_when_the_named_part_is_what_is_slow():
+    plain = bench(min_seconds=2.0)
+    stream = plain.stream(0)
+
+    def slow():
+        for batch in stream:
+            time.sleep(0.2)
+            yield batch
+
+    starved = slow()
+    whole = passes.end_to_end(plain, starved)
+    found = selftest.cause(plain, "input", starved, whole, lambda _: None)
+    assert found["confirmed"]
+    assert found["images_per_s_without"] > 1.2 * found["images_per_s_with"]
+    assert selftest.cause(plain, "balanced", starved, whole, lambda _: None) is None
+
+
+def test_the_end_is_timed_again_with_the_share_of_the_kernel(plain):
+    forward = passes.forward(replace(plain, case=plain.case.model_copy(update={"min_seconds": 0.2})))
+    size = 16 * 2**20
+
+    def faulty(batch):
+        with mmap.mmap(-1, size) as fresh:  # memory that nobody has touched yet: a fault for each page
+            if hasattr(mmap, "MADV_NOHUGEPAGE"):
+                fresh.madvise(mmap.MADV_NOHUGEPAGE)
+            fresh[:: mmap.PAGESIZE] = b"x" * (size // mmap.PAGESIZE)
+        return plain.call(batch)
+
+    quiet, loud = selftest.again(plain, forward), selftest.again(replace(plain, call=faulty), forward)
+    assert len(quiet["again_block_s"]) in (1, 3)
+    assert 0 <= quiet["system_share"] <= 1
+    assert loud["faults_per_image"] > quiet["faults_per_image"] + 10
+    assert loud["system_share"] > quiet["system_share"]
+
+
+def test_what_the_parts_allow_is_told():
+    text = selftest.told(200.0, "forward", 150.0)
+    assert "6.67 ms" in text and "allow 5:" in text and "75 %" in text and "forward holds it back" in text
+    assert "nothing stands out" in selftest.told(200.0, "balanced", 150.0)
+
+
+def test_the_machine_rests_before_and_after_a_run():
+    log = Log(True, 1.2)
+    zero = time.perf_counter()
+    found = log.stop(zero)["telemetry"]
+    assert found["idle_until_s"] <= 0 < found["cooling_from_s"] < 1
+    assert found["time_s"][0] < found["idle_until_s"] and found["time_s"][-1] > found["cooling_from_s"]
+    assert Log(False, 1e6).stop(zero)["telemetry"] is None
+
+
+def test_neighbours_are_seen():
+    alone = Neighbours()
+    time.sleep(0.5)
+    quiet = alone.share()
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.3)
+        beside = Neighbours()
+        time.sleep(1.0)
+        loud = beside.share()
+    finally:
+        busy.kill()
+        busy.wait()
+    assert 0 <= quiet <= 1
+    assert loud > 0.15

@@ -1,0 +1,92 @@
+"""A against A, and a planted 5 %: the sentences hold what a simulation plants, and a real one runs from end to end."""
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from siliconbench.run import timing
+from siliconbench.sweep import trust
+from tests.browser import check_page
+from tests.run.test_timing import FakeDevice
+
+
+def simulated(sd, repeats=5, truth=1 / 1.05, seed=1):
+    """Runs whose log rates scatter by sd, blocks that share their run's luck."""
+    rng, rows = np.random.default_rng(seed), []
+    for i in range(repeats):
+        for label in trust.LABELS:
+            rate = (truth if label == trust.LABELS[2] else 1.0) * 100 * math.exp(rng.normal(0, sd))
+            blocks = [50 / rate * math.exp(rng.normal(0, sd / 20)) for _ in range(20)]
+            rows.append((len(rows), label, 1000 / sum(blocks), 50, blocks))
+        del i
+    return pd.DataFrame(rows, columns=["order", "label", "images_per_s", "block_images", "block_s"])
+
+
+@pytest.mark.parametrize("step_s", [0.003, 0.02, 0.5])
+def test_the_planted_work_is_five_per_cent(step_s):
+    device = FakeDevice(step_s)
+    step = trust.planted(device.step, trust.EVERY)
+    found = timing.timed(
+        step, device.wait, 8, least_images=200 * 8, least_s=5.0, clock=device.clock, cpu_clock=lambda: 0.0
+    )
+    assert found.images_per_s == pytest.approx(8 / step_s / 1.05, rel=0.006)  # a twentieth more or less at the end
+    assert trust.planted(device.step, 0) == device.step
+
+
+def test_a_quiet_machine_finds_the_plant_and_no_ghost():
+    runs = simulated(0.005)
+    assert "no difference is claimed" in trust.aa_words(runs)
+    assert "It was found" in trust.ab_words(runs)
+    assert "can tell 2 % apart" in trust.verdict(runs)
+    assert trust.power(runs)["told apart by 5 repeats"].tolist() == ["no", "yes", "yes", "yes"]
+
+
+def test_a_noisy_machine_says_how_many_repeats_it_needs():
+    runs = simulated(0.3)
+    assert "can't tell even 10 %" in trust.verdict(runs)
+    assert "It was not found" in trust.ab_words(runs)
+    needed = trust.power(runs)["repeats that it needs"].tolist()
+    assert needed == sorted(needed, reverse=True) and needed[-1] > 50
+
+
+def test_false_verdicts_are_rare_and_the_naive_test_is_not():
+    many = [simulated(0.01, seed=seed) for seed in range(300)]
+    false = sum(trust.same(runs).word in ("faster", "slower") for runs in many)
+    naive = sum("would claim" in trust.naive_words(runs) for runs in many[:100])
+    assert false <= 0.05 * 300
+    assert naive > 50
+
+
+def test_scatter_is_the_pooled_deviation():
+    runs = simulated(0.02, repeats=400)
+    assert trust.scatter(runs) == pytest.approx(0.02, rel=0.08)
+
+
+def make_trust(folder, **given):
+    own = {"MIN_SECONDS": "0.2", "REPEATS": "2", "IMAGE_MODEL": "squeezenet1_1", "BATCH_SIZE": "1", "USE_GPU": "0"}
+    return subprocess.run(
+        [sys.executable, "-m", "siliconbench", "trust"],
+        env=dict(os.environ) | own | given, cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_real_one_ends_in_a_page(tmp_path, chromium):
+    done = make_trust(tmp_path)
+    assert done.returncode in (0, 1) and not done.stderr.count("Traceback"), done.stderr
+    assert done.stdout.count("images/s") == 6
+    check_page(chromium, tmp_path / "reports" / "trust.html")
+
+
+def test_a_wrong_knob_is_told_in_one_line(tmp_path):
+    done = make_trust(tmp_path, IMAGE_MODEL="resnet5")
+    assert done.returncode == 2 and done.stderr.startswith("make trust: IMAGE_MODEL") and done.stderr.count("\n") == 1
+
+
+def test_a_run_that_fails_says_why(tmp_path):
+    done = make_trust(tmp_path, PRECISION="tf32")
+    assert done.returncode == 1 and "a run failed" in done.stderr and "Traceback" not in done.stderr
