@@ -52,16 +52,16 @@ check: $(READY) ## check every record of reports/data, and name each bad one
 lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel
 	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks
 
-doctor: $(READY) ## say what this machine can tell of itself, and whether it is fit to be measured now
+doctor: $(READY) ## say what this machine can say of itself, and whether it is fit to be measured now
 	@$(PY) -m siliconbench doctor
 
 test: $(READY) ## run the tests
 	@$(PY) -m pytest
 
 lint: $(READY) ## check form and types; notebooks hold no outputs
-	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(VENV)/bin/nbstripout --verify --keep-id notebooks/*.ipynb
+	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb
 
 bench: $(READY) ## hold our loop against one by hand, the sampler on against off, 10,000 records against 100
 	@$(PY) -m pytest tests/bench/bench_*.py -s --timeout=1800

@@ -1,4 +1,4 @@
-"""What the tests of pages share: a real browser."""
+"""What tests share: one thread for each of two that run at once, a real browser, a real sweep."""
 
 import os
 import shutil
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads; the kernels and processes of tests have it, too
 
 BROWSERS = (
     "chromium",
@@ -57,6 +59,9 @@ def make_image(folder: Path, **knobs: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="session")
 def tiny_sweep(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
-    """A real sweep, as small as can be, of a case that works and one that this machine lacks; its folder and output."""
+    """A real sweep, as small as can be, of a case that works and one that this machine lacks; its folder and output.
+
+    Its tests are of the group "sweep": one worker of pytest-xdist runs them, so that it is made once.
+    """
     folder = tmp_path_factory.mktemp("sweep")
     return folder, make_image(folder, PRECISION="fp32 tf32", USE_GPU="0")

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 HOSTS = ("pypi" + ".org", "python" + "hosted", "npm" + "js", "deb" + "ian.org")
@@ -42,13 +43,38 @@ def test_a_wrong_knob_on_the_command_line_or_in_the_environment_ends_with_2():
         make("image", f"PYTHON={sys.executable}", BATCH_SIZE="0"),
     ):
         assert done.returncode == 2
-        assert "BATCH_SIZE: given '0'; allowed: whole numbers from 1 to 65536" in done.stderr
+        assert "BATCH_SIZE: given '0'; allowed: auto or a whole number from 1 to 65536" in done.stderr
 
 
 def test_make_best_refuses_what_it_chooses_itself():
     done = make("best", f"PYTHON={sys.executable}", "BATCH_SIZE=8")
     assert done.returncode == 2
     assert "make best: BATCH_SIZE: given '8'; allowed: nothing" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_lint_runs_with_the_given_python_where_there_is_no_venv(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    fake, log = tmp_path / "python", tmp_path / "log"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    fake.chmod(0o755)
+    done = make("lint", f"PYTHON={fake}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    modules = [line.split()[1] for line in log.read_text().splitlines()]
+    assert modules == ["ruff", "ruff", "mypy", "nbstripout"] and not (tmp_path / ".venv").exists()
+    for module in set(modules):
+        command = [sys.executable, "-m", module, "--version"]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_trust_is_refused_in_one_line_while_another_measurement_runs(tmp_path):
+    (tmp_path / "reports/runs").mkdir(parents=True)
+    command = [sys.executable, "-m", "siliconbench", "trust"]
+    with FileLock(tmp_path / "reports/runs/.lock"):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.count("\n") == 1 and "make trust: another measurement runs here now" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

@@ -77,7 +77,7 @@ def test_a_page_renders_where_nbconvert_lies_in_a_folder_of_its_own(tmp_path):
     for entry in Path(nbconvert.__file__).parents[1].iterdir():
         (tmp_path / entry.name).symlink_to(entry)
     (tmp_path / "share").symlink_to(Path(sys.prefix) / "share")
-    script = "import nbformat.v4 as f; from siliconbench.notebook import to_html; print(to_html(f.new_notebook()))"
+    script = "import nbformat.v4 as f; from siliconbench.pages.render import to_html; print(to_html(f.new_notebook()))"
     away = {"PYTHONPATH": f"{NOTEBOOKS[0].parents[1] / 'src'}:{tmp_path}", "HOME": str(tmp_path), "JUPYTER_PATH": ""}
     bare = Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info)
     done = subprocess.run([bare, "-c", script], env=away, cwd=tmp_path, capture_output=True, text=True, check=False)

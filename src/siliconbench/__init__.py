@@ -1,1 +1,1 @@
-"""siliconbench: which machine should run my PyTorch image model, and is mine running as it should?"""
+"""siliconbench: which machine should run my PyTorch image model? Here: the door, knobs, paths; all else in its room."""

@@ -34,9 +34,9 @@ def writable(folder: Path, name: str) -> None:
 
 def reachable(results: str) -> None:
     """Makes sure that records can be written to this folder or address; WrongKnob if not."""
-    from siliconbench.record.store import place
+    from siliconbench.record.store import folder_at
 
-    folder = place(results)
+    folder = folder_at(results)
     if isinstance(folder, Path):
         writable(folder, "RESULTS")
         return
@@ -54,10 +54,10 @@ def image() -> int:
     given = knobs.read(os.environ)
     reachable(given["RESULTS"])
     with lock():
-        from siliconbench.pages import render
-        from siliconbench.sweep import runner
+        from siliconbench.pages.render import machine_page
+        from siliconbench.sweep.runner import make_image
 
-        return runner.make_image(given, render.machine_page)
+        return make_image(given, machine_page)
 
 
 def best() -> int:
@@ -65,27 +65,27 @@ def best() -> int:
     given = knobs.read_best(os.environ)
     reachable(given["RESULTS"])
     with lock():
-        from siliconbench.pages import render
-        from siliconbench.sweep import best
+        from siliconbench.pages.render import machine_page
+        from siliconbench.sweep.best import find
 
-        return best.find(given, render.machine_page)
+        return find(given, machine_page)
 
 
 def trust() -> int:
     """The exit status of `make trust`: 0 where A is not told from itself, 1 where it is or a run failed."""
     given = knobs.read_trust(os.environ)
     with lock():
-        from siliconbench.pages import render
-        from siliconbench.sweep import trust
+        from siliconbench.pages.render import trust_page
+        from siliconbench.sweep.trust import make_trust
 
-        return trust.make_trust(given, render.trust_page)
+        return make_trust(given, trust_page)
 
 
 def report() -> int:
     """The exit status of `make report`, which renders the page that compares machines."""
-    from siliconbench.pages import compare
+    from siliconbench.pages.compare import make_report
 
-    return compare.make_report(knobs.read(os.environ, ["RESULTS"])["RESULTS"])
+    return make_report(knobs.read(os.environ, ["RESULTS"])["RESULTS"])
 
 
 def share() -> int:
@@ -94,19 +94,25 @@ def share() -> int:
     from siliconbench.record import share
 
     given = knobs.read(os.environ, ["RESULTS", "MACHINE"])
-    results = share.reached(given["RESULTS"])
-    return told(share.share(results, given["MACHINE"] or facts.slug(facts.facts())))
+    results = share.existing(given["RESULTS"])
+    return printed(*share.share(results, given["MACHINE"] or facts.machine().slug))
 
 
 def check() -> int:
     """The exit status of `make check`: 1 if a record, or the published schema, is bad."""
     from siliconbench.record import share
 
-    return told(share.check(share.reached(knobs.read(os.environ, ["RESULTS"])["RESULTS"])))
+    return printed(*share.check(share.existing(knobs.read(os.environ, ["RESULTS"])["RESULTS"])))
+
+
+def printed(lines: list[str], status: int) -> int:
+    """The status, its lines printed."""
+    print(*lines, sep="\n")
+    return status
 
 
 def schema() -> int:
-    """Writes the published schema anew: 0."""
+    """The exit status of writing the published schema anew: 0."""
     from siliconbench.record import share, store
 
     print(store.write_whole(paths.SCHEMA, share.schema()).relative_to(paths.ROOT))
@@ -120,32 +126,25 @@ def doctor() -> int:
     return doctor.main()
 
 
-def told(found: tuple[list[str], int]) -> int:
-    """The status, its lines printed."""
-    print(*found[0], sep="\n")
-    return found[1]
-
-
 TARGETS: dict[str, Callable[[], int]] = {
-    f.__name__: f for f in (image, best, trust, report, share, check, schema, doctor)
+    target.__name__: target for target in (image, best, trust, report, share, check, schema, doctor)
 }
 
 
 def main() -> int:
     """The exit status of a target: its own, 2 for a wrong knob or target, 130 when interrupted."""
     name = sys.argv[1] if len(sys.argv) == 2 else ""
-    if name not in TARGETS:
+    try:
+        if name in TARGETS:
+            return TARGETS[name]()
         given = " ".join(sys.argv[1:])[:60]
         print(f"siliconbench: given {given!r}; allowed: one of {', '.join(TARGETS)}", file=sys.stderr)
-        return 2
-    try:
-        return TARGETS[name]()
     except knobs.WrongKnob as error:
         print(f"make {name}: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("\nInterrupted: what is measured stays; the same command goes on from there.", file=sys.stderr)
         return 130
+    return 2
 
 
 if __name__ == "__main__":

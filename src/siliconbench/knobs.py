@@ -1,4 +1,4 @@
-"""The knobs of `make image`, read from the environment and checked before anything slow is imported.
+"""The knobs of every make target, read from the environment and checked before anything slow is imported.
 
 A knob that is wrong stops everything at once, in one line: what was given, what is allowed, what to do.
 """
@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from siliconbench.record import axes
+
+Given = dict[str, Any]  # the value of each knob by its name
+Kind = tuple[str, Callable[[str], Any]]  # what is allowed in words, and how a text becomes a value (else ValueError)
+
 
 class WrongKnob(ValueError):
     """One line for the user: what was given and what is allowed."""
@@ -19,12 +24,15 @@ class WrongKnob(ValueError):
 
 @dataclass(frozen=True)
 class Knob:
-    """One knob: its default, what it allows in words, how its text becomes a value, and whether it takes a list."""
+    """One knob: its default, what it allows in words, how its text becomes a value, whether it takes a list, what it
+    means (as the README says it), and the field of the record's Case that it gives ("" if none)."""
 
     default: str
     allowed: str
     read: Callable[[str], Any]
     many: bool = False
+    meaning: str = ""
+    field: str = ""
 
 
 def classifiers() -> list[str]:
@@ -32,52 +40,42 @@ def classifiers() -> list[str]:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise WrongKnob("torchvision is not installed: `make setup` installs it")
-    sources = sorted((Path(spec.origin).parent / "models").glob("*.py"))
-    texts = [source.read_text("utf-8") for source in sources]
+    texts = [source.read_text("utf-8") for source in (Path(spec.origin).parent / "models").glob("*.py")]
     return sorted(name for text in texts for name in re.findall(r"@register_model\(\)[\s\S]*?\ndef (\w+)\(", text))
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """A reader of whole numbers from least to most."""
-
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
-            raise ValueError
-        return int(text)
-
-    return read
-
-
-def auto_or(least: int, most: int) -> Callable[[str], int | None]:
-    """A reader of whole numbers from least to most, and of auto, which is None."""
-    return lambda text: None if text == "auto" else whole(least, most)(text)
-
-
-def amount(most: int) -> Callable[[str], float]:
-    """A reader of numbers from 0 to most, with six decimals at most."""
+def number(least: int, most: int, words: str = "a whole number", pattern: str = "[0-9]{1,12}") -> Kind:
+    """What allows numbers of this pattern from least to most; a float where the pattern has a point."""
 
     def read(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or float(text) > most:
+        value = float(text) if re.fullmatch(pattern, text) else -1
+        if not least <= value <= most:
             raise ValueError
-        return float(text)
+        return value if "." in pattern else int(text)
 
-    return read
+    return f"{words} from {least} to {most}", read
 
 
-def one_of(*words: str) -> Callable[[str], str]:
-    """A reader of one of these words."""
+def decimal(most: int, words: str) -> Kind:
+    """What allows numbers from 0 to most, with six decimals at most."""
+    return number(0, most, words, r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
-    def read(text: str) -> str:
-        if text not in words:
+
+def auto_or(kind: Kind) -> Kind:
+    """What allows also auto, which is None."""
+    return f"auto or {kind[0]}", lambda text: None if text == "auto" else kind[1](text)
+
+
+def one_of(values: Iterable[Any]) -> Kind:
+    """What allows one of these words; 0 and 1 stand for False and True."""
+    table = {str(int(value)) if isinstance(value, bool) else value: value for value in values}
+
+    def read(text: str) -> Any:
+        if text not in table:
             raise ValueError
-        return text
+        return table[text]
 
-    return read
-
-
-def flag(text: str) -> bool:
-    """True for 1, False for 0."""
-    return bool(whole(0, 1)(text))
+    return " or ".join(table), read
 
 
 def slug(text: str) -> str:
@@ -111,39 +109,46 @@ def model(text: str) -> str:
     return text
 
 
+FLAG = one_of((False, True))
 KNOBS = {
-    "USE_GPU": Knob("1", "1 (the accelerator if there is one) or 0 (the CPU)", flag),
-    "NUM_IMAGES": Knob("1000", "a whole number from 1 to 1000000000", whole(1, 10**9)),
-    "BATCH_SIZE": Knob("64", "whole numbers from 1 to 65536, one or many, or auto alone", auto_or(1, 65536), many=True),
-    "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers, one or many", model, many=True),
-    "MIN_SECONDS": Knob("10", "seconds from 0 to 86400", amount(86400)),
-    "WORKERS": Knob("auto", "auto or a whole number from 0 to 256", auto_or(0, 256)),
-    "INPUT": Knob("fast", "fast or original", one_of("fast", "original")),
-    "REPEATS": Knob("5", "a whole number from 1 to 1000", whole(1, 1000)),
-    "SEED": Knob("2021", "a whole number from 0 to 4294967295", whole(0, 2**32 - 1)),
-    "MINUTES": Knob("0", "minutes from 0 to 1440 of a sustained run", amount(1440)),
-    "MACHINE": Knob("", "small letters, digits and hyphens, at most 48, beginning with a letter or digit", slug),
-    "PRECISION": Knob("fp32", "fp32, tf32, fp16, bf16, one or many", one_of("fp32", "tf32", "fp16", "bf16"), many=True),
-    "LAYOUT": Knob(
-        "contiguous", "contiguous, channels_last, one or both", one_of("contiguous", "channels_last"), many=True
-    ),
-    "COMPILE": Knob("0", "0, 1 or both", flag, many=True),
-    "MODE": Knob("inference", "inference, train or both", one_of("inference", "train"), many=True),
-    "TELEMETRY": Knob("1", "1 or 0 (no sampler)", flag),
-    "RESULTS": Knob("reports/data", "a folder for the records, or an address such as s3://bucket/folder", address),
-    "FRESH": Knob("0", "0 (finish an interrupted sweep) or 1 (start anew)", flag),
-}
-
+    "USE_GPU": Knob("1", *FLAG, meaning="1: the accelerator if there is one (CUDA, MPS, XPU); 0: the CPU"),
+    "NUM_IMAGES": Knob("1000", *number(1, 10**9), False, "at least so many images end to end", "num_images"),
+    "BATCH_SIZE": Knob("64", *auto_or(number(1, 65536)), True,
+        "one or many; `auto` alone: doubled from 1 until the speed no longer rises, memory ends or swapping starts",
+        "batch_size"),
+    "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers", model, True,
+        "any of torchvision's classifiers, one or many", "model"),
+    "MIN_SECONDS": Knob("10", *decimal(86400, "seconds"), False,
+        "each pass lasts at least so long; 0: exactly `NUM_IMAGES`, in whole batches", "min_seconds"),
+    "WORKERS": Knob("auto", *auto_or(number(0, 256)), False,
+        "loader processes; auto tries a few, and 0 is the original's protocol", "workers"),
+    "INPUT": Knob("fast", *one_of(axes.INPUTS), False,
+        "`original`: float64 noise, PIL and floats from the CPU, as in the original; `fast`: bytes", "input"),
+    "REPEATS": Knob("5", *number(1, 1000), meaning="fresh processes per case; 1 for a quick look"),
+    "SEED": Knob("2021", *number(0, 2**32 - 1), False, "of the images, the weights and the order of the sweep", "seed"),
+    "MINUTES": Knob("0", *decimal(1440, "minutes"), False,
+        "a sustained end-to-end run of so many minutes, for heat and throttling", "minutes"),
+    "MACHINE": Knob("", "small letters, digits and hyphens, at most 48, beginning with a letter or digit", slug,
+        meaning="the machine's name in `reports/data`; from its chip where none is given"),
+    "PRECISION": Knob("fp32", *one_of(axes.PRECISIONS), True,
+        f"`{' '.join(axes.PRECISIONS)}`, one or many; fp32 is fp32, TF32 only by name", "precision"),
+    "LAYOUT": Knob("contiguous", *one_of(axes.LAYOUTS), True, f"`{' '.join(axes.LAYOUTS)}`", "memory_format"),
+    "COMPILE": Knob("0", *FLAG, True, "1: torch.compile; on the CPU it needs a C++ compiler and Python's headers",
+        "compile"),
+    "MODE": Knob("inference", *one_of(axes.MODES), True,
+        "`train`: forward, backward and a step of SGD on random labels", "mode"),
+    "TELEMETRY": Knob("1", *FLAG, meaning="0: no sampler beside the run"),
+    "RESULTS": Knob("reports/data", "a folder for the records, or an address such as s3://bucket/folder", address,
+        meaning="another folder for the records, or an address such as `s3://bucket/folder` (extra `remote`)"),
+    "FRESH": Knob("0", *FLAG, meaning="1: begin anew instead of finishing an interrupted sweep"),
+}  # fmt: skip
 BEST = {"MIN_SECONDS": "2", "NUM_IMAGES": "64", "REPEATS": "3"}  # of `make best`
-
 CHOSEN = {"BATCH_SIZE": "auto", "PRECISION": "", "LAYOUT": "", "COMPILE": "", "MODE": "", "MINUTES": ""}  # by it
-
-
 # Of `make trust`: a small model, so that 15 fresh processes take about five minutes on a laptop.
 TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": "5"}
 
 
-def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> dict[str, Any]:
+def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:
     """Each knob's value by its name; a knob that takes a list gives a list without doubles, in the order given.
 
     A knob that is not set, or set to nothing, has its default. WrongKnob at the first that is wrong.
@@ -151,24 +156,40 @@ def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> dict[s
     return {name: _value(name, KNOBS[name], environment.get(name, "").strip()) for name in names}
 
 
-def read_best(environment: Mapping[str, str]) -> dict[str, Any]:
+def read_best(environment: Mapping[str, str]) -> Given:
     """The knobs of `make best`, with defaults of its own; WrongKnob for many models and for what it chooses itself."""
     known = {k: v for k, v in environment.items() if v.strip()}
     if stray := [k for k in CHOSEN if k in known]:
-        raise WrongKnob(f"{stray[0]}: given {known[stray[0]][:60]!r}; allowed: nothing, it is chosen by the search")
-    given = read(BEST | known | CHOSEN)
-    if len(given["IMAGE_MODEL"]) > 1:
-        raise WrongKnob(f"IMAGE_MODEL: given {len(given['IMAGE_MODEL'])} models; allowed: one")
+        raise wrong(stray[0], known[stray[0]], "nothing, it is chosen by the search")
+    return _one_each(read(BEST | known | CHOSEN), known)
+
+
+def read_trust(environment: Mapping[str, str]) -> Given:
+    """The knobs of `make trust`, with defaults of its own; WrongKnob for a list, and for a single run of a label."""
+    known = {k: v for k, v in environment.items() if v.strip()}
+    given = _one_each(read(TRUST | known), known)
+    if given["BATCH_SIZE"] == [None]:
+        raise wrong("BATCH_SIZE", "auto", number(1, 65536)[0])
+    if given["REPEATS"] < 2:
+        raise wrong("REPEATS", "1", f"{number(2, 1000)[0]}, since one run has no spread")
     return given
 
 
-def read_trust(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The knobs of `make trust`, with defaults of its own."""
-    return read(TRUST | {k: v for k, v in environment.items() if v.strip()})
+def wrong(name: str, given: str, allowed: str) -> WrongKnob:
+    """The error that says in one line what was given and what is allowed."""
+    return WrongKnob(f"{name}: given {given[:60]!r}; allowed: {allowed}")
+
+
+def _one_each(given: dict[str, Any], known: Mapping[str, str]) -> Given:
+    for name, knob in KNOBS.items():
+        if knob.many and len(given[name]) > 1:
+            raise wrong(name, known[name], "one, no list")
+    return given
 
 
 def _value(name: str, knob: Knob, given: str) -> Any:
     words = re.split(r"[\s,]+", given.strip(" ,")) if knob.many else [given]
+    allowed = knob.allowed + (", one or many" if knob.many else "")
     values = []
     for word in words if given else (knob.default.split() or [""]):
         try:
@@ -176,8 +197,7 @@ def _value(name: str, knob: Knob, given: str) -> Any:
         except WrongKnob:
             raise
         except ValueError as error:
-            hint = f" ({error})" if str(error) else ""
-            raise WrongKnob(f"{name}: given {word[:60]!r}; allowed: {knob.allowed}{hint}") from None
+            raise wrong(name, word, f"{allowed} ({error})" if str(error) else allowed) from None
     if None in values and len(set(values)) > 1:
-        raise WrongKnob(f"{name}: given {given[:60]!r}; allowed: {knob.allowed}")
+        raise wrong(name, given, f"{allowed}; auto alone")
     return list(dict.fromkeys(values)) if knob.many else values[0]

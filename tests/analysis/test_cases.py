@@ -4,13 +4,13 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from siliconbench.analysis import cases as case_table
+from siliconbench.analysis import cases
 from siliconbench.pages import machine
 from siliconbench.record.schema import Record
 from tests.samples import sample
 
 
-def run(rate, repeat=1, verdict="clean", **case):
+def run(rate=100.0, repeat=1, verdict="clean", **case):
     data = sample(rate, **case)
     data["repeat"] = repeat
     data["verdict"] = {"word": verdict, "reasons": [] if verdict == "clean" else [f"It was {verdict}."]}
@@ -24,7 +24,7 @@ def lost(kind="out_of_memory", **case):
 
 
 def table(*records):
-    return case_table.cases(case_table.runs(records))
+    return cases.cases(cases.runs(records))
 
 
 def test_a_case_has_the_interval_that_scipy_gives():
@@ -59,7 +59,7 @@ def test_a_run_with_wrong_outputs_never_counts():
 def test_unlike_runs_are_never_one_figure():
     made = table(run(100.0), run(90.0, input="original"), run(80.0, precision="bf16"), run(70.0, batch_size=16))
     assert len(made) == 4
-    assert len(set(case_table.named(made)["name"])) == 3
+    assert len(set(cases.named(made)["name"])) == 3
 
 
 def test_failed_cases_stay():
@@ -67,19 +67,14 @@ def test_failed_cases_stay():
     failed = made[made["batch_size"] == 64].iloc[0]
     assert failed["failed"] == 1 and pd.isna(failed["images_per_s"])
     assert "64 (out_of_memory)" in machine.speed_words(made)
-    assert machine.doubts(case_table.runs([lost()])) == ["out_of_memory: no room (resnet18 b8 r1)"]
+    assert machine.doubts(cases.runs([lost()])) == ["out_of_memory: no room (resnet18 b8 r1)"]
 
 
 @pytest.mark.parametrize("records", [[], [lost()], [run(100.0)], [run(100.0), lost(batch_size=64)]])
 def test_every_sentence_can_be_said_of_few_records(records):
-    runs = case_table.runs(records)
-    made = case_table.cases(runs)
-    said = [
-        machine.headline(made, "m"),
-        machine.speed_words(made),
-        machine.time_words(made),
-        *case_table.batch_advice(made),
-    ]
+    runs = cases.runs(records)
+    made = cases.cases(runs)
+    said = [machine.headline(made, "m"), machine.speed_words(made), machine.time_words(made), *cases.batch_advice(made)]
     said += [machine.request_words(machine.request_table(made)), machine.limit_words(machine.limit_table(made))]
     said += [machine.trust_words(runs), *machine.doubts(runs)]
     assert all(isinstance(s, str) and s and "nan" not in s and "None" not in s for s in said), said
@@ -88,10 +83,56 @@ def test_every_sentence_can_be_said_of_few_records(records):
     assert len(machine.card(records).columns) == 2
 
 
+def test_a_case_of_which_every_run_failed_has_a_row_with_its_error():
+    failed = lost(batch_size=64, image_px=None)
+    for made in (table(run(100.0), failed), table(failed)):
+        (row,) = made[made["batch_size"] == 64].to_dict("records")
+        assert (row["error"], row["failed"], row["runs"]) == ("out_of_memory", 1, 0)
+        assert pd.isna(row["images_per_s"])
+    sized = cases.runs([run(100.0), failed])
+    assert sized["image_px"].tolist() == [224, 224]
+    told = cases.batch_advice(table(run(100.0), run(101.0, 2), failed))
+    assert "resnet18: at batch size 64 memory ends." in told
+
+
+UNLIKE = {
+    "memory_format": ("channels_last", "channels last"),
+    "compile": (True, "compiled"),
+    "mode": ("train", "training"),
+    "input": ("original", "original input"),
+    "workers": (2, "2 workers"),
+    "image_px": (256, "256 px"),
+    "precision": ("bf16", "bf16"),
+    "device": ("cuda", "cuda"),
+    "minutes": (10.0, "sustained"),
+}
+
+
+@pytest.mark.parametrize("axis", UNLIKE)
+def test_a_name_tells_apart_every_axis_in_words(axis):
+    value, words = UNLIKE[axis]
+    names = cases.named(table(run(100.0), run(90.0, **{axis: value})))["name"].tolist()
+    assert len(set(names)) == 2 and f"resnet18, {words}" in names
+    assert not any("True" in name or "False" in name or "_" in name for name in names)
+
+
+def test_a_case_is_named_as_its_row_is():
+    case = run(100.0, memory_format="channels_last", compile=True, mode="train", workers=2).case
+    assert cases.case_words(case) == "resnet18, cpu, channels last, compiled, training, 2 workers"
+    assert cases.case_words(run().case) == "resnet18, cpu"
+
+
+def test_unlike_torch_is_told_apart():
+    data = sample(90.0)
+    data["software"]["torch"] = "2.11.0+cpu"
+    names = cases.named(table(run(100.0), Record.model_validate(data)))["name"]
+    assert set(names) == {"resnet18, torch 2.15", "resnet18, torch 2.11"}
+
+
 def test_runs_that_differ_wildly_have_no_interval_to_show():
     (case,) = table(run(432.0), run(12.8, 2)).to_dict("records")
     assert case["high"] > 1e6  # what the statistics say of two such runs
-    told = case_table.rate(case["images_per_s"], case["low"], case["high"])
+    told = cases.rate_words(case["images_per_s"], case["low"], case["high"])
     assert told == "74.4 images/s (its runs differ too much for an interval)"
 
 
@@ -104,10 +145,10 @@ def test_where_memory_runs_short_the_speed_falls_before_any_error():
 
     rising = [*at(8, [100, 101, 102]), *at(16, [120, 121, 122])]
     fallen = [*rising, *at(32, [60, 61, 62], grown=300 * 10**6), *at(64, [50, 51, 52])]
-    assert case_table.cliff(case_table.named(table(*rising))) is None
-    told = case_table.cliff(case_table.named(table(*fallen)))
+    assert cases.cliff(cases.named(table(*rising))) is None
+    told = cases.cliff(cases.named(table(*fallen)))
     assert "batch size 32" in told and "50 % of that at 16" in told and "swap grew by 300 MB" in told
-    ended = case_table.cliff(case_table.named(table(*rising, lost(batch_size=32))))
+    ended = cases.cliff(cases.named(table(*rising, lost(batch_size=32))))
     assert "at batch size 32 memory ends" in ended
 
 
@@ -115,12 +156,10 @@ def test_the_sweet_spot_is_the_smallest_that_is_not_surely_slower():
     def size(batch, *rates):
         return [run(r, i + 1, batch_size=batch) for i, r in enumerate(rates)]
 
-    told = case_table.sweet_spot(
-        case_table.named(table(*size(1, 50, 51, 49), *size(8, 99, 100, 101), *size(64, 101, 100, 102)))
-    )
+    told = cases.sweet_spot(cases.named(table(*size(1, 50, 51, 49), *size(8, 99, 100, 101), *size(64, 101, 100, 102))))
     assert told.startswith("resnet18: batch size 8 gives 100.0 images/s")
     assert "64" in told
-    assert "one batch size" in case_table.sweet_spot(case_table.named(table(run(100.0))))
+    assert "one batch size" in cases.sweet_spot(cases.named(table(run(100.0))))
 
 
 def test_doubts_that_differ_in_figures_alone_are_one():
@@ -130,7 +169,7 @@ def test_doubts_that_differ_in_figures_alone_are_one():
     runs = [
         Record.model_validate(sample() | {"repeat": n, "verdict": verdict}) for n, verdict in enumerate(verdicts, 1)
     ]
-    assert machine.doubts(case_table.runs(runs)) == [
+    assert machine.doubts(cases.runs(runs)) == [
         "Neighbouring blocks differ by 9 to 14 %: run again. (resnet18 b8 r1, resnet18 b8 r2, resnet18 b8 r3,"
         " resnet18 b8 r4 and 2 more)"
     ]

@@ -31,19 +31,18 @@ def run(telemetry=None, block_s=None, **case):
 
 def test_watts_joules_and_heat_are_those_of_the_pass_alone():
     hot = samples(-1.0, 60.0, 70, system_w=steady, cpu_temperature_c=lambda t: 60.0 if t <= 60 else 90.0)
-    found = heat.of_run(run(hot, [0.5] * 120))  # 60 seconds, 6,000 images
-    assert found["mean_w"] == pytest.approx(50) and found["joules_of"] == "whole system"
-    assert found["images_per_j"] == pytest.approx(6000 / 3000)
-    assert found["above_idle_j"] == pytest.approx((50 - 10) * 60)
-    assert (found["peak_c"], found["heat_of"]) == (60.0, "CPU")
-    assert found["fan_rpm"] is None and found["unknown"]["fan_rpm"]
+    found = heat.conditions(run(hot, [0.5] * 120))  # 60 seconds, 6,000 images
+    assert found.mean_w == pytest.approx(50) and found.joules_of == "whole system"
+    assert found.images_per_j == pytest.approx(6000 / 3000)
+    assert (found.peak_c, found.heat_of) == (60.0, "CPU")
+    assert found.fan_rpm is None
 
 
 def test_a_mean_over_sensors_is_never_called_the_hottest():
     cool = samples(0.0, 60.0, 70, cpu_temperature_c=lambda t: 60.0)
     cool["channels"]["cpu_temperature_c"]["statistic"] = "mean"
     slowed = run(cool, [0.5] * 120)
-    assert heat.of_run(slowed)["heat_of"] == "CPU mean" and "60 °C (CPU mean)" in heat.words(slowed)
+    assert heat.conditions(slowed).heat_of == "CPU mean" and "60 °C (CPU mean)" in heat.sustained_words(slowed)
 
 
 @given(st.lists(st.floats(0.01, 30), min_size=1, max_size=80))
@@ -56,15 +55,12 @@ def test_the_rates_of_the_seconds_hold_every_image_of_the_blocks(block_s):
 
 def test_a_dip_that_passes_is_no_slowing_for_good():
     blocks = [0.5] * 480 + [0.6] * 200 + [0.5] * 480
-    assert heat.sustained(run(None, blocks, minutes=10.0))["slows_after_s"] is None
+    assert heat.sustained(run(None, blocks, minutes=10.0)).slows_after_s is None
 
 
-def test_without_telemetry_all_is_unknown_for_a_reason():
-    found = heat.of_run(run())
-    names = set(found) - {"unknown"}
-    assert all(found[name] is None for name in names)
-    assert found["unknown"] == dict.fromkeys(names, "TELEMETRY=0")
-    assert "not known" in heat.words(run())
+def test_without_telemetry_all_is_unknown():
+    assert heat.conditions(run()) == heat.Conditions()
+    assert "not known" in heat.sustained_words(run())
 
 
 def throttled(minutes=10, at=4, to=0.8):
@@ -81,29 +77,29 @@ def test_a_run_that_throttles_at_minute_four_says_so():
     )  # fmt: skip
     slowed = run(hot, throttled(), minutes=10.0)
     found = heat.sustained(slowed)
-    assert found["kept_percent"] == pytest.approx(80)
-    assert found["slows_after_s"] == pytest.approx(240, abs=2)
-    assert found["heat_is_cause"] and found["claimed"] and found["fanless"] is False
-    words = heat.words(slowed)
+    assert found.kept_percent == pytest.approx(80)
+    assert found.slows_after_s == pytest.approx(240, abs=2)
+    assert found.witness and found.claimed
+    words = heat.sustained_words(slowed)
     assert "keeps 80 %" in words and "99 °C (CPU)" in words and "6,012 rpm" in words and "heat:" in words
 
 
 def test_a_run_that_slows_without_heat_names_no_cause():
     found = heat.sustained(run(None, throttled(), minutes=10.0))
-    assert found["slows_after_s"] and not found["heat_is_cause"]
-    assert "cause is not known" in heat.words(run(None, throttled(), minutes=10.0))
+    assert found.slows_after_s and not found.witness
+    assert "cause is not known" in heat.sustained_words(run(None, throttled(), minutes=10.0))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 def test_a_steady_run_never_slows(noise):
     blocks = 0.5 * np.exp(np.random.default_rng(3).normal(0, noise, 1250))
     found = heat.sustained(run(None, blocks, minutes=10.0))
-    assert found["slows_after_s"] is None and found["kept_percent"] == pytest.approx(100, abs=1)
+    assert found.slows_after_s is None and found.kept_percent == pytest.approx(100, abs=1)
 
 
 def test_too_short_is_not_called_sustained_and_a_short_run_is_not_either():
-    assert not heat.sustained(run(None, [0.5] * 240, minutes=2.0))["claimed"]
-    assert "10 minutes are needed" in heat.words(run(None, [0.5] * 240, minutes=2.0))
+    assert not heat.sustained(run(None, [0.5] * 240, minutes=2.0)).claimed
+    assert "10 minutes are needed" in heat.sustained_words(run(None, [0.5] * 240, minutes=2.0))
     assert heat.sustained(run(None, [0.5] * 240)) is None
 
 
@@ -113,7 +109,7 @@ def test_without_a_fan_it_takes_half_an_hour_to_claim():
     data["passes"]["end_to_end"] |= {"images": 60000, "seconds": 600.0, "images_per_s": 100.0, "block_images": 60000}
     data["passes"]["end_to_end"]["block_s"] = [600.0]
     found = heat.sustained(Record.model_validate(data))
-    assert found["fanless"] and not found["claimed"] and found["least_minutes"] == 30
+    assert not found.claimed and found.least_minutes == 30
 
 
 def test_the_timeline_shows_every_quantity_there_is():
@@ -134,5 +130,5 @@ def test_a_run_that_comes_back_varies_and_does_not_slow():
     while sum(blocks) < 600:
         blocks.append(0.5 if sum(blocks) % 180 < 60 or sum(blocks) > 560 else 0.6)
     found = heat.sustained(run(None, blocks, minutes=10.0))
-    assert found["kept_percent"] < 95 and found["slows_after_s"] is None
-    assert "varies rather than slows" in heat.words(run(None, blocks, minutes=10.0))
+    assert found.kept_percent < 95 and found.slows_after_s is None
+    assert "varies rather than slows" in heat.sustained_words(run(None, blocks, minutes=10.0))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 from scipy.stats import binom, nct, t, ttest_ind
 
-from siliconbench.analysis import bottleneck, stats, verdict
+from siliconbench.analysis import bottleneck, stats
 from siliconbench.analysis.stats import Drift
 
 MIRROR = {"faster": "slower", "slower": "faster", "same": "same", "undecided": "undecided"}
@@ -40,7 +40,7 @@ def run_rates(log_blocks: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_interval_covers_the_truth(n: int) -> None:
-    runs = np.exp(np.random.default_rng(n).normal(math.log(250), 0.05, (4000, n)))
+    runs = np.exp(np.random.default_rng(n).normal(math.log(250), 0.05, (2000, n)))
     hits = [low <= 250 <= high for _, low, high, _ in map(stats.interval, runs)]
     assert 0.93 <= np.mean(hits) <= 0.97
 
@@ -57,7 +57,7 @@ def test_interval_is_the_t_interval_of_the_logs() -> None:
 
 @pytest.mark.parametrize("bad", [[], [1, 0], [1, -2.5], [1, math.inf], [1, math.nan], [1, None]])
 def test_a_rate_that_cannot_be_is_named(bad: list) -> None:
-    for call in (stats.interval, lambda r: stats.compare([1, 2], r), lambda r: bottleneck.confirmed(r, [1, 2])):
+    for call in (stats.interval, lambda r: stats.compare([1, 2], r), lambda r: bottleneck.experiment_answer(r, [1, 2])):
         with pytest.raises(ValueError, match=r"^(At least one rate is needed|Each rate must be a finite number).*\.$"):
             call(bad)
 
@@ -78,7 +78,7 @@ def test_identical_runs_are_rarely_called_different_and_the_per_batch_test_fails
 
 
 def test_a_planted_five_per_cent_is_found() -> None:
-    logs = benches(np.random.default_rng(2), 1000, 5, run_sd=0.01)
+    logs = benches(np.random.default_rng(2), 400, 5, run_sd=0.01)
     a, b = run_rates(logs).transpose(1, 0, 2)
     assert np.mean([stats.compare(x, y * 1.05).word == "faster" for x, y in zip(a, b, strict=True)]) >= 0.9
     assert np.mean([stats.compare(x, y / 1.05).word == "slower" for x, y in zip(a, b, strict=True)]) >= 0.9
@@ -136,12 +136,13 @@ def test_another_unit_changes_no_ratio(a: list[float], b: list[float], k: float)
 
 
 def test_ten_equal_machines_are_rarely_ranked() -> None:
-    machines = np.exp(np.random.default_rng(4).normal(0, 0.08, (400, 10, 5)))  # 0.08: the margin hides little
+    machines = np.exp(np.random.default_rng(4).normal(0, 0.08, (120, 10, 5)))  # 0.08: the margin hides little
     family, alone = [], []
-    for sample in machines[:250]:
+    for sample in machines:
         groups = {str(i): r for i, r in enumerate(sample)}
         family.append(any(c.word in ("faster", "slower") for c in stats.compare_all(groups).values()))
-        alone.append(any(stats.compare(a, b).word in ("faster", "slower") for a, b in combinations(sample, 2)))
+        if len(alone) < 30:
+            alone.append(any(stats.compare(a, b).word in ("faster", "slower") for a, b in combinations(sample, 2)))
     assert np.mean(family) <= 0.05
     assert np.mean(alone) > 0.3  # what Holm is there for
 
@@ -190,7 +191,7 @@ def test_resolution_nears_the_pooled_test_and_the_normal_law() -> None:
         stats.resolution(0.01, 1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.floats(0.002, 0.2), st.floats(0.005, 0.5))
 def test_repeats_are_the_fewest_that_resolve_the_difference(sd: float, difference: float) -> None:
     n = stats.repeats_for(sd, difference)
@@ -228,7 +229,7 @@ def flags(log_rates: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("n", "sd", "rho"), [(20, 0.01, 0.5), (20, 0.02, 0), (60, 0.01, 0.8), (60, 0.02, 0.5)])
 def test_drift_is_rarely_seen_in_noise_and_mostly_where_it_is(n: int, sd: float, rho: float) -> None:
-    flat = noise(np.random.default_rng(n), (500, n), sd, rho)
+    flat = noise(np.random.default_rng(n), (150, n), sd, rho)
     assert flags(flat) <= 0.05
     assert flags(flat + np.linspace(0, -0.1, n)) >= 0.9
     assert flags(flat + np.where(np.arange(n) < n / 2, 0, -0.1)) >= 0.9
@@ -302,7 +303,7 @@ def test_percentile_ranks_of_the_note() -> None:
 def test_percentile_ranks_against_all_pairs() -> None:
     """The bounds hold at least 95 %, at most 2.5 % lie on either side, and a narrower pair breaks that."""
     for q in (0.1, 0.5, 0.9):
-        for n in range(1, 80):
+        for n in range(1, 80, 3):
             mass = np.array([math.comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(n + 1)])
             good = [
                 (low, high)
@@ -315,6 +316,15 @@ def test_percentile_ranks_against_all_pairs() -> None:
             assert found[1:] == best
             if found.low_s:
                 assert binom.cdf(found.high_s - 1, n, q) - binom.cdf(found.low_s - 1, n, q) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("n", "q", "ranks"),
+    [(6, 0.5, (1, 6)), (100, 0.5, (40, 61)), (36, 0.9, (29, 36)), (300, 0.9, (259, 281)), (368, 0.99, (360, 368))],
+)
+def test_percentile_bounds_are_those_of_binomial_ranks(n: int, q: float, ranks: tuple[int, int]) -> None:
+    below, above = binom.ppf((0.025, 0.975), n, q).astype(int)
+    assert (below, above + 1) == ranks == stats.percentile(np.arange(1, n + 1), q)[1:]
 
 
 def test_tail_names_what_it_can_bear() -> None:
@@ -331,153 +341,3 @@ def test_busy_ratio() -> None:
     for wall_s, threads in ((0, 2), (10, 0)):
         with pytest.raises(ValueError, match="needs time and threads"):
             stats.busy_ratio(1, wall_s, threads)
-
-
-# What holds it back
-
-PARTS = {"forward": 100.0, "copy": 400.0, "input": 50.0}
-
-
-def test_one_after_the_other_the_times_add_up() -> None:
-    expected = (pytest.approx(1 / (1 / 100 + 1 / 400 + 1 / 50)), "input")
-    assert bottleneck.allowed_rate(PARTS, False, 0, False) == expected
-    assert bottleneck.allowed_rate(PARTS, False, 4, False) == expected
-    cpu = {"forward": 100.0, "copy": None, "input": 300.0}
-    assert bottleneck.allowed_rate(cpu, True, 0, True) == (pytest.approx(75), "forward")
-
-
-def test_overlapped_the_fuller_of_host_and_device_binds() -> None:
-    assert bottleneck.allowed_rate(PARTS, True, 4, False) == (pytest.approx(50), "input")
-    assert bottleneck.allowed_rate({**PARTS, "input": 500.0}, True, 4, False) == (pytest.approx(80), "forward")
-    assert bottleneck.allowed_rate({**PARTS, "copy": 60.0, "input": 500.0}, True, 4, False)[1] == "copy"
-    assert bottleneck.allowed_rate(PARTS, True, 0, False) == (pytest.approx(1 / (1 / 50 + 1 / 400)), "input")
-
-
-def test_launching_takes_the_main_process_its_time() -> None:
-    small = {"forward": 200.0, "copy": None, "input": 1000.0}  # 5 ms on the device, 4.5 ms of them to launch it
-    assert bottleneck.allowed_rate(small, True, 0, False, launch_s=0.0045) == (pytest.approx(1000 / 5.5), "forward")
-    assert bottleneck.allowed_rate(small, True, 4, False, launch_s=0.0045) == (pytest.approx(200), "forward")
-    assert bottleneck.what_holds_back(small, 180.0, True, 0, False, launch_s=0.0045) == "forward"
-    ways = bottleneck.resources(small, True, 0, False, launch_s=0.0045)
-    assert ways == {"main process": {"input": 0.001, "forward": 0.0045}, "device": {"forward": 0.005}}
-
-
-def test_a_copy_beside_the_model_costs_it_nothing() -> None:
-    fed = {**PARTS, "input": 500.0}
-    assert bottleneck.allowed_rate(fed, True, 4, False, beside=True) == (pytest.approx(100), "forward")
-    assert bottleneck.allowed_rate({**fed, "copy": 60.0}, True, 4, False, beside=True) == (pytest.approx(60), "copy")
-    assert bottleneck.allowed_rate(fed, True, 0, False, beside=True) == (pytest.approx(100), "forward")
-
-
-def test_shared_cores_do_the_work_of_both() -> None:
-    cpu = {"forward": 100.0, "copy": None, "input": 300.0}
-    assert bottleneck.allowed_rate(cpu, True, 2, True, cores=2, threads=2) == (pytest.approx(75), "forward")
-    assert bottleneck.allowed_rate(cpu, True, 1, True, cores=2, threads=2) == (pytest.approx(600 / 7), "forward")
-    assert bottleneck.allowed_rate(cpu, True, 6, True, cores=2, threads=2) == (pytest.approx(75), "forward")
-    assert bottleneck.allowed_rate(cpu, True, 2, True, cores=8, threads=4) == (pytest.approx(100), "forward")
-    assert bottleneck.allowed_rate({**cpu, "input": 20.0}, True, 2, True, cores=8, threads=4) == (
-        pytest.approx(20),
-        "input",
-    )
-
-
-@given(st.floats(1, 1e4), st.floats(1, 1e4), st.floats(1, 1e4), st.booleans(), st.integers(0, 4), st.booleans())
-def test_no_whole_beats_its_parts(f: float, c: float, i: float, overlapped: bool, workers: int, cpu: bool) -> None:
-    parts = {"forward": f, "copy": None if cpu else c, "input": i}
-    rate, part = bottleneck.allowed_rate(parts, overlapped, workers, cpu, cores=4, threads=4)
-    serial, _ = bottleneck.allowed_rate(parts, False, 0, cpu)
-    assert serial * (1 - 1e-9) <= rate <= min(v for v in parts.values() if v) * (1 + 1e-9)
-    assert parts[part]
-    assert bottleneck.what_holds_back(parts, rate, overlapped, workers, cpu, 4, 4) in (*parts, "balanced")
-
-
-def test_a_bottleneck_is_named_from_ten_per_cent_on() -> None:
-    def hint(forward: float, feed: float, measured: float = 40.0) -> str:
-        return bottleneck.what_holds_back({"forward": forward, "copy": None, "input": feed}, measured, True, 4, False)
-
-    assert [hint(100, 50), hint(100, 92), hint(92, 100), hint(100, 120)] == ["input", "balanced", "balanced", "forward"]
-    assert hint(100, 50, measured=60) == "balanced"  # faster than its own bottleneck: then it is none
-    assert bottleneck.what_holds_back({"forward": 100, "copy": 90, "input": 500}, 45, True, 4, False) == "copy"
-    assert bottleneck.what_holds_back({"forward": 100, "copy": None, "input": 40}, 28, False, 0, True) == "input"
-    assert bottleneck.what_holds_back({"forward": 100, "copy": None, "input": None}, 90, False, 0, True) == "forward"
-
-
-def test_a_ceiling_that_cannot_be_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^Each ceiling must be a finite number above zero; one was 0\.$"):
-        bottleneck.allowed_rate({"forward": 100, "copy": None, "input": 0}, False, 0, True)
-
-
-def test_a_cause_is_confirmed_only_beyond_noise_and_margin() -> None:
-    logs = noise(np.random.default_rng(10), (500, 2, 20), 0.024, 0.3)
-    assert np.mean([bottleneck.confirmed(a, b) for a, b in np.exp(logs)]) <= 0.05
-    assert np.mean([bottleneck.confirmed(a, 1.1 * b) for a, b in np.exp(logs)]) >= 0.95
-    alike = noise(np.random.default_rng(11), (500, 2, 200), 0.05, 0.8)  # as blocks these would pass for 200 witnesses
-    assert np.mean([bottleneck.confirmed(a, b) for a, b in np.exp(alike)]) <= 0.05
-    assert not bottleneck.confirmed([100, 100, 100], [101, 101, 101])
-    assert not bottleneck.confirmed([100], [200])
-
-
-# What a run is worth
-
-QUIET = {
-    "device_is_cpu": True,
-    "busy": 0.963,
-    "load_before": 1.8,
-    "load_after": 2.1,
-    "cores": 2,
-    "spread": 0.03,
-    "settled": True,
-    "drift": Drift(-0.04, -0.02, False),
-    "first_last": -0.01,
-    "heat_witness": None,
-    "swap_growth_bytes": 4096,
-    "flops_ratio": 0.64,
-    "stolen": 0.011,
-}
-FALL, RISE = Drift(-0.15, -0.12, True), Drift(0.05, 0.06, True)
-UNKNOWN = dict.fromkeys(set(QUIET) - {"device_is_cpu", "cores", "settled"})
-
-
-@pytest.mark.parametrize(
-    ("seen", "word", "figure"),
-    [
-        ({"busy": 0.61}, "contended", "0.61"),
-        ({"stolen": 0.35}, "contended", "0.35"),
-        ({"load_before": 7.5}, "contended", "7.5 on 2 cores"),
-        ({"swap_growth_bytes": 3 * 10**8}, "contended", "300 MB"),
-        ({"drift": FALL, "heat_witness": "thermal state serious"}, "throttled", "12 %"),
-        ({"drift": FALL}, "slowed", "12 %"),
-        ({"first_last": -0.08}, "slowed", "8 %"),
-        ({"spread": 0.09}, "noisy", "9 %"),
-        ({"settled": False}, "noisy", "1 %"),
-        ({"drift": RISE}, "noisy", "6 %"),
-        ({"first_last": 0.07, "heat_witness": "thermal state fair"}, "noisy", "7 %"),
-        ({"flops_ratio": 1.2}, "noisy", "1.20"),
-    ],
-)
-def test_each_doubt_has_its_word_and_one_sentence(seen: dict, word: str, figure: str) -> None:
-    found = verdict.verdict(**QUIET | seen)
-    assert found.word == word
-    (reason,) = found.reasons
-    assert figure in reason
-    assert reason[0].isupper()
-    assert reason.endswith(".")
-    assert ": " in reason  # what was seen, then what to do
-    assert "None" not in reason
-
-
-def test_a_run_without_doubt_is_clean() -> None:
-    assert verdict.verdict(**QUIET) == ("clean", [])
-    assert verdict.verdict(**QUIET | UNKNOWN) == ("clean", [])
-    assert verdict.verdict(**QUIET | {"device_is_cpu": False, "busy": 0.1}) == ("clean", [])
-    assert verdict.verdict(**QUIET | {"heat_witness": "thermal state fair"}) == ("clean", [])  # warm, and no slower
-
-
-def test_the_gravest_word_wins_and_every_reason_stays() -> None:
-    everything = QUIET | {"busy": 0.5, "drift": FALL, "heat_witness": "92 °C", "spread": 0.2, "settled": False}
-    found = verdict.verdict(**everything)
-    assert (found.word, len(found.reasons)) == ("contended", 4)
-    assert "92 °C" in found.reasons[1]
-    assert verdict.verdict(**QUIET | {"drift": FALL, "first_last": 0.07}).word == "slowed"  # the larger change counts
-    assert verdict.verdict(**everything | {"busy": 1.0}).word == "throttled"
-    assert verdict.verdict(**everything | {"busy": 1.0, "heat_witness": None}).word == "slowed"

@@ -12,8 +12,7 @@ import torchvision
 
 from siliconbench.record.schema import Case
 from siliconbench.run import device as devices
-from siliconbench.run import passes as run_passes
-from siliconbench.run import selftest, timing
+from siliconbench.run import experiment, loader, passes, selftest, timing
 
 
 def by_hand(name, batch, seconds):
@@ -37,16 +36,14 @@ def by_hand(name, batch, seconds):
 
 @pytest.mark.parametrize(("name", "batch_size"), [("resnet18", 8), ("mobilenet_v3_small", 32)])
 def test_forward_beside_a_loop_by_hand(name, batch_size):
-    bench = run_passes.set_up(
-        Case(model=name, batch_size=batch_size, device=devices.choose(True).type, min_seconds=3.0)
-    )
+    bench = passes.set_up(Case(model=name, batch_size=batch_size, device=devices.choose(True).type, min_seconds=3.0))
     ratios = []
     for _ in range(7):
-        ours = run_passes.forward(bench)["images_per_s"]
+        ours = passes.forward(bench).images_per_s
         theirs = by_hand(name, bench.ready_batch.cpu(), 3.0)
         ratios.append(ours / theirs)
-    told = " ".join(f"{r:.3f}" for r in ratios)
-    print(f"\nforward, {name} batch {batch_size}: ours / by hand, median {median(ratios):.4f} of {told}")
+    ratios_text = " ".join(f"{r:.3f}" for r in ratios)
+    print(f"\nforward, {name} batch {batch_size}: ours / by hand, median {median(ratios):.4f} of {ratios_text}")
     assert 0.5 < median(ratios) < 2
 
 
@@ -56,20 +53,19 @@ def test_the_whole_beside_what_its_parts_allow(name, kind):
     asked = Case(
         model=name, batch_size=16, device=devices.choose(True).type, input=kind, num_images=64, min_seconds=4.0
     )
-    bench = run_passes.set_up(asked)
-    forward, copy = run_passes.forward(bench), run_passes.copy(bench)
-    stream, feeders = run_passes.feed(bench, forward["images_per_s"])
-    passes = {"forward": forward, "copy": copy, "input": run_passes.load(bench, stream)}
-    passes["end_to_end"] = run_passes.end_to_end(bench, stream)
-    allowed, part, _ = selftest.attribution(bench, passes, feeders["used"], selftest.waiting(bench))
-    whole = passes["end_to_end"]["images_per_s"]
-    told = ", ".join(f"{part} {timed['images_per_s']:.1f}" for part, timed in passes.items() if timed)
-    print(f"\n{name} {kind}, {feeders['used']} workers: {told}")
-    print(f"  the parts allow {allowed:.1f}, the whole is {whole / allowed:.3f} of it; held back by {part}")
+    bench = passes.set_up(asked)
+    forward, copy = passes.forward(bench), passes.copy(bench)
+    stream, workers = loader.feed(bench, forward.images_per_s)
+    together = passes.together(forward, copy, passes.load(bench, stream), passes.end_to_end(bench, stream))
+    parts = experiment.combine(bench, together, workers.used, selftest.synchronization(bench))
+    allowed, whole = parts.allowed_images_per_s, together.end_to_end.images_per_s
+    timed = {name: part["images_per_s"] for name, part in together.model_dump().items() if part and name != "unknown"}
+    print(f"\n{name} {kind}, {workers.used} workers:", ", ".join(f"{part} {rate:.1f}" for part, rate in timed.items()))
+    print(f"  the parts allow {allowed:.1f}, end to end is {whole / allowed:.3f} of it; suspected: {parts.suspect}")
     assert whole < 1.5 * allowed
 
 
 def test_the_cost_of_the_loop_itself():
-    result = timing.timed(timing.nothing, timing.nothing, 1, least_s=1.0)
+    result = timing.timed(timing.nothing, timing.nothing, 1, timing.Lengths(least_s=1.0))
     print(f"\nthe loop around an empty step: {1e9 / result.images_per_s:.0f} ns")
     assert result.images_per_s > 1e5

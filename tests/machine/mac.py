@@ -148,7 +148,8 @@ def heard(sampler: Sampler, *words: str, within_s: float = 15.0) -> None:
 def launcher(brew: Path) -> tuple[str, ...]:
     """The command of a sampler that believes it runs on a Mac."""
     code = (
-        "import sys, pathlib; from siliconbench.machine import facts, sampler; facts.PLATFORM = 'darwin'; "
-        f"sampler.BREW = pathlib.Path({str(brew)!r}); sampler.main(float(sys.argv[1]))"
+        "import sys, pathlib; from siliconbench.machine import sampler, tools; "
+        "from siliconbench.machine.sources import apple; tools.PLATFORM = 'darwin'; "
+        f"apple.BREW = pathlib.Path({str(brew)!r}); sampler.main(float(sys.argv[1]))"
     )
     return (sys.executable, "-c", code)

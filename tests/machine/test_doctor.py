@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from siliconbench.machine import doctor
+from siliconbench.machine import doctor, tools
 from siliconbench.machine import facts as machine_facts
 from siliconbench.machine import sampler as samplers
+from siliconbench.record.schema import Level, State, Telemetry, filled
 from tests.machine import mac
 
 STATE = {
@@ -18,39 +19,43 @@ STATE = {
 }  # fmt: skip
 
 
-def made(statistic: str = "max", **channels: object) -> dict:
+def made(statistic: str = "max", **channels: object) -> Telemetry:
     """Three samples of these channels, each by a source named made up."""
-    return {
-        "interval_s": 1.0,
-        "time_s": [0.0, 1.0, 2.0],
-        "channels": {
-            name: {"values": list(values), "source": "made up", "version": "1.2", "statistic": statistic}
-            for name, values in channels.items()
-        },
-        "unknown": {
-            "system_w": "macmon: macmon 0.8 or later is needed (not installed): brew install macmon",
-            "ane_w": "macmon: macmon 0.8 or later is needed (not installed): brew install macmon",
-        },
-    }
+    return Telemetry.model_validate(
+        {
+            "interval_s": 1.0,
+            "idle_until_s": 0.0,
+            "cooling_from_s": 0.0,
+            "time_s": [0.0, 1.0, 2.0],
+            "channels": {
+                name: {"values": list(values), "source": "made up", "version": "1.2", "statistic": statistic}
+                for name, values in channels.items()
+            },
+            "unknown": {
+                "system_w": "macmon: macmon 0.8 or later is needed (not installed): brew install macmon",
+                "ane_w": "macmon: macmon 0.8 or later is needed (not installed): brew install macmon",
+            },
+        }
+    )
 
 
 QUIET = made(cpu_load=[None, 0.02, 0.03], swap_used_bytes=[5e8] * 3, cpu_temperature_c=[45.0] * 3)
 
 
 def test_a_quiet_machine_is_fit():
-    assert doctor.unfit(STATE, QUIET, 8) == []
-    assert doctor.unfit(STATE, made(cpu_load=[None] * 3), 8) == []
+    assert doctor.unfit(State(**STATE), QUIET, 8) == []
+    assert doctor.unfit(State(**STATE), made(cpu_load=[None] * 3), 8) == []
 
 
 def test_an_unknown_state_is_no_doubt():
-    assert doctor.unfit({**dict.fromkeys(STATE), "unknown": {}}, QUIET, None) == []
+    assert doctor.unfit(State(**filled(State, {}, "it is not known")), QUIET, None) == []
 
 
 @pytest.mark.parametrize(("state", "sample", "word"), [
     ({"power_source": "battery"}, {}, "plug it in"),
     ({"power_mode": "low power"}, {}, "low power: choose automatic"),
     ({"power_mode": "low-power"}, {}, "low-power: choose"),
-    ({"governor": "powersave (acpi-cpufreq)"}, {}, "cpupower frequency-set -g performance"),
+    ({"governor": "powersave (acpi-cpufreq)", "unknown": {}}, {}, "cpupower frequency-set -g performance"),
     ({"thermal_pressure": "heavy"}, {}, "thermal pressure is heavy: let it cool"),
     ({"load_1m": 5.0}, {}, "wait a minute"),
     ({"free_memory_bytes": 2**30}, {}, "1.0 GiB of memory"),
@@ -61,19 +66,19 @@ def test_an_unknown_state_is_no_doubt():
     ({}, {"gpu_temperature_c": [80.0] * 3}, "GPU temperature is 80 C"),
 ])  # fmt: skip
 def test_each_doubt_comes_alone_and_says_what_to_do(state, sample, word):
-    (doubt,) = doctor.unfit(STATE | state, made(**sample), 8)
+    (doubt,) = doctor.unfit(State(**STATE | state), made(**sample), 8)
     assert word in doubt and ":" in doubt
 
 
 @pytest.mark.parametrize("governor", ["powersave (intel_pstate)", "powersave (amd-pstate-epp)", "performance", None])
 def test_a_pstate_driver_follows_the_load_whatever_it_is_called(governor):
-    assert doctor.unfit(STATE | {"governor": governor}, QUIET, 8) == []
+    assert doctor.unfit(State(**STATE | ({"governor": governor, "unknown": {}} if governor else {})), QUIET, 8) == []
 
 
 def test_a_mean_over_sensors_is_hot_sooner():
     warm = {"cpu_temperature_c": [60.0] * 3}
-    assert doctor.unfit(STATE, made("max", **warm), 8) == []
-    assert "60 C" in doctor.unfit(STATE, made("mean", **warm), 8)[0]
+    assert doctor.unfit(State(**STATE), made("max", **warm), 8) == []
+    assert "60 C" in doctor.unfit(State(**STATE), made("mean", **warm), 8)[0]
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), [
@@ -84,8 +89,8 @@ def test_a_mean_over_sensors_is_hot_sooner():
     ("package_w", 12.3456, "12.35 W"),
     ("cores", 8, "8"),
     ("gpus", [], "none"),
-    ("gpus", [{"name": "A"}, {"name": "B"}], "A, B"),
-    ("core_levels", [{"name": "Performance", "cores": 5}], "5 Performance"),
+    ("gpus", [Level(name="A", cores=1), Level(name="B", cores=1)], "A, B"),
+    ("core_levels", [Level(name="Performance", cores=5)], "5 Performance"),
 ])  # fmt: skip
 def test_shown(name, value, expected):
     assert doctor.shown(name, value) == expected
@@ -101,12 +106,12 @@ def test_spoken():
 def test_the_report_of_a_mac(tmp_path, monkeypatch):
     folder = mac.install(tmp_path / "bin")
     mac.install_macmon(folder)
-    monkeypatch.setattr(machine_facts, "PLATFORM", "darwin")
+    monkeypatch.setattr(tools, "PLATFORM", "darwin")
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setattr(samplers, "COMMAND", mac.launcher(folder))
     sampler = samplers.start(0.1)
     mac.heard(sampler, '"fan_rpm": 1200')
-    facts, state, sample = machine_facts.facts(), machine_facts.state(), sampler.stop()
+    facts, state, sample = machine_facts.machine(), machine_facts.state(), sampler.stop()
     text = doctor.report(facts, state, sample)
     for words in ("This machine: m3-pro-macbook-pro", "MacBook Pro (14-inch, Nov 2024)", "5 Performance, 6 Efficiency",
                   "macmon 0.8.2", "System power             5.8", "pip install actop", "plug it in"):  # fmt: skip
@@ -116,7 +121,7 @@ def test_the_report_of_a_mac(tmp_path, monkeypatch):
 
 
 def test_the_report_says_what_to_install_once():
-    text = doctor.report(machine_facts.facts(), STATE, QUIET)
+    text = doctor.report(machine_facts.machine(), State(**STATE), QUIET)
     assert text.count("brew install macmon") == 1 and "System power, ANE power" in text
     assert text.endswith("Is it fit to be measured now?\n  yes")
 

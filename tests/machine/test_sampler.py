@@ -17,10 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siliconbench import paths
-from siliconbench.analysis import telemetry
 from siliconbench.machine import facts as machine_facts
 from siliconbench.machine import sampler as samplers
-from siliconbench.machine.sampler import Absent, Actop, Counter, Macmon, Nvml, Psutil, Rapl, Stream, Zeus
+from siliconbench.machine import tools
+from siliconbench.machine.sources import apple, rapl, table
+from siliconbench.machine.sources import source as sources
+from siliconbench.machine.sources.apple import Actop, Macmon, Stream, Zeus
+from siliconbench.machine.sources.nvml import Nvml
+from siliconbench.machine.sources.rapl import Rapl
+from siliconbench.machine.sources.source import Absent, Counter
+from siliconbench.machine.sources.system import System, share
 from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record, Telemetry
@@ -36,7 +42,6 @@ print(sampler.child.pid, flush=True)
 {then}
 time.sleep(60)
 """
-REST = {"idle_until_s": 0.0, "cooling_from_s": 0.0}  # what a run adds
 FORK = "if os.fork() == 0: time.sleep(8); os._exit(0)"
 
 
@@ -45,8 +50,8 @@ def on_a_mac(tmp_path, monkeypatch):
     """A folder first on the PATH of a machine that believes it is a Mac; its sampler does so, too."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    monkeypatch.setattr(machine_facts, "PLATFORM", "darwin")
-    monkeypatch.setattr(samplers, "BREW", folder)
+    monkeypatch.setattr(tools, "PLATFORM", "darwin")
+    monkeypatch.setattr(apple, "BREW", folder)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setattr(samplers, "COMMAND", mac.launcher(folder))
@@ -58,8 +63,8 @@ def sample(seconds: float, *words: str) -> dict:
     sampler = samplers.start(0.1)
     mac.heard(sampler, *words)
     time.sleep(seconds)
-    section = sampler.stop()
-    Telemetry.model_validate(section | REST)
+    section = sampler.stop().model_dump()
+    Telemetry.model_validate(section)
     assert set(section["channels"]) | set(section["unknown"]) - {"sampler"} == set(samplers.CHANNELS)
     return section
 
@@ -91,21 +96,23 @@ def pids(folder) -> list[int]:
 # the process
 
 
+@pytest.mark.xdist_group("measures")
 def test_a_sampler_here_keeps_the_parents_clock_and_does_not_drift():
     zero = time.perf_counter()
     sampler = samplers.start(0.1)
     mac.heard(sampler, '"t"')
     time.sleep(1.2)
     end_s = time.perf_counter() - zero
-    section = sampler.stop(zero)
+    section = sampler.stop(zero).model_dump()
     times = section["time_s"]
     assert times[0] >= 0 and times == sorted(times) and times[-2] <= end_s and end_s - 0.05 <= times[-1] < end_s + 1
     late = [t - times[0] - k * 0.1 for k, t in enumerate(times[:-1])]
     assert len(times) > 5 and statistics.median(map(abs, late)) < 0.02, late
-    Telemetry.model_validate(section | REST)
-    assert sampler.stop(zero) == section
+    Telemetry.model_validate(section)
+    assert sampler.stop(zero).model_dump() == section
 
 
+@pytest.mark.xdist_group("measures")
 def test_a_slow_source_makes_no_drift(tmp_path, monkeypatch):
     slow = FAKE_NVML + "\ndef nvmlDeviceGetPowerUsage(gpu):\n    import time; time.sleep(0.06); return 1000\n"
     (tmp_path / "pynvml.py").write_text(slow)
@@ -141,13 +148,13 @@ def test_a_mac_from_its_tools_to_the_page(on_a_mac, tmp_path):
     mac.heard(sampler, '"fan_rpm": 1200', "99.1")
     zero = time.perf_counter()
     time.sleep(1.5)
-    section = sampler.stop(zero) | {"idle_until_s": 0.0, "cooling_from_s": 1.4}
-    data, facts = samples.sample(40.0, device="mps"), machine_facts.facts()
+    section = sampler.stop(zero, cooling_from_s=1.4).model_dump()
+    data, facts = samples.sample(40.0, device="mps"), machine_facts.machine().model_dump()
     data["passes"]["end_to_end"] = samples.timed(40.0, start_s=0.2)  # 40 images, from 0.2 to 1.2 s
-    data["checks"] |= {"before": machine_facts.state(), "after": machine_facts.state()}
-    data |= {"machine": facts | {"slug": machine_facts.slug(facts)}, "telemetry": section, "unknown": {}}
+    data["checks"] |= {"before": machine_facts.state().model_dump(), "after": machine_facts.state().model_dump()}
+    data |= {"machine": facts, "telemetry": section, "unknown": {}}
     store.write(Record.model_validate(data), tmp_path / "data")
-    given = {"machine": machine_facts.slug(facts), "results": str(tmp_path / "data"), "picture": ""}
+    given = {"machine": facts["slug"], "results": str(tmp_path / "data"), "picture": ""}
     text = render.render(paths.NOTEBOOKS / "machine.ipynb", tmp_path / "mac.html", given).read_text("utf-8")
     assert "MacBook Pro" in text and "macOS 26.1" in text
     assert "88 °C (GPU), 1,200 rpm, 6 W (whole system)" in text
@@ -181,10 +188,11 @@ def test_a_broken_macmon_costs_its_own_channels_only(on_a_mac, broken):
     assert ("system_w" in section["channels"]) == (broken == "floods with lines")
 
 
+@pytest.mark.xdist_group("measures")
 def test_a_macmon_that_falls_silent_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(samplers, "SILENCE_S", 0.1)
+    monkeypatch.setattr(apple, "SILENCE_S", 0.1)
     mac.tool(tmp_path, "once", f"echo '{json.dumps(mac.MACMON)}'; exec sleep 60")
-    stream = Stream(samplers.from_macmon, str(tmp_path / "once"))
+    stream = Stream(apple.from_macmon, str(tmp_path / "once"))
     for _ in range(100):
         if given := stream.read()["system_w"]:
             break
@@ -197,6 +205,7 @@ def test_a_macmon_that_falls_silent_is_told(tmp_path, monkeypatch):
     assert stream.child.wait(1)
 
 
+@pytest.mark.xdist_group("measures")
 @pytest.mark.parametrize("then", ["", FORK], ids=["alone", "with a forked child that holds the leash"])
 def test_kill_9_of_the_parent_leaves_no_process(on_a_mac, then):
     mac.install_macmon(on_a_mac)
@@ -219,8 +228,8 @@ def test_a_killed_sampler_gives_what_it_had(on_a_mac):
     mac.heard(sampler, "1200")
     sampler.child.kill()
     sampler.child.wait()
-    section = sampler.stop()
-    Telemetry.model_validate(section | REST)
+    section = sampler.stop().model_dump()
+    Telemetry.model_validate(section)
     assert section["time_s"] and "it ended by itself, with -9" in section["unknown"]["sampler"]
     assert gone(*pids(on_a_mac))
 
@@ -230,8 +239,8 @@ def test_a_sampler_that_never_was(monkeypatch, command):
     monkeypatch.setattr(samplers, "COMMAND", command)
     sampler = samplers.start(0.1)
     time.sleep(0.2)
-    section = sampler.stop()
-    Telemetry.model_validate(section | REST)
+    section = sampler.stop().model_dump()
+    Telemetry.model_validate(section)
     assert section["time_s"] == [] and section["channels"] == {} and section["unknown"]["sampler"]
 
 
@@ -240,14 +249,15 @@ def test_a_stopped_sampler_is_ended_all_the_same(monkeypatch):
     mac.heard(sampler, '"t"')
     os.kill(sampler.child.pid, signal.SIGSTOP)
     monkeypatch.setattr(samplers, "GRACE_S", 0.3)
-    assert "did not answer" in sampler.stop()["unknown"]["sampler"]
+    assert "did not answer" in sampler.stop().unknown["sampler"]
 
 
+@pytest.mark.xdist_group("measures")
 def test_it_takes_no_long_while_to_leave():
     sampler = samplers.start(60.0)
     mac.heard(sampler, '"t"')
     start = time.monotonic()
-    assert len(sampler.stop()["time_s"]) == 2
+    assert len(sampler.stop().time_s) == 2
     assert time.monotonic() - start < 1
 
 
@@ -331,15 +341,15 @@ def test_nvml_without_driver_or_library(nvml, monkeypatch):
         raise nvml.NVMLError
 
     monkeypatch.setattr(nvml, "nvmlInit", fail)
-    assert "no NVIDIA GPU answers" in samplers.opened()[1]["NVML"]
+    assert "no NVIDIA GPU answers" in table.opened()[1]["NVML"]
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert "pip install nvidia-ml-py" in samplers.opened()[1]["NVML"]
+    assert "pip install nvidia-ml-py" in table.opened()[1]["NVML"]
 
 
 @pytest.fixture
 def powercap(tmp_path, monkeypatch):
     """Two packages, one of which also has a core domain; set(zone, microjoules)."""
-    monkeypatch.setattr(samplers, "POWERCAP", tmp_path)
+    monkeypatch.setattr(rapl, "POWERCAP", tmp_path)
     for zone, name in (("intel-rapl:0", "package-0"), ("intel-rapl:1", "package-1"), ("intel-rapl:0:0", "core")):
         (tmp_path / zone).mkdir()
         (tmp_path / zone / "name").write_text(name)
@@ -364,7 +374,7 @@ def test_rapl_for_root_only_or_absent(powercap, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(Absent, match="root only"):
         Rapl()
-    monkeypatch.setattr(samplers, "POWERCAP", tmp_path / "none")
+    monkeypatch.setattr(rapl, "POWERCAP", tmp_path / "none")
     with pytest.raises(Absent, match="no RAPL"):
         Rapl()
 
@@ -385,7 +395,7 @@ def test_a_counter_that_begins_anew_goes_on():
 
 
 def test_macmon_of_this_readme():
-    assert samplers.from_macmon(mac.MACMON) == {
+    assert apple.from_macmon(mac.MACMON) == {
         "cpu_temperature_c": 43.73614, "gpu_temperature_c": 36.95167, "fan_rpm": 1200, "cpu_w": 0.20486385,
         "gpu_w": 0.017451683, "ane_w": 0, "package_w": 0.22231553, "system_w": 5.876533, "cpu_clock_mhz": 1800,
         "gpu_clock_mhz": 461, "gpu_utilisation": 0.09, "swap_used_bytes": 2602434560,
@@ -412,7 +422,7 @@ def changed(line: dict, **fields: object) -> dict:
 def test_macmon_traps(fields, lost):
     class Source:
         def read(self):
-            return samplers.from_macmon(changed(mac.MACMON, **fields))
+            return apple.from_macmon(changed(mac.MACMON, **fields))
 
     reading = samplers.sampled(Source())
     assert {k for k in Macmon.gives if not isinstance(reading.get(k), float)} == lost
@@ -426,7 +436,7 @@ def test_macmon_traps(fields, lost):
     ({"thermal_state": ["Nominal"], "fan_rpms": "6012"}, {"thermal_pressure", "fan_rpm"}),
 ])  # fmt: skip
 def test_actop_traps(fields, lost):
-    reading = samplers.from_actop(changed(mac.ACTOP, **fields))
+    reading = apple.from_actop(changed(mac.ACTOP, **fields))
     assert {k for k in Actop.gives if not isinstance(reading[k], int | float)} == lost
     assert reading["fan_rpm"] in (6012, None)
 
@@ -436,10 +446,10 @@ numbers = st.one_of(st.floats(), st.integers(), st.booleans(), st.none(), st.tex
 anything = st.recursive(numbers, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner))
 
 
-@given(anything, st.sampled_from([samplers.from_macmon, samplers.from_actop]))
+@given(anything, st.sampled_from([apple.from_macmon, apple.from_actop]))
 def test_any_json_gives_numbers_that_can_be_true_or_reasons(line, parse):
     for name, value in parse(line).items():
-        known = samplers.plausible(value, *samplers.CHANNELS[name])
+        known = sources.plausible(value, *samplers.CHANNELS[name])
         low, high = samplers.CHANNELS[name]
         assert isinstance(known, str) or low <= known <= high
 
@@ -450,7 +460,7 @@ def test_a_section_of_any_bytes_fits_a_record(said):
     head = b'{"versions": {"psutil": "7"}, "absent": {"NVML": "no driver"}}\n'
     row = b'{"t": 5.0, "psutil": {"cpu_load": 0.5, "fan_rpm": "broken"}}\n'
     for text in (said, head + row + said, (head + row)[: len(said)]):
-        Telemetry.model_validate(samplers.section(text, 1.0, 0.0) | REST)
+        assert isinstance(samplers.telemetry(text, 1.0, 0.0), Telemetry)
 
 
 def test_zeus_without_a_cpu_counter(monkeypatch, tmp_path):
@@ -461,7 +471,7 @@ def test_zeus_without_a_cpu_counter(monkeypatch, tmp_path):
     window = types.SimpleNamespace(cpu_total_mj=0, gpu_mj=1000, ane_mj=0)
     source = Zeus()
     monkeypatch.setattr(source.monitor, "end_window", lambda _: window, raising=False)
-    assert source.read() == {"gpu_energy_j": 1, "package_energy_j": samplers.NO_WATTS}
+    assert source.read() == {"gpu_energy_j": 1, "package_energy_j": sources.NO_WATTS}
 
 
 def test_psutil_on_linux(monkeypatch):
@@ -470,7 +480,7 @@ def test_psutil_on_linux(monkeypatch):
     monkeypatch.setattr(psutil, "sensors_temperatures", lambda: heat, raising=False)
     fans = {"asus": [types.SimpleNamespace(current=3200), types.SimpleNamespace(current=0)]}
     monkeypatch.setattr(psutil, "sensors_fans", lambda: fans, raising=False)
-    reading = samplers.sampled(Psutil())
+    reading = samplers.sampled(System())
     assert (reading["cpu_temperature_c"], reading["fan_rpm"]) == (52, 3200)
 
 
@@ -480,148 +490,16 @@ def test_psutil_of_macos_27(monkeypatch):
 
     for name in ("swap_memory", "cpu_times", "sensors_battery", "cpu_freq", "sensors_fans"):
         monkeypatch.setattr(psutil, name, fail, raising=False)
-    assert not set(samplers.sampled(Psutil())) - {"cpu_temperature_c"}
+    assert not set(samplers.sampled(System())) - {"cpu_temperature_c"}
 
 
 def test_load_is_the_busy_share():
-    assert samplers.share((10.0, 100.0), (10.0 + 30, 100.0 + 40)) == 0.75
-    assert samplers.share(None, (1.0, 2.0)) is samplers.share((1.0, 2.0), (1.0, 2.0)) is None
-
-
-# the sums
-
-
-def made(interval_s: float = 1.0, **channels: object) -> dict:
-    """A section with these values a channel, a sample each second; NVML's unless a channel says otherwise."""
-    length = max(len(values) for values in channels.values())
-    return {
-        "interval_s": interval_s,
-        "time_s": [k * interval_s for k in range(length)],
-        "channels": {
-            name: {"values": list(values), "source": "NVML", "version": "1", "statistic": "reading"}
-            for name, values in channels.items()
-        },
-        "unknown": {},
-    }
-
-
-NOMINAL = {"thermal_pressure": "nominal"}
-
-
-def test_window():
-    section = made(gpu_w=[1, None, 3, 8, 100], fan_rpm=[None] * 5)
-    assert telemetry.window(section, 0.5, 3) == {"gpu_w": {"mean": 5.5, "peak": 8, "first": 3, "last": 8}}
-    assert telemetry.window(section, 10, 20) == {}
-
-
-def test_energy_by_counter_and_by_power():
-    section = made(gpu_w=[100.0] * 41, gpu_energy_j=[300.0 * k for k in range(41)])
-    assert telemetry.energy_j(section, "gpu_energy_j", 0.5, 10.5) == pytest.approx(3000)
-    assert telemetry.energy_j(section, "gpu_energy_j", 0.5, 1.5) == pytest.approx(100)  # too short for the counter
-    assert telemetry.energy_j(section, "gpu_w", 0.5, 10.5) == pytest.approx(1000)
-    assert telemetry.energy_j(section, "gpu_w", -5, 10) is None
-    assert telemetry.energy_j(section, "package_energy_j", 0, 10) is None
-
-
-def test_apples_cpu_counter_needs_half_a_minute():
-    section = made(package_w=[10.0] * 60, package_energy_j=[20.0 * k for k in range(60)])
-    section["channels"]["package_energy_j"]["source"] = "zeus"
-    assert telemetry.energy_j(section, "package_energy_j", 1, 21) == pytest.approx(200)
-    assert telemetry.energy_j(section, "package_energy_j", 1, 41) == pytest.approx(800)
-
-
-def test_a_hole_of_some_seconds_is_too_little_coverage():
-    values = [100.0, None, None, 100.0] + [100.0] * 10
-    assert telemetry.energy_j(made(gpu_w=values), "gpu_w", 0, 10) == pytest.approx(1000)
-    values[1:5] = [None] * 4
-    assert telemetry.energy_j(made(gpu_w=values), "gpu_w", 0, 10) is None
-    assert telemetry.energy_j(made(gpu_w=values), "gpu_w", 6, 10) == pytest.approx(400)
-
-
-@given(
-    st.lists(st.floats(0, 1000), min_size=3, max_size=30),
-    st.floats(0, 1),
-    st.floats(0, 1),
-    st.floats(0, 1),
-)
-def test_energy_adds_up(values, a, b, c):
-    start, middle, end = sorted(x * (len(values) - 1) for x in (a, b, c))
-    section = made(gpu_w=values)
-    parts = [telemetry.energy_j(section, "gpu_w", *ends) for ends in ((start, middle), (middle, end), (start, end))]
-    if end - middle > 1e-6 and middle - start > 1e-6:
-        assert parts[0] + parts[1] == pytest.approx(parts[2], abs=1e-6)
-        assert min(values) * (end - start) - 1e-6 <= parts[2] <= max(values) * (end - start) + 1e-6
-
-
-def test_derive_names_its_joules():
-    ramp = [300.0 * k for k in range(21)]
-    gpu = {"gpu_w": [300.0] * 20 + [310.0], "gpu_energy_j": ramp, "gpu_utilisation": [0.9] * 21}
-    derived = telemetry.derive(made(**gpu, package_w=[50.0] * 21), 2, 20, 5400)
-    assert derived == {
-        "images_per_j": pytest.approx(1), "joules_of": "GPU", "mean_w": pytest.approx(300), "peak_w": 310,
-        "energy_j": pytest.approx(5400), "battery_percent_per_1000_images": None,
-        "unknown": {"battery_percent_per_1000_images": "no battery is to be seen"},
-    }  # fmt: skip
-    assert telemetry.derive(made(**gpu, system_w=[400.0] * 21), 2, 20, 5400)["joules_of"] == "whole system"
-    idle = gpu | {"gpu_utilisation": [0.0] * 21}
-    assert telemetry.derive(made(**idle, package_w=[50.0] * 21), 2, 20, 5400)["mean_w"] == pytest.approx(50)
-    nothing = telemetry.derive(made(**idle), 2, 20, 5400)
-    assert nothing["energy_j"] is nothing["joules_of"] is nothing["peak_w"] is None
-    assert set(nothing["unknown"]) == set(nothing) - {"unknown"}
-
-
-def test_derive_on_a_mac_takes_the_package_with_its_gpu():
-    section = made(package_w=[40.0] * 21, gpu_w=[30.0] * 21, gpu_utilisation=[0.9] * 21)
-    for channel in section["channels"].values():
-        channel["source"] = "macmon"
-    assert telemetry.derive(section, 0, 20, 800) | {"unknown": {}} == {
-        "images_per_j": pytest.approx(1), "joules_of": "package", "mean_w": pytest.approx(40), "peak_w": 40,
-        "energy_j": pytest.approx(800), "battery_percent_per_1000_images": None, "unknown": {},
-    }  # fmt: skip
-
-
-def test_derive_on_battery():
-    falling = made(battery_percent=[80.0 - k / 4 for k in range(21)])
-    assert telemetry.derive(falling, 0, 20, 2500)["battery_percent_per_1000_images"] == 2
-    for still in ([80.0] * 21, [80.0] * 20 + [79.0]):
-        derived = telemetry.derive(made(battery_percent=still), 0, 20, 2500)
-        assert "too little to tell" in derived["unknown"]["battery_percent_per_1000_images"]
-
-
-def test_derive_of_an_empty_section():
-    section = samplers.section(b"", 1.0, 0.0)
-    derived = telemetry.derive(section, 0, 10, 100)
-    assert set(derived["unknown"]) == set(derived) - {"unknown"}
-    assert telemetry.heat_witness(section, 0, 10, NOMINAL, NOMINAL) is None
-    assert telemetry.window(section, 0, 10) == {}
-
-
-FALLEN = [1980.0] * 10 + [1700.0] * 10
-
-
-@pytest.mark.parametrize(("channels", "before", "after", "expected"), [
-    ({"throttle_bits": [0, 0x4, 0x24, 0x40]}, {}, {}, "in 2 of 4 samples"),
-    ({"throttle_bits": [0, 0x4, 0x8, 0x1]}, NOMINAL, NOMINAL, None),
-    ({"fan_rpm": [1]}, NOMINAL, {"thermal_pressure": "heavy"}, "the thermal pressure was heavy after the run"),
-    ({"fan_rpm": [1]}, {"thermal_pressure": None}, {"thermal_pressure": None}, None),
-    ({"thermal_pressure": [0, 1, 1]}, {}, {}, None),
-    ({"thermal_pressure": [0, 1, 2]}, {}, {}, "serious"),
-    ({"gpu_clock_mhz": FALLEN, "gpu_utilisation": [0.9] * 20, "gpu_temperature_c": [85.0] * 20}, {}, {},
-     "the GPU clock fell from 1980 to 1700 MHz at up to 85 C"),
-    ({"gpu_clock_mhz": FALLEN, "gpu_utilisation": [0.9] * 20, "gpu_temperature_c": [60.0] * 20}, {}, {}, None),
-    ({"gpu_clock_mhz": FALLEN, "gpu_utilisation": [0.9] * 10 + [0.1] * 10, "gpu_temperature_c": [85.0] * 20}, {}, {},
-     None),
-    ({"gpu_clock_mhz": FALLEN[8:12], "gpu_utilisation": [0.9] * 4, "gpu_temperature_c": [85.0] * 4}, {}, {}, None),
-    ({"cpu_clock_mhz": FALLEN, "cpu_load": [0.9] * 20, "cpu_temperature_c": [95.0] * 20}, {}, {}, "the CPU clock"),
-    ({"cpu_clock_mhz": FALLEN[::-1], "cpu_load": [0.9] * 20, "cpu_temperature_c": [95.0] * 20}, {}, {}, None),
-])  # fmt: skip
-def test_heat_witness(channels, before, after, expected):
-    found = telemetry.heat_witness(made(**channels), 0, 100, before, after)
-    assert (expected in found) if expected else found is None
+    assert share((10.0, 100.0), (10.0 + 30, 100.0 + 40)) == 0.75
+    assert share(None, (1.0, 2.0)) is share((1.0, 2.0), (1.0, 2.0)) is None
 
 
 def test_many_samples_are_thinned_to_what_a_record_takes():
     rows = b"".join(b'{"t": %d, "psutil": {"cpu_load": 0.5}}\n' % k for k in range(45_000))
-    section = samplers.section(b'{"versions": {"psutil": "7"}, "absent": {}}\n' + rows, 1.0, 0.0)
-    Telemetry.model_validate(section | REST)
+    section = samplers.telemetry(b'{"versions": {"psutil": "7"}, "absent": {}}\n' + rows, 1.0, 0.0).model_dump()
+    Telemetry.model_validate(section)
     assert section["interval_s"] == 3 and section["time_s"][:3] == [0, 3, 6]

@@ -16,7 +16,8 @@ import pytest
 import seaborn as sns
 from IPython.display import HTML
 
-from siliconbench.pages import charts
+from siliconbench.analysis.words import THIN, UNKNOWN
+from siliconbench.pages import charts, html
 
 HOSTILE = [
     "<script>x</script>",
@@ -31,15 +32,16 @@ HOSTILE = [
 ]
 STORY = """
 import pandas as pd, matplotlib.pyplot as plt, seaborn as sns
+from siliconbench.pages import charts, html
 
-fg.theme()
+charts.theme()
 names = sorted({"m", "_n", "$^$"})
 fig, ax = plt.subplots()
-sns.scatterplot(x=[1, 10, 100], y=[1, 2, 3], hue=names, palette=fg.colours(names), ax=ax)
+sns.scatterplot(x=[1, 10, 100], y=[1, 2, 3], hue=names, palette=charts.colours(names), ax=ax)
 ax.fill_between([1, 100], 1, 3, alpha=0.2, hatch="/")
 ax.set_xscale("log")
-print(fg.figure(fig, "alt", "caption").data)
-print(fg.table(pd.DataFrame({"a": names, "b": [1.5, None, 2]}), "c", bars="b").data)
+print(charts.figure(fig, "alt", "caption").data)
+print(html.table(pd.DataFrame({"a": names, "b": [1.5, None, 2]}), "c", bars="b").data)
 """
 
 
@@ -142,7 +144,7 @@ def test_raw_hostile_texts_do_not_break_a_drawing():
     fig, ax = plt.subplots()
     ax.set(title="".join(HOSTILE[:-1]) + "\x00 --> \x07", xlabel="$\\frac{$")
     ElementTree.fromstring(charts.svg(fig))
-    assert charts.label("") == charts.label("  ") == charts.UNKNOWN
+    assert charts.label("") == charts.label("  ") == UNKNOWN
     assert charts.label("_x").endswith("_x")
     assert max(map(len, charts.label("long name " * 9).split("\n"))) <= 24
 
@@ -153,13 +155,13 @@ def test_log_axes_are_labelled_in_plain_figures():
     two.set_xscale("log", base=2)
     two.set(xlim=(1, 64), yscale="log", ylim=(0.6, 2.1))
     seen = drawn(fig)
-    assert {"0.01", "100", f"10{charts.THIN}000", "32", "0.6", "2"} <= set(seen)
+    assert {"0.01", "100", f"10{THIN}000", "32", "0.6", "2"} <= set(seen)
     assert not any("$" in text or "10^" in text for text in seen)
 
 
 def test_every_cell_heading_and_caption_of_a_table_is_escaped():
     frame = pd.DataFrame({f"h{name}": HOSTILE for name in HOSTILE}, index=pd.Index(HOSTILE, name=HOSTILE[0]))
-    parts = Parts(charts.table(frame, HOSTILE[1], {f"h{HOSTILE[2]}": "{}"}))
+    parts = Parts(html.table(frame, HOSTILE[1]))
     assert {tag for tag, _ in parts.tags} == {
         "figure",
         "figcaption",
@@ -187,39 +189,36 @@ def test_a_table_says_what_its_cells_are():
             "flag": [True, False, None],
         }
     )
-    formats = {"text": "{}", "p99": "{:.1f}", "absent": "{}"}
-    parts = Parts(charts.table(frame, "c", formats, bars="speed", best=["speed", "text", "gone"], least=["count"]))
-    thin = charts.THIN
+    parts = Parts(html.table(frame, "c", bars="speed", best="speed"))
+    thin = THIN
     rows = [
-        ["a, b", f"12{thin}300", f"1{thin}234", "3.0", "1 (0 to 2)", "True"],
+        ["a, b", f"12{thin}300", f"1{thin}234", "3", "1 (0 to 2)", "True"],
         ["c", "–", "5", "–", "x, y", "False"],
-        ["–", "20.0", "6", "4.0", "–", "–"],
+        ["–", "20.0", "6", "4", "–", "–"],
     ]
     assert parts.texts == ["c", *frame.columns, *[text for row in rows for text in row]]
     heads = parts.all("th")
     assert [head["scope"] for head in heads] == ["col"] * 6 + ["row"] * 3
-    assert [head["class"] for head in heads[:6]] == ["t", "n", "n", "n", "n", "t"]
+    assert [head["class"] for head in heads[:6]] == ["t", "n", "n", "n", "t", "t"]
     cells = parts.all("td")
     assert [cell.get("style") for cell in cells[::5]] == ["--bar:1.000", None, "--bar:0.002"]
     assert sum("unknown" in cell["class"] for cell in cells + heads) == 5
-    assert len(parts.all("strong")) == 2
+    assert len(parts.all("strong")) == 1
 
 
 def test_a_table_of_one_row_has_no_best_and_one_of_none_still_shows_its_head():
     frame = pd.DataFrame({"a": ["x"], "b": [1.0]})
-    assert not Parts(charts.table(frame, "c", best=["b"], bars="b")).all("strong")
-    assert Parts(charts.table(frame[:0], "c", best=["b"], bars="b")).texts == ["c", "a", "b"]
-    assert (
-        not Parts(charts.table(pd.DataFrame({"a": ["x", "y"], "b": [0, 0]}), "c", bars="b")).all("td")[0].get("style")
-    )
+    assert not Parts(html.table(frame, "c", best="b", bars="b")).all("strong")
+    assert Parts(html.table(frame[:0], "c", best="b", bars="b")).texts == ["c", "a", "b"]
+    assert not Parts(html.table(pd.DataFrame({"a": ["x", "y"], "b": [0, 0]}), "c", bars="b")).all("td")[0].get("style")
 
 
 def test_sentences_are_escaped():
     for name in HOSTILE[:3]:
-        assert Parts(charts.sentence(name)).texts == Parts(charts.verdict(name)).texts == [name]
-    assert Parts(charts.note(HOSTILE[:3])).texts == HOSTILE[:3]
-    assert [tag for tag, _ in Parts(charts.note(HOSTILE[:3])).tags] == ["ul", "li", "li", "li"]
-    assert "\u202e" not in charts.sentence("a\u202eb").data
+        assert Parts(html.sentence(name)).texts == Parts(html.lead(name)).texts == [name]
+    assert Parts(html.note(HOSTILE[:3])).texts == HOSTILE[:3]
+    assert [tag for tag, _ in Parts(html.note(HOSTILE[:3])).tags] == ["ul", "li", "li", "li"]
+    assert "\u202e" not in html.sentence("a\u202eb").data
 
 
 def test_thirty_machines_all_look_different_and_keep_their_look():
@@ -245,27 +244,3 @@ def test_a_long_legend_takes_nothing_from_the_plot():
 
     charts.theme()
     assert height(12) == pytest.approx(height(4), rel=0.15)
-
-
-@pytest.mark.parametrize(
-    ("x", "text"),
-    [
-        (20.34, "20.3"), (20, "20.0"), (0.0153, "0.0153"), (0.1 + 0.2, "0.300"), (999.6, "1,000"), (9.996, "10.0"),
-        (247.5, "248"), (12345, "12,300"), (1234567.8, "1,230,000"), (-5.25, "−5.25"), (0, "0"), (-0.0, "0"),
-        (0.00001234, "0.0000123"), (1e300, "1.00e+300"), (1e-12, "1.00e−12"), (float("inf"), "∞"),
-        (float("-inf"), "−∞"), (float("nan"), "–"), (None, "–"), (np.float32(0.5), "0.500"),
-    ],
-)  # fmt: skip
-def test_significant(x, text):
-    assert charts.significant(x) == text.replace(",", charts.THIN)
-
-
-def test_significant_to_other_digits():
-    assert [charts.significant(1.2345, digits) for digits in (1, 2, 4)] == ["1", "1.2", "1.234"]
-
-
-def test_with_interval():
-    assert charts.with_interval(20.31, 20.1, 20.5, "images/s") == "20.3 (20.1 to 20.5) images/s"
-    assert charts.with_interval(20.31, None, None, "images/s") == "20.3 images/s"
-    assert charts.with_interval(1.75, 1.71, 1.78) == "1.75 (1.71 to 1.78)"
-    assert charts.with_interval(None, None, None) == "–"

@@ -12,7 +12,8 @@ import seaborn as sns
 from IPython.display import HTML
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from siliconbench.pages import charts, render
+from siliconbench.analysis.words import significant
+from siliconbench.pages import charts, html, render
 from tests.browser import check_page, open_page
 
 HOSTILE = [
@@ -29,7 +30,7 @@ NAMES = ["Mac Studio (M1 Max)", "MacBook Pro (M1 Max)", "Ryzen 9, RTX 3090", "2-
 
 
 def cell(*shown: object) -> nbformat.NotebookNode:
-    outputs = [new_output("display_data", {"text/html": html.data, "text/plain": repr(html)}) for html in shown]
+    outputs = [new_output("display_data", {"text/html": piece.data, "text/plain": repr(piece)}) for piece in shown]
     return new_code_cell("raise SystemExit('the code is not on the page')", outputs=outputs)
 
 
@@ -69,7 +70,9 @@ def ranking(names: list[str]) -> HTML:
         {
             "machine": names,
             "images/s": np.geomspace(247.3, 10.91, count),
-            "95 % interval": [charts.with_interval(x, x * 0.99, x * 1.01) for x in np.geomspace(247.3, 10.91, count)],
+            "95 % interval": [
+                f"{significant(x)} ({x * 0.99:.3g} to {x * 1.01:.3g})" for x in np.geomspace(247.3, 10.91, count)
+            ],
             "against the first": np.geomspace(1, 0.0441, count),
             "latency\nms, p99": [None, *np.linspace(12, 340, count - 1)],
             "images per joule": [*np.linspace(5, 4, count - 1), None],
@@ -77,14 +80,7 @@ def ranking(names: list[str]) -> HTML:
             "verdict": ["clean", "noisy", *["clean"] * (count - 2)],
         }
     )
-    return charts.table(
-        frame,
-        "Which machine is faster at resnet50, batch 64?",
-        {"95 % interval": "{}"},
-        "images/s",
-        ["images/s", "images per joule"],
-        ["latency\nms, p99"],
-    )
+    return html.table(frame, "Which machine is faster at resnet50, batch 64?", "images/s", "images/s")
 
 
 def sample(names: list[str]) -> nbformat.NotebookNode:
@@ -92,7 +88,7 @@ def sample(names: list[str]) -> nbformat.NotebookNode:
     contents = "- [How much faster?](#How-much-faster?)\n- [Which batch size?](#Which-batch-size-should-I-use?)"
     cells = [
         new_markdown_cell("# Which machine should I pick?"),
-        cell(charts.verdict(first), charts.note([f"Five runs each; {names[-1]} is left out of two figures."])),
+        cell(html.lead(first), html.note([f"Five runs each; {names[-1]} is left out of two figures."])),
         new_markdown_cell(
             f'<nav aria-label="Contents">\n\n{contents}\n- [What is left out?](#What-is-left-out?)\n\n</nav>'
         ),
@@ -100,12 +96,12 @@ def sample(names: list[str]) -> nbformat.NotebookNode:
             "## How much faster?\n\nA rate is images over seconds, never a mean of rates. "
             "The [interval](#What-is-left-out?) is over **runs**, `t` on log rates."
         ),
-        cell(ranking(names), charts.sentence(f"{names[0]} makes twice as many images a second as {names[1]}.")),
+        cell(ranking(names), html.sentence(f"{names[0]} makes twice as many images a second as {names[1]}.")),
         cell(ratios(names)),
         new_markdown_cell("## Which batch size should I use?"),
-        cell(charts.sentence("From 16 on, a larger batch gives less than 5 % more."), batches(names)),
+        cell(html.sentence("From 16 on, a larger batch gives less than 5 % more."), batches(names)),
         new_markdown_cell("## What is left out?\n\n### Versions\n\nOf each machine.\n\n```\nmake image REPEATS=5\n```"),
-        cell(charts.note([f"{name}: torch 2.11, driver unknown." for name in names])),
+        cell(html.note([f"{name}: torch 2.11, driver unknown." for name in names])),
         new_code_cell("", outputs=[new_output("stream", text="printed plainly: <b>no tag</b> " + "x" * 200)]),
     ]
     return new_notebook(cells=cells)

@@ -3,7 +3,6 @@
 Nothing is followed, nothing raises, nothing runs, and the good ones are read as if they stood alone.
 """
 
-import copy
 import json
 import os
 import re
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from siliconbench import paths
 from siliconbench.__main__ import check
 from siliconbench.pages import render
-from siliconbench.record import share, store
+from siliconbench.record import store
 from siliconbench.record.schema import Record
 from tests.browser import open_page
 from tests.samples import sample
@@ -48,9 +47,12 @@ RAN = "!!window.ran || !!document.documentElement.dataset.ran"
 PLAIN = r"[ -;=?-~]{1,500}"
 
 
-def whole(**case: Any) -> dict[str, Any]:
+GOOD = store.dumps(Record.model_validate(sample()))
+
+
+def whole() -> dict[str, Any]:
     """A valid record with every field that it can have written out."""
-    return json.loads(store.dumps(Record.model_validate(sample(**case))))
+    return json.loads(GOOD)
 
 
 def leaves(at: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -64,13 +66,12 @@ def leaves(at: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...]
 
 
 def changed(data: dict[str, Any], way: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """A copy with another value at the end of this way."""
-    made = copy.deepcopy(data)
-    at = made
+    """The record with another value at the end of this way."""
+    at = data
     for step in way[:-1]:
         at = at[step]
     at[way[-1]] = value
-    return made
+    return data
 
 
 def strings(at: Any) -> Iterator[str]:
@@ -181,7 +182,7 @@ def folder(good, tmp_path_factory) -> Path:
 
 
 def tricks(results: Path, real: Path) -> None:
-    """None, once links, pipes, folders and a huge file stand where records should."""
+    """Puts links, pipes, folders and a huge file where records should stand."""
     home, outside = real.parent, results.parent / "outside" / MACHINE
     with (home / "huge.json").open("wb") as file:
         file.truncate(100_000_000)

@@ -114,7 +114,7 @@ def test_links_large_files_and_wrong_names_are_refused(tmp_path):
     found = {p.name: r for p, r in store.read(tmp_path)}
     assert isinstance(found.pop(path.name), Record)
     assert [str(found[n])[:22] for n in ("large.json", "link.json", "other.json")] == [
-        "it is larger than 5,00",
+        "it is larger than 20,0",
         "it is a link, in a lin",
         "its name should be amd",
     ]

@@ -1,4 +1,4 @@
-"""The pictures: the same for any number of workers and either start method, and the two ways agree to 1/255."""
+"""The images: the same for any number of workers and either start method, and the two ways agree to 1/255."""
 
 import hashlib
 import pickle
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from siliconbench.run import images
-from siliconbench.run.images import Pictures
+from siliconbench.run import images, loader
+from siliconbench.run.images import Images
 
 
 @pytest.mark.parametrize("crop_px", [224, 299])
@@ -27,8 +27,8 @@ def test_original_is_the_work_of_torchvisions_own_transforms():
     from torchvision.transforms import functional as f
 
     pixels = images.float_noise(images.random_generator(1, 2))
-    picture = f.center_crop(f.resize(Image.fromarray(pixels), 256), [224, 224])
-    wanted = f.normalize(f.to_tensor(picture), images.MEAN, images.STD)
+    image = f.center_crop(f.resize(Image.fromarray(pixels), 256), [224, 224])
+    wanted = f.normalize(f.to_tensor(image), images.MEAN, images.STD)
     assert torch.equal(images.original(pixels, 224), wanted)
 
 
@@ -44,38 +44,38 @@ def test_noise_fills_the_law_of_the_original():
 
 @pytest.mark.parametrize("kind", ["fast", "original"])
 def test_the_device_ends_with_normalised_floats_either_way(kind):
-    pictures = Pictures(kind, 2021, 224)
+    some = Images(kind, 2021, 224)
     finish = images.finisher(torch.device("cpu"), torch.float32, torch.contiguous_format)
-    ready = finish(torch.stack([pictures[i] for i in range(4)]))
+    ready = finish(torch.stack([some[i] for i in range(4)]))
     assert ready.dtype == torch.float32 and ready.shape == (4, 3, 224, 224)
     assert abs(float(ready.mean())) < 0.35 and 0.5 < float(ready.std()) < 1.5
 
 
-def digest(pictures, workers, start_method, batch_size=3, count=4):
-    stream = images.batches(pictures, batch_size, workers, False, start_method)
+def digest(some, workers, start_method, batch_size=3, count=4):
+    stream = loader.batches(some, batch_size, workers, False, start_method)
     data = b"".join(next(stream).numpy().tobytes() for _ in range(count))
     del stream
     return hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("kind", ["fast", "original"])
-def test_the_same_pictures_for_any_number_of_workers(kind):
-    pictures = Pictures(kind, 7, 64)
-    assert len({digest(pictures, w, "fork" if w else None) for w in (0, 1, 2, 4)}) == 1
-    assert digest(pictures, 0, None) != digest(Pictures(kind, 8, 64), 0, None)
+def test_the_same_images_for_any_number_of_workers(kind):
+    some = Images(kind, 7, 64)
+    assert len({digest(some, w, "fork" if w else None) for w in (0, 1, 2, 4)}) == 1
+    assert digest(some, 0, None) != digest(Images(kind, 8, 64), 0, None)
 
 
-def test_spawned_workers_make_the_same_pictures():
-    pictures = Pictures("fast", 7, 64)
-    assert digest(pictures, 2, "spawn") == digest(pictures, 0, None)
+def test_spawned_workers_make_the_same_images():
+    some = Images("fast", 7, 64)
+    assert digest(some, 2, "spawn") == digest(some, 0, None)
 
 
-def test_a_picture_does_not_repeat_and_the_data_set_is_only_numbers():
-    pictures = Pictures("fast", 7, 64)
-    assert len({pictures[i].numpy().tobytes() for i in range(50)}) == 50
-    assert len(pickle.dumps(pictures)) < 300
+def test_a_image_does_not_repeat_and_the_data_set_is_only_numbers():
+    some = Images("fast", 7, 64)
+    assert len({some[i].numpy().tobytes() for i in range(50)}) == 50
+    assert len(pickle.dumps(some)) < 300
 
 
 def test_every_batch_is_whole():
-    stream = images.batches(Pictures("fast", 7, 32), 5, 0, False)
+    stream = loader.batches(Images("fast", 7, 32), 5, 0, False)
     assert {tuple(next(stream).shape) for _ in range(7)} == {(5, 3, 32, 32)}

@@ -1,13 +1,17 @@
-"""The models: any of torchvision's classifiers, the same weights for the same seed, at the right picture size."""
+"""The models: any of torchvision's classifiers, the same weights for the same seed, at the right image size."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
 import torchvision.models as zoo
 
+from siliconbench.record.schema import Case
 from siliconbench.run import models
 
 
-def test_every_classifier_has_a_picture_size_that_its_weights_know():
+def test_every_classifier_has_an_image_size_that_its_weights_know():
     for name in zoo.list_models(module=zoo):
         sizes = [w.transforms().crop_size[0] for w in zoo.get_model_weights(name)]
         assert models.image_px(name) in sizes
@@ -21,8 +25,8 @@ def test_every_classifier_has_a_picture_size_that_its_weights_know():
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "googlenet", "squeezenet1_0", "vit_b_32"])
 def test_a_seed_gives_the_same_weights_and_a_thousand_classes(name):
     px = models.image_px(name)
-    pictures = torch.rand(2, 3, px, px, generator=torch.Generator().manual_seed(0))
-    first, second, other = (models.stepper(models.build(name, seed), "inference")(pictures) for seed in (1, 1, 2))
+    batch = torch.rand(2, 3, px, px, generator=torch.Generator().manual_seed(0))
+    first, second, other = (models.stepper(models.build(name, seed), "inference")(batch) for seed in (1, 1, 2))
     assert first.shape == (2, 1000)
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
@@ -35,12 +39,13 @@ def test_inception_takes_its_own_size():
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("bf16", 0.4)])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_precision_and_layout_change_the_work_and_not_the_answer(precision, bound, layout):
-    cpu, pictures = torch.device("cpu"), torch.rand(4, 3, 64, 64)
-    wanted = models.build("resnet18", 3)(pictures).detach()
-    placed = models.place(models.build("resnet18", 3), cpu, precision, layout, False)
-    ready = pictures.to(models.DTYPES[precision], memory_format=models.LAYOUTS[layout])
-    got = models.stepper(placed, "inference")(ready).float()
-    assert next(placed.parameters()).dtype == models.DTYPES[precision]
+    batch = torch.rand(4, 3, 64, 64)
+    wanted = models.build("resnet18", 3)(batch).detach()
+    case = Case(model="resnet18", batch_size=4, device="cpu", precision=precision, memory_format=layout)
+    prepared = models.prepared(models.build("resnet18", 3), case)
+    dtype, memory_format = models.form(case)
+    got = models.stepper(prepared, "inference")(batch.to(dtype, memory_format=memory_format)).float()
+    assert next(prepared.parameters()).dtype == dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     assert float((got - wanted).abs().max() / wanted.std()) < bound
 
 
@@ -56,3 +61,19 @@ def test_a_training_step_learns_the_labels_it_is_given():
 
 def test_models_with_helpers_train_too():
     assert torch.isfinite(models.stepper(models.build("googlenet", 3, "train"), "train")(torch.rand(2, 3, 224, 224)))
+
+
+def test_a_source_has_its_names_without_torch_and_its_lines_build_the_model():
+    code = "import sys, siliconbench.knobs as k; print(len(k.classifiers()), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert done == [str(len(zoo.list_models(module=zoo))), "False"]
+    assert models.SOURCES["torchvision"].names() == zoo.list_models(module=zoo)
+    scope = {}
+    exec("\n".join(models.source("squeezenet1_1").lines("squeezenet1_1")), scope)
+    ours = models.build("squeezenet1_1", 0).state_dict()
+    assert {k: v.shape for k, v in scope["model"].state_dict().items()} == {k: v.shape for k, v in ours.items()}
+
+
+def test_a_model_that_no_source_has_is_refused():
+    with pytest.raises(LookupError, match="torchvision"):
+        models.build("resnet5000", 0)

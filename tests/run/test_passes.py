@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from siliconbench.record.schema import Case
-from siliconbench.run import passes
+from siliconbench.run import loader, passes
 from siliconbench.run.passes import Refused
 
 
@@ -29,24 +29,24 @@ def test_the_bench_is_ready(bench):
 
 
 def test_the_batch_is_what_the_loader_gives(bench):
-    assert torch.equal(next(bench.stream(0)), bench.host_batch)
+    assert torch.equal(next(loader.stream(bench, 0)), bench.host_batch)
     wide = passes.set_up(case(model="squeezenet1_1", batch_size=70)).host_batch
     assert torch.equal(wide[:6], wide[64:])
 
 
 def test_every_pass_has_its_images(bench):
-    stream = bench.stream(0)
+    stream = loader.stream(bench, 0)
     for part in (passes.forward(bench), passes.copy(bench), passes.load(bench, stream)):
-        assert part["seconds"] >= 0.2
-        assert part["images"] == part["block_images"] * len(part["block_s"])
+        assert part.seconds >= 0.2
+        assert part.images == part.block_images * len(part.block_s)
     whole = passes.end_to_end(bench, stream)
-    assert whole["images"] >= 16
-    assert whole["start_s"] > 0
+    assert whole.images >= 16
+    assert whole.start_s > 0
 
 
 def test_zero_seconds_times_exactly_the_images_asked_for(bench):
     few = passes.set_up(case(model="squeezenet1_1", min_seconds=0.0, num_images=14))
-    assert passes.end_to_end(few, few.stream(0))["images"] == 16
+    assert passes.end_to_end(few, loader.stream(few, 0)).images == 16
 
 
 def test_original_input_leaves_nothing_to_copy_on_the_cpu():
@@ -59,17 +59,24 @@ def test_what_the_device_lacks_is_refused():
 
 
 def test_workers_are_tried_and_the_fewest_that_serve_are_used(bench):
-    stream, found = passes.feed(bench, needed=100.0)
+    stream, found = loader.feed(bench, needed=100.0)
     assert next(stream).shape == (4, 3, 224, 224)
-    rates = {t["workers"]: t["images_per_s"] for t in found["tried"]}
-    assert found["used"] in rates
-    assert rates[found["used"]] * passes.BETTER >= max(rates.values())
+    rates = {t.workers: t.images_per_s for t in found.tried}
+    assert found.used in rates
+    assert rates[found.used] * loader.BETTER >= max(rates.values())
+
+
+def test_workers_are_no_more_than_the_cores_that_this_process_may_use(bench, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # as a container's quota limits it, by the same count
+    stream, found = loader.feed(bench, needed=1e6)
+    assert next(stream).shape[0] == 4
+    assert found.used <= 1 and all(t.workers <= 1 for t in found.tried)
 
 
 def test_workers_as_asked_are_not_tried():
     bench = passes.set_up(case(model="squeezenet1_1", workers=1))
-    stream, found = passes.feed(bench, needed=100.0)
-    assert found["used"] == 1 and not found["tried"]
+    stream, found = loader.feed(bench, needed=100.0)
+    assert found.used == 1 and not found.tried
     assert next(stream).shape[0] == 4
 
 
@@ -77,16 +84,16 @@ def test_workers_as_asked_are_not_tried():
     ("alone", "needed", "cpu", "cores"), list(itertools.product([50, 2000], [10, 3000], [0, 1], [1, 2, 16]))
 )
 def test_candidates_are_few_and_leave_a_core_for_an_accelerators_program(alone, needed, cpu, cores):
-    tries = passes.candidates(alone, needed, bool(cpu), cores)
+    tries = loader.candidates(alone, needed, bool(cpu), cores)
     assert tries == sorted(set(tries)) and 1 <= len(tries) <= 3
     assert max(tries) <= max(1, cores - (not cpu))
 
 
 def test_a_loader_that_costs_nothing_needs_no_workers():
-    assert passes.candidates(2000, 20, True, 2) == [0]
+    assert loader.candidates(2000, 20, True, 2) == [0]
 
 
 def test_latency_is_of_single_requests(bench):
     found = passes.latency(bench)
-    assert found["request_images"] == 4
-    assert 0.2 <= sum(found["request_s"]) < 60
+    assert found.request_images == 4
+    assert 0.2 <= sum(found.request_s) < 60

@@ -4,17 +4,21 @@ import mmap
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 import torchvision.models as zoo
 from torch.utils.flop_counter import FlopCounterMode
 
-from siliconbench.record.schema import Case
-from siliconbench.run import passes, selftest
+from siliconbench.record.schema import Case, Experiment
+from siliconbench.run import experiment, loader, passes, roofline, selftest
+from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
-from siliconbench.run.selftest import Log, Neighbours
+from siliconbench.run.result import Log
+from siliconbench.run.selftest import Neighbours
 
 
 def bench(**given) -> Bench:
@@ -42,74 +46,108 @@ class Behind:
 
 def behind(plain, wait):
     device = Behind(0.02)
-    return replace(plain, call=device.call, wait=device.wait if wait else lambda: None)
+    return replace(plain, call=device.call, synchronize=device.wait if wait else lambda: None)
 
 
 def test_the_self_test_sees_a_device_that_is_behind(plain):
-    found = selftest.waiting(behind(plain, wait=True))
-    assert found["twice_over_once"] == pytest.approx(2, abs=0.1)
-    assert found["launched_s"] < 0.5 * found["waited_s"]
+    found = selftest.synchronization(behind(plain, wait=True))
+    assert found.twice_over_once == pytest.approx(2, abs=0.1)
+    assert found.launched_s < 0.5 * found.synchronized_s
 
 
 def test_without_the_wait_the_self_test_gives_it_away(plain):
-    found = selftest.waiting(behind(plain, wait=False))
-    steps = found["waited_s"] / found["steps"]
+    found = selftest.synchronization(behind(plain, wait=False))
+    steps = found.synchronized_s / found.steps
     assert steps < 0.001  # twenty times too fast: the launch, not the work
-    flop = selftest.flop_per_image(plain)
-    peak = max(kernel["flop_per_s"] for kernel in selftest.kernels(plain))
+    flop = roofline.flop_per_image(plain)
+    peak = max(kernel.flop_per_s for kernel in roofline.kernels(plain))
     assert flop * plain.case.batch_size / steps > 1.05 * peak
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "mobilenet_v3_small", "vit_b_16"])
 def test_flops_are_twice_the_multiply_adds_that_torchvision_publishes(name):
     published = zoo.get_model_weights(name).DEFAULT.meta["_ops"]  # in units of 10^9
-    assert selftest.flop_per_image(bench(model=name, batch_size=1)) == pytest.approx(2e9 * published, rel=0.06)
+    assert roofline.flop_per_image(bench(model=name, batch_size=1)) == pytest.approx(2e9 * published, rel=0.06)
 
 
 def test_flops_do_not_depend_on_the_batch(plain):
     with FlopCounterMode(display=False) as counter:
         plain.model(plain.ready_batch)
-    assert selftest.flop_per_image(plain) == pytest.approx(counter.get_total_flops() / 4)
+    assert roofline.flop_per_image(plain) == pytest.approx(counter.get_total_flops() / 4)
 
 
 def test_bytes_hold_the_weights_and_every_output():
     small = bench(model="squeezenet1_1", batch_size=1)
     weights = sum(p.nbytes for p in small.model.parameters())
-    assert weights < selftest.bytes_per_image(small) < weights + 2 * 4 * 10e6
+    assert weights < roofline.bytes_per_image(small) < weights + 2 * 4 * 10e6
 
 
 def test_outputs_in_another_precision_agree_and_a_wrong_model_does_not():
     right = bench(model="resnet18", precision="bf16")
     found = selftest.outputs(right)
-    assert found["agree"] and 0 < found["largest_difference"] < found["tolerance"]
+    assert found.agree and 0 < found.largest_difference < found.tolerance
     with torch.no_grad():
         next(iter(right.model.parameters())).mul_(1.5)
-    assert not selftest.outputs(right)["agree"]
+    assert not selftest.outputs(right).agree
     with torch.no_grad():
         next(iter(right.model.parameters())).fill_(float("nan"))
     broken = selftest.outputs(right)
-    assert not broken["agree"] and broken["largest_difference"] is None
+    assert not broken.agree and broken.largest_difference is None
 
 
 def test_the_reference_on_the_cpu_is_compared_with_nothing(plain):
     assert selftest.outputs(plain) is None
 
 
-def test_the_cause_is_confirmed_when_the_named_part_is_what_is_slow():
-    plain = bench(min_seconds=2.0)
-    stream = plain.stream(0)
+def slowed(bench, slow, seconds):
+    """The bench, its parts next to nothing but for one that sleeps, and its stream."""
+    batch = bench.ready_batch
 
-    def slow():
-        for batch in stream:
-            time.sleep(0.2)
-            yield batch
+    def part(name):
+        return lambda *_: time.sleep(seconds if name == slow else 0.0002) or batch
 
-    starved = slow()
-    whole = passes.end_to_end(plain, starved)
-    found = selftest.cause(plain, "input", starved, whole, lambda _: None)
-    assert found["confirmed"]
-    assert found["images_per_s_without"] > 1.2 * found["images_per_s_with"]
-    assert selftest.cause(plain, "balanced", starved, whole, lambda _: None) is None
+    return replace(bench, call=part("forward"), finish=part("copy")), iter(part("input"), None)
+
+
+@pytest.mark.xdist_group("measures")
+@pytest.mark.parametrize("slow", ["input", "copy", "forward"])
+def test_the_bottleneck_is_confirmed_when_the_suspect_is_what_is_slow(plain, slow):
+    planted, stream = slowed(plain, slow, 0.05)
+    whole = passes.end_to_end(planted, stream)
+    answer = experiment.experiment(planted, slow, stream, whole)
+    found = answer.experiment
+    assert answer.bottleneck == slow and found.confirmed
+    assert found.images_per_s_without > 1.2 * found.images_per_s_with
+
+
+@pytest.mark.xdist_group("measures")
+def test_a_suspect_that_is_not_slow_is_refuted_and_nothing_stands_out(plain):
+    planted, stream = slowed(plain, "input", 0.2)
+    answer = experiment.experiment(planted, "copy", stream, passes.end_to_end(planted, stream))
+    assert answer.bottleneck == "balanced" and not answer.experiment.confirmed
+
+
+def test_one_block_can_not_tell(plain):
+    short = replace(plain, case=plain.case.model_copy(update={"min_seconds": 0.0, "num_images": 4}))
+    planted, stream = slowed(short, "input", 0.05)
+    answer = experiment.experiment(planted, "input", stream, passes.end_to_end(planted, stream))
+    assert answer.bottleneck == "input" and answer.experiment is None and "too few blocks" in answer.why
+    balanced = experiment.experiment(planted, "balanced", stream, passes.end_to_end(planted, stream))
+    assert (balanced.bottleneck, balanced.experiment) == ("balanced", None) and balanced.why
+
+
+@pytest.mark.parametrize("part", ["input", "forward"])
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_on_cuda_the_run_without_a_part_copies_beside_the_model_as_the_whole_does(part):
+    plain, streams = bench(device="cuda"), set()
+
+    def finish(batch):
+        streams.add(torch.cuda.current_stream().cuda_stream)
+        return plain.finish(batch)
+
+    step = experiment.without(replace(plain, finish=finish), part, loader.stream(plain, 0))
+    step()
+    assert streams and torch.cuda.current_stream().cuda_stream not in streams
 
 
 def test_the_end_is_timed_again_with_the_share_of_the_kernel(plain):
@@ -123,28 +161,34 @@ def test_the_end_is_timed_again_with_the_share_of_the_kernel(plain):
             fresh[:: mmap.PAGESIZE] = b"x" * (size // mmap.PAGESIZE)
         return plain.call(batch)
 
-    quiet, loud = selftest.again(plain, forward), selftest.again(replace(plain, call=faulty), forward)
-    assert len(quiet["again_block_s"]) in (1, 3)
-    assert 0 <= quiet["system_share"] <= 1
-    assert loud["faults_per_image"] > quiet["faults_per_image"] + 10
-    assert loud["system_share"] > quiet["system_share"]
+    quiet, loud = selftest.repeat(plain, forward), selftest.repeat(replace(plain, call=faulty), forward)
+    assert len(quiet.block_s) in (1, 3)
+    assert 0 <= quiet.system_share <= 1
+    assert loud.page_faults_per_image > quiet.page_faults_per_image + 10
+    assert loud.system_share > quiet.system_share
 
 
-def test_what_the_parts_allow_is_told():
-    text = selftest.told(200.0, "forward", 150.0)
-    assert "6.67 ms" in text and "allow 5:" in text and "75 %" in text and "forward holds it back" in text
-    assert "nothing stands out" in selftest.told(200.0, "balanced", 150.0)
+def test_what_the_parts_allow_is_put_into_a_sentence():
+    parts = Parts(200.0, "forward", {})
+    found = Experiment(part="forward", images_per_s_with=1.0, images_per_s_without=2.0, confirmed=True)
+    text = experiment.sentence(parts, Answer("forward", found), 150.0)
+    assert "6.67 ms" in text and "allow 5:" in text and "75 %" in text and "the bottleneck is forward" in text
+    assert "nothing stands out" in experiment.sentence(parts, Answer("balanced", None), 150.0)
+    assert "may be forward (too few blocks)" in experiment.sentence(
+        parts, Answer("forward", None, "too few blocks"), 9.0
+    )
 
 
 def test_the_machine_rests_before_and_after_a_run():
     log = Log(True, 1.2)
     zero = time.perf_counter()
-    found = log.stop(zero)["telemetry"]
-    assert found["idle_until_s"] <= 0 < found["cooling_from_s"] < 1
-    assert found["time_s"][0] < found["idle_until_s"] and found["time_s"][-1] > found["cooling_from_s"]
-    assert Log(False, 1e6).stop(zero)["telemetry"] is None
+    found = log.stop(zero).telemetry
+    assert found.idle_until_s <= 0 < found.cooling_from_s < 1
+    assert found.time_s[0] < found.idle_until_s and found.time_s[-1] > found.cooling_from_s
+    assert Log(False, 1e6).stop(zero).telemetry is None
 
 
+@pytest.mark.xdist_group("measures")
 def test_neighbours_are_seen():
     alone = Neighbours()
     time.sleep(0.5)
@@ -160,3 +204,12 @@ def test_neighbours_are_seen():
         busy.wait()
     assert 0 <= quiet <= 1
     assert loud > 0.15
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the time of guests")
+def test_a_busy_virtual_machine_on_this_host_is_seen(monkeypatch):
+    fields = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
+    times = namedtuple("scputimes", fields)
+    reads = iter([times(100, 0, 0, 100, 0, 0, 0, 0, 90, 0), times(101.5, 0, 0, 100.5, 0, 0, 0, 0, 91.5, 0)])
+    monkeypatch.setattr(psutil, "cpu_times", lambda *_: next(reads))
+    assert Neighbours().share() == pytest.approx(0.75, abs=0.05)  # 1.5 s of guests, half a second idle

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siliconbench.run import timing
+from siliconbench.run.timing import Lengths
 
 
 class FakeDevice:
@@ -29,10 +30,9 @@ class FakeDevice:
         self.now = max(self.now, self.ready)
 
 
-def run(device, batch_size=8, **options):
-    return timing.timed(
-        device.step, device.wait, batch_size, clock=device.clock, cpu_clock=lambda: device.now / 2, **options
-    )
+def run(device, batch_size=8, report=timing.nothing, **lengths):
+    cpu_clock = lambda: device.now / 2  # noqa: E731
+    return timing.timed(device.step, device.wait, batch_size, Lengths(**lengths), device.clock, cpu_clock, report)
 
 
 def test_it_imports_no_torch():
@@ -43,7 +43,7 @@ def test_it_imports_no_torch():
 def _imports():
     import subprocess
 
-    code = "import sys, siliconbench.timing; print(*sys.modules)"
+    code = "import sys, siliconbench.run.timing; print(*sys.modules)"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -73,7 +73,7 @@ def test_the_parts_add_up_and_both_limits_hold(step_s, batch, images, least):
 def test_without_the_wait_the_same_loop_is_wrong():
     device = FakeDevice(0.01)
     honest = run(FakeDevice(0.01), least_s=1).images_per_s
-    hasty = timing.timed(device.step, timing.nothing, 8, clock=device.clock, least_s=1).images_per_s
+    hasty = timing.timed(device.step, timing.nothing, 8, Lengths(least_s=1), device.clock).images_per_s
     assert hasty > 100 * honest
 
 
@@ -101,6 +101,15 @@ def test_a_clock_that_ramps_is_waited_out(shape, bias):
     result = run(FakeDevice(0.01, costs[shape]))
     assert result.images_per_s == pytest.approx(800, rel=bias)
     assert 5 < result.warm_up_s < 30
+
+
+@pytest.mark.parametrize(("hours", "step_s"), [(12, 0.3), (14, 0.5), (24, 0.3), (24, 1.7)])
+def test_a_run_of_a_whole_day_is_kept(hours, step_s):
+    result = run(FakeDevice(step_s), least_s=hours * 3600.0, warm_s=5.0)
+    assert hours * 3600 <= result.seconds <= hours * 3600 + 2 * step_s + 2
+    assert hours * 3600 / 2 <= len(result.block_s) * max(1, step_s) and len(result.block_s) <= timing.MOST_BLOCKS
+    assert max(result.block_s) < 4.1 * step_s
+    assert result.images_per_s == pytest.approx(8 / step_s, rel=0.01)
 
 
 def test_a_device_that_never_settles_says_so_and_stops():

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -40,24 +41,24 @@ def test_the_planted_work_is_five_per_cent(step_s):
 
 def test_a_quiet_machine_finds_the_plant_and_no_ghost():
     runs = simulated(0.005)
-    assert "no difference is claimed" in trust.aa_words(runs)
-    assert "It was found" in trust.ab_words(runs)
-    assert "can tell 2 % apart" in trust.verdict(runs)
+    assert "no difference is claimed" in trust.aa_sentence(runs)
+    assert "It was found" in trust.ab_sentence(runs)
+    assert "can tell 2 % apart" in trust.machine_sentence(runs)
     assert trust.power(runs)["told apart by 5 repeats"].tolist() == ["no", "yes", "yes", "yes"]
 
 
 def test_a_noisy_machine_says_how_many_repeats_it_needs():
     runs = simulated(0.3)
-    assert "can't tell even 10 %" in trust.verdict(runs)
-    assert "It was not found" in trust.ab_words(runs)
+    assert "can't tell even 10 %" in trust.machine_sentence(runs)
+    assert "It was not found" in trust.ab_sentence(runs)
     needed = trust.power(runs)["repeats that it needs"].tolist()
     assert needed == sorted(needed, reverse=True) and needed[-1] > 50
 
 
 def test_false_verdicts_are_rare_and_the_naive_test_is_not():
     many = [simulated(0.01, seed=seed) for seed in range(300)]
-    false = sum(trust.same(runs).word in ("faster", "slower") for runs in many)
-    naive = sum("would claim" in trust.naive_words(runs) for runs in many[:100])
+    false = sum(trust.compare_aa(runs).word in ("faster", "slower") for runs in many)
+    naive = sum("would claim" in trust.naive_sentence(runs) for runs in many[:100])
     assert false <= 0.05 * 300
     assert naive > 50
 
@@ -65,6 +66,12 @@ def test_false_verdicts_are_rare_and_the_naive_test_is_not():
 def test_scatter_is_the_pooled_deviation():
     runs = simulated(0.02, repeats=400)
     assert trust.scatter(runs) == pytest.approx(0.02, rel=0.08)
+
+
+def test_each_label_has_two_runs_at_least_in_a_seeded_order():
+    order = trust.ordered(1, 2021)
+    assert sorted(order) == sorted(2 * trust.LABELS) and order == trust.ordered(1, 2021)
+    assert len(trust.ordered(5, 1)) == 15 and {len(set(trust.ordered(5, 1)[i : i + 3])) for i in (0, 3, 6)} == {3}
 
 
 def make_trust(folder, **given):
@@ -75,10 +82,12 @@ def make_trust(folder, **given):
     )  # fmt: skip
 
 
+@pytest.mark.xdist_group("measures")
 def test_a_real_one_ends_in_a_page(tmp_path, chromium):
     done = make_trust(tmp_path)
     assert done.returncode in (0, 1) and not done.stderr.count("Traceback"), done.stderr
-    assert done.stdout.count("images/s") == 6
+    (announced,) = re.findall(r"cpu: (\d+) runs in fresh processes", done.stdout)
+    assert int(announced) == done.stdout.count("images/s") == 6
     check_page(chromium, tmp_path / "reports" / "trust.html")
 
 

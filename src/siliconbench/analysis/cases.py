@@ -1,96 +1,116 @@
-"""From records to tables: one row a run, one row a case with its interval, and the sentences that read them aloud."""
+"""From records to tables: one row a run, one row a case with its interval, and the sentences on them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import pandas as pd
 
 from siliconbench.analysis import heat, stats
-from siliconbench.record.schema import Record
-
-CASE = [
-    "model",
-    "batch_size",
-    "device",
-    "precision",
-    "memory_format",
-    "compile",
-    "mode",
-    "input",
-    "image_px",
-    "workers",
-]
-
-LIKE = [*CASE, "machine", "torch", "sustained"]  # runs that differ in one of these are never one figure
-
-FIGURES = ["images_per_s", "low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "request_s"]
-
-FIGURES += ["holds_back", "utilisation", "reference", "allowed_images_per_s"]
-
-HEAT = ["peak_c", "fan_rpm", "mean_w", "images_per_j", "battery_percent_per_1000_images", "heat_of", "joules_of"]
-
-FIGURES += [*HEAT, "agreed"]
-
-FIGURES += ["peak_bytes", "swap_growth_bytes"]
-
-FIGURES += ["forward_images_per_s", "copy_images_per_s", "input_images_per_s", "end_to_end_images_per_s"]
+from siliconbench.analysis.bottleneck import concluded
+from siliconbench.analysis.words import THIN, ratio_words
+from siliconbench.record.schema import Case, Record
 
 APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
-
-NARROW = "\u202f"  # a narrow space at which no line breaks
-
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
-def row(record: Record) -> dict[str, Any]:
-    """One run as a flat row; rates in images/s, None where the record has none."""
-    c, s = record.case, record.software
-    found: dict[str, Any] = {name: getattr(c, name) for name in CASE} | {
-        "workers": "auto" if c.workers is None else str(c.workers),
-        "machine": record.machine.slug,
-        "torch": ".".join((s.torch or "unknown").split("+")[0].split(".")[:2]),
-        "sustained": c.minutes > 0,
-        "reference": c.reference,
-        "repeat": record.repeat,
-        "created": record.created,
-        "sweep": record.sweep.id,
-        "status": record.status,
-        "error": record.error and record.error.kind,
-        "why": record.error and record.error.message,
-        "verdict": record.verdict and record.verdict.word,
-        "reasons": record.verdict.reasons if record.verdict else [],
-    }
-    for part in PARTS:
-        timed = record.passes and getattr(record.passes, "copy_" if part == "copy" else part)
-        found[f"{part}_images_per_s"] = timed.images_per_s if timed else None
-    checks, limits = record.checks, record.limits
-    found["allowed_images_per_s"] = checks and checks.allowed_images_per_s
-    found["holds_back"] = checks and checks.bottleneck
-    found["confirmed"] = bool(checks and checks.experiment and checks.experiment.confirmed)
-    found["workers_used"] = checks and checks.workers.used
-    found["utilisation"] = limits and limits.utilization
-    found["binds"] = limits and limits.roof
-    found["agree"] = None if not checks or checks.outputs is None else checks.outputs.agree
-    memory = record.memory
-    found["peak_bytes"] = memory and (memory.peak_device_bytes or memory.peak_process_bytes)
-    found["swap_growth_bytes"] = memory and memory.swap_growth_bytes
-    found["request_s"] = record.latency.request_s if record.latency else []
-    return found
+@dataclass(frozen=True)
+class Column:
+    """A column of the tables of runs and of cases.
+
+    read: a run's value, by a path from the record or its conditions (None where a part of it is) or a function.
+    over: a case's value, of those that its usable runs know; without it the table of cases lacks the column.
+    words: the value as a label says it. Runs that differ in a column with words are never one figure.
+    """
+
+    read: str | Callable[[Record], object]
+    over: Callable[[pd.Series], object] | None = None
+    words: Callable[[Any], str] | None = None
+
+    def of(self, record: Record, conditions: heat.Conditions) -> object:
+        """A run's value."""
+        if callable(self.read):
+            return self.read(record)
+        first, *names = self.read.split(".")
+        start = conditions if first == "conditions" else getattr(record, first)
+        return reduce(lambda part, name: None if part is None else getattr(part, name), names, start)
+
+
+def _mean(rates: pd.Series) -> float:
+    return stats.interval(rates).mean
+
+
+def _most(values: pd.Series) -> object:
+    return values.mode().iat[0]
+
+
+def _joined(values: pd.Series) -> list[float]:
+    return [value for some in values for value in some]
+
+
+def _torch(record: Record) -> str:
+    return ".".join((record.software.torch or "unknown").split("+")[0].split(".")[:2])
+
+
+COLUMNS = {
+    "model": Column("case.model", words=str),
+    "batch_size": Column("case.batch_size", words="batch {}".format),
+    "device": Column("case.device", words=str),
+    "precision": Column("case.precision", words=str),
+    "memory_format": Column("case.memory_format", words=lambda layout: layout.replace("_", " ")),
+    "compile": Column("case.compile", words=lambda on: "compiled" if on else "eager"),
+    "mode": Column("case.mode", words=lambda mode: "training" if mode == "train" else mode),
+    "input": Column("case.input", words="{} input".format),
+    "image_px": Column("case.image_px", words=lambda px: f"{px} px" if px else "image size unknown"),
+    "workers": Column(lambda r: "auto" if r.case.workers is None else str(r.case.workers), words="{} workers".format),
+    "machine": Column("machine.slug", words=str),
+    "torch": Column(_torch, words="torch {}".format),
+    "sustained": Column(lambda r: r.case.minutes > 0, words=lambda long: "sustained" if long else ""),
+    "reference": Column("case.reference"),
+    "repeat": Column("repeat"),
+    "created": Column("created"),
+    "status": Column("status"),
+    "error": Column("error.kind"),
+    "why": Column("error.message"),
+    "verdict": Column("verdict.word"),
+    "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
+    "agree": Column("checks.outputs.agree"),
+    "images_per_s": Column("passes.end_to_end.images_per_s", _mean),
+    "forward_images_per_s": Column("passes.forward.images_per_s", _mean),
+    "copy_images_per_s": Column("passes.copy_.images_per_s", _mean),
+    "input_images_per_s": Column("passes.input.images_per_s", _mean),
+    "end_to_end_images_per_s": Column("passes.end_to_end.images_per_s", _mean),
+    "allowed_images_per_s": Column("checks.allowed_images_per_s", _mean),
+    "bottleneck": Column(lambda r: concluded(r.checks), _most),
+    "utilization": Column("limits.utilization", pd.Series.median),
+    "request_s": Column(lambda r: r.latency.request_s if r.latency else [], _joined),
+    "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_device_bytes or r.memory.peak_process_bytes), max),
+    "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
+    "peak_c": Column("conditions.peak_c", max),
+    "heat_of": Column("conditions.heat_of", _most),
+    "fan_rpm": Column("conditions.fan_rpm", max),
+    "mean_w": Column("conditions.mean_w", pd.Series.median),
+    "images_per_j": Column("conditions.images_per_j", pd.Series.median),
+    "joules_of": Column("conditions.joules_of", _most),
+    "battery_percent_per_1000_images": Column("conditions.battery_percent_per_1000_images", pd.Series.median),
+}
+LIKE = [name for name, column in COLUMNS.items() if column.words]
+TOLD_APART = [name for name in LIKE if name not in ("model", "batch_size")]
+FIGURES = ["low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "agreed", "reference"]
 
 
 def runs(records: Iterable[Record]) -> pd.DataFrame:
-    """One row a run, sorted by case and time; it has its columns even when there is no record."""
-    frame = pd.DataFrame([row(r) | warmth(r) for r in records])
-    if frame.empty:
-        return pd.DataFrame(columns=[*LIKE, "status", "images_per_s", "verdict", "error", "why", "reasons", "repeat"])
-    frame["images_per_s"] = frame["end_to_end_images_per_s"]
+    """One row a run, sorted by case and time; it has its columns even when there is no record.
+
+    A run that failed before it knew its image size has that of its model's others, else 0.
+    """
+    rows = [[column.of(r, seen) for column in COLUMNS.values()] for r in records for seen in [heat.conditions(r)]]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    known = pd.to_numeric(frame["image_px"])
+    frame["image_px"] = known.fillna(known.groupby(frame["model"]).transform("max")).fillna(0).astype(int)
     return frame.sort_values([*LIKE, "created", "repeat"], ignore_index=True)
-
-
-def warmth(record: Record) -> dict[str, Any]:
-    """Heat, fan, power and energy of a run as columns of its row."""
-    found = heat.of_run(record)
-    return {name: found[name] for name in HEAT}
 
 
 def usable(group: pd.DataFrame) -> pd.DataFrame:
@@ -105,66 +125,76 @@ def usable(group: pd.DataFrame) -> pd.DataFrame:
 
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it."""
-    rows = [_case(key, group) for key, group in frame.groupby(LIKE, sort=True)]
-    return pd.DataFrame(rows, columns=[*LIKE, *FIGURES])
+    rows = [_case(key, group) for key, group in frame.groupby(LIKE, sort=True, dropna=False)]
+    return pd.DataFrame(rows, columns=[*LIKE, *FIGURES, *(name for name, column in COLUMNS.items() if column.over)])
 
 
-def _case(key: tuple[Any, ...], group: pd.DataFrame) -> dict[str, Any]:
+def _case(key: tuple[object, ...], group: pd.DataFrame) -> dict[str, object]:
     used = usable(group)
-    found = dict(zip(LIKE, key, strict=True)) | {
-        "runs": len(used),
-        "clean": int((used["verdict"] == "clean").sum()),
-        "failed": int((group["status"] == "failed").sum()),
-        "left_out": int((group["status"] == "ok").sum()) - len(used),
-        "error": next(iter(group["error"].dropna()), None),
-        "rates": list(used["images_per_s"]),
-        "request_s": [s for seconds in used["request_s"] for s in seconds],
-        "peak_bytes": used["peak_bytes"].max(),
-        "swap_growth_bytes": used["swap_growth_bytes"].max(),
-        "holds_back": used["holds_back"].mode().iat[0] if used["holds_back"].notna().any() else None,
-        "utilisation": used["utilisation"].median() if used["utilisation"].notna().any() else None,
-        "reference": bool(group["reference"].iat[0]),
-    }
-    for name in HEAT:
-        known = used[name].dropna()
-        peak = name in ("peak_c", "fan_rpm")
-        found[name] = (
-            None if known.empty else known.iat[0] if name.endswith("_of") else known.max() if peak else known.median()
-        )
-    found["agreed"] = bool(len(used)) and bool(used["agree"].eq(True).all())
-    mean, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
-    found |= {"images_per_s": mean, "low": low, "high": high}
-    for part in (*PARTS, "allowed"):
-        rates = used[f"{part}_images_per_s"].dropna()
-        found[f"{part}_images_per_s"] = stats.interval(rates).mean if len(rates) else None
-    return found
+    found: dict[str, object] = dict(zip(LIKE, key, strict=True))
+    for name, column in COLUMNS.items():
+        known = used[name].dropna().infer_objects()
+        if column.over:
+            found[name] = column.over(known) if len(known) else None
+    _, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
+    clean, failed, ok = (int((some == word).sum()) for some, word in (
+        (used["verdict"], "clean"), (group["status"], "failed"), (group["status"], "ok")
+    ))  # fmt: skip
+    return found | {
+        "low": low, "high": high, "runs": len(used), "clean": clean, "failed": failed, "left_out": ok - len(used),
+        "error": next(iter(group["error"].dropna()), None), "rates": list(used["images_per_s"]),
+        "request_s": _joined(used["request_s"]), "reference": bool(group["reference"].iat[0]),
+        "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
+    }  # fmt: skip
 
 
-def rate(mean: float | None, low: float | None, high: float | None) -> str:
-    """A rate with its interval in words, to the digits that the interval bears."""
-    if mean is None or mean != mean:
-        return "no figure"
+def case_words(case: Any, axes: Iterable[str] | None = None) -> str:
+    """A row or a Case in words: its model, then each of these axes; without axes those unlike the reference's."""
+    if axes is None:
+        usual = {name: field.default for name, field in Case.model_fields.items() if name != "image_px"}
+        axes = [name for name in TOLD_APART if name in usual and getattr(case, name) != usual[name]]
+    value = (lambda name: getattr(case, name)) if isinstance(case, Case) else case.__getitem__
+    words = [value("model"), *(in_words(value(name)) for name in axes if (in_words := COLUMNS[name].words))]
+    return ", ".join(filter(None, words))
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a column `name` that tells its cases apart by each axis in which they differ, batch size aside."""
+    differ = [name for name in TOLD_APART if table[name].nunique(dropna=False) > 1]
+    return table.assign(name=[case_words(case, differ) for _, case in table.iterrows()])
+
+
+def span_words(mean: float | None, low: float | None, high: float | None) -> str | None:
+    """The interval of a rate in words, to the digits that it bears; None where there is no figure."""
+    if mean is None or pd.isna(mean):
+        return None
+    if low is None or high is None or pd.isna(low):
+        return "one run"
     digits = 0 if mean >= 1000 else 1 if mean >= 10 else 2
-    if low is None or high is None or low != low:
-        return f"{mean:,.{digits}f} images/s (one run)".replace(",", NARROW)
-    if high > APART * low:
-        return f"{mean:,.{digits}f} images/s (its runs differ too much for an interval)".replace(",", NARROW)
-    return f"{mean:,.{digits}f} images/s ({low:,.{digits}f} to {high:,.{digits}f})".replace(",", NARROW)
+    apart = "its runs differ too much for an interval"
+    return apart if high > APART * low else f"{low:,.{digits}f} to {high:,.{digits}f}".replace(",", THIN)
+
+
+def rate_words(mean: float | None, low: float | None, high: float | None) -> str:
+    """A rate with its interval in words: 99.7 images/s (99.1 to 100.3)."""
+    if mean is None or not (span := span_words(mean, low, high)):
+        return "no figure"
+    return f"{mean:,.{0 if mean >= 1000 else 1 if mean >= 10 else 2}f} images/s ({span})".replace(",", THIN)
 
 
 def sweet_spot(table: pd.DataFrame) -> str:
     """In a sentence, which batch size of one model to use: the smallest that the fastest is not surely faster than."""
     table = table.dropna(subset=["images_per_s"]).sort_values("batch_size")
-    name = table["model"].iat[0] if len(table) else "this model"
+    name = table["name"].iat[0] if len(table) else "this model"
     if len(table) < 2:
         return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
     top = table.loc[table["images_per_s"].idxmax()]
-    like = [r for _, r in table.iterrows() if stats.compare(r["rates"], top["rates"]).word != "faster"]
-    first = like[0]
-    told = f"{name}: batch size {first['batch_size']} gives {rate(first['images_per_s'], first['low'], first['high'])}"
+    first = next(r for _, r in table.iterrows() if stats.compare(r["rates"], top["rates"]).word != "faster")
+    speed = rate_words(first["images_per_s"], first["low"], first["high"])
+    start = f"{name}: batch size {first['batch_size']} gives {speed}"
     if first["batch_size"] == top["batch_size"]:
-        return f"{told}, the fastest of those measured."
-    return f"{told}; the fastest figure, at {top['batch_size']}, is not surely better."
+        return f"{start}, the fastest of those measured."
+    return f"{start}; the fastest figure, at {top['batch_size']}, is not surely better."
 
 
 def cliff(table: pd.DataFrame) -> str | None:
@@ -175,60 +205,49 @@ def cliff(table: pd.DataFrame) -> str | None:
     best: Any = None
     for _, case in table.sort_values("batch_size").iterrows():
         where = f"{case['name']}: at batch size {case['batch_size']}"
-        if case["images_per_s"] != case["images_per_s"] or case["images_per_s"] is None:
+        if pd.isna(case["images_per_s"]):
             if case["error"] == "out_of_memory":
                 return f"{where} memory ends."
             continue
         if best is not None and stats.compare(best["rates"], case["rates"]).word == "slower":
-            share = f"{100 * case['images_per_s'] / best['images_per_s']:.0f} %"
-            grown = (
-                f", and swap grew by {case['swap_growth_bytes'] / 1e6:.0f} MB" if case["swap_growth_bytes"] > 0 else ""
+            share, swap, held = (
+                case["images_per_s"] / best["images_per_s"],
+                case["swap_growth_bytes"],
+                case["peak_bytes"],
             )
-            held = f"; {case['peak_bytes'] / 2**30:.1f} GiB held" if case["peak_bytes"] > 0 else ""
-            return f"{where} the speed falls to {share} of that at {best['batch_size']}{grown}{held}."
+            why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""
+            why += f"; {held / 2**30:.1f} GiB held" if (held or 0) > 0 else ""
+            return f"{where} the speed falls to {100 * share:.0f} % of that at {best['batch_size']}{why}."
         best = case if best is None or case["images_per_s"] > best["images_per_s"] else best
     return None
 
 
-def name(case: Any, among: pd.DataFrame) -> str:
-    """What tells a case from the others of a table: its model, and each setting in which the others differ."""
-    words = [str(case["model"])]
-    differ = [k for k in LIKE[2:] if k not in ("machine", "sustained") and among[k].nunique(dropna=False) > 1]
-    show = {"workers": "{} workers", "image_px": "{} px", "torch": "torch {}", "compile": "compiled {}"}
-    return ", ".join(words + [show.get(k, "{}").format(case[k]) for k in differ])
-
-
-def named(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column `name` that tells its cases apart, batch size aside."""
-    return table.assign(name=[name(case, table) for _, case in table.iterrows()])
-
-
 def batch_advice(table: pd.DataFrame) -> list[str]:
     """For each model, in a sentence, which batch size to use."""
-    groups = [group for _, group in named(table).groupby("name")] if len(table) else []
-    told = [words for group in groups for words in (sweet_spot(group), cliff(group)) if words]
-    return told or ["Nothing was measured."]
+    groups = [group for _, group in named(table).groupby("name")]
+    sentences = [words for group in groups for words in (sweet_spot(group), cliff(group)) if words]
+    return sentences or ["Nothing was measured."]
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
     """The best tuned setting of each machine and model: what won it, over the best reference figure; one row each."""
-    table = table[table["images_per_s"].notna()] if len(table) else table
     rows = []
-    for (machine, model, mode), group in table.groupby(["machine", "model", "mode"]) if len(table) else ():
-        best = group[~group["reference"]]
+    for (machine, model, mode), group in table[table["images_per_s"].notna()].groupby(["machine", "model", "mode"]):
+        best = group[~group["reference"].astype(bool)]
         if best.empty:
             continue
-        top = best.loc[best["images_per_s"].idxmax()]
-        ways = [top["precision"], top["memory_format"].replace("_", " "), "compiled" if top["compile"] else "eager"]
-        ways.append(f"batch {top['batch_size']}")
-        plain = group[group["reference"] & ~group["sustained"].astype(bool)]
+        top = best.loc[best["images_per_s"].astype(float).idxmax()]
+        plain = group[group["reference"].astype(bool) & ~group["sustained"].astype(bool)]
         for key in ("input", "image_px", "torch", "device"):
             plain = plain[plain[key] == top[key]]
-        found = stats.compare(plain.loc[plain["images_per_s"].idxmax()]["rates"], top["rates"]) if len(plain) else None
-        span = f" ({found.low:.3g} to {found.high:.3g})" if found and found.low and found.high else ""
-        gain = f"{found.ratio:.3g}{span}" if found else None
-        agree = "yes" if top["agreed"] else "not compared"
-        what = model if mode == "inference" else f"{model}, {mode}"
-        rows.append((machine, what, top["images_per_s"], gain, int(top["runs"]), agree, ", ".join(ways)))
+        gain = None
+        if len(plain):
+            found = stats.compare(plain.loc[plain["images_per_s"].astype(float).idxmax()]["rates"], top["rates"])
+            span = f" ({ratio_words(found.low)} to {ratio_words(found.high)})" if found.low and found.high else ""
+            gain = f"{ratio_words(found.ratio)}{span}"
+        agree, what = "yes" if top["agreed"] else "not compared", model if mode == "inference" else f"{model}, {mode}"
+        axes = ("precision", "memory_format", "compile", "batch_size")
+        setting = case_words(top, axes).removeprefix(f"{model}, ")
+        rows.append((machine, what, top["images_per_s"], gain, int(top["runs"]), agree, setting))
     columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,4 +1,4 @@
-"""Rates, intervals, who is faster, what holds a run back, and what a run is worth: pure functions of numbers.
+"""Rates, intervals, who is faster, how many runs that takes, and what a series of blocks or requests shows.
 
 One fresh process gives one rate; what is claimed over runs rests on the logs of those rates, never on blocks.
 """
@@ -11,14 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.stats import beta, binom, median_abs_deviation, nct, norm, t, theilslopes
+from scipy.stats import beta, median_abs_deviation, nct, norm, quantile_test, t, theilslopes
 
 LEVEL = 0.95
-
 MARGIN = 0.02  # what five runs a side with 1 % of scatter can just tell apart: resolution(0.01, 5) is 0.024
-
 MOST_RUNS = 50  # when this many more would not decide, the noise is what to work on
-
 # By chance in 2 % of runs with 20 blocks of 2 % scatter, 12 % if lag-1 correlation is 0.5 (then 2 % from 60 blocks on).
 DRIFT = 0.03
 
@@ -58,7 +55,8 @@ class Percentile(NamedTuple):
     high_s: float | None
 
 
-def _logs(values: ArrayLike, what: str = "rate") -> np.ndarray:
+def logs(values: ArrayLike, what: str = "rate") -> np.ndarray:
+    """The logs as one row; ValueError, with `what` they are, for none, or one that is not finite and above zero."""
     x = np.asarray(values, dtype=float).ravel()
     if not x.size:
         raise ValueError(f"At least one {what} is needed; none was given.")
@@ -73,7 +71,7 @@ def interval(rates: ArrayLike, level: float = LEVEL) -> Interval:
 
     ValueError for no rate or one that is not finite and above zero. Georges et al., OOPSLA 2007.
     """
-    y = _logs(rates)
+    y = logs(rates)
     if y.size == 1:
         return Interval(math.exp(y[0]), None, None, 1)
     mean, half = y.mean(), t.ppf((1 + level) / 2, y.size - 1) * y.std(ddof=1) / math.sqrt(y.size)
@@ -100,7 +98,7 @@ def compare(a: ArrayLike, b: ArrayLike, margin: float = MARGIN, level: float = L
     Faster or slower: the interval excludes 1 and the ratio lies beyond the margin. Same: the whole interval lies
     within the margin. With one run on a side there is a ratio, no interval, and the word is undecided.
     """
-    x, y = _logs(a), _logs(b)
+    x, y = logs(a), logs(b)
     if min(x.size, y.size) < 2:
         return Comparison(math.exp(y.mean() - x.mean()), None, None, None, "undecided")
     d, error, df = _welch(x, y)
@@ -111,8 +109,7 @@ def compare(a: ArrayLike, b: ArrayLike, margin: float = MARGIN, level: float = L
 def compare_all(groups: Mapping[str, ArrayLike]) -> dict[tuple[str, str], Comparison]:
     """Every pair (a, b) compared as above; faster and slower hold for all pairs at once, to 5 % (Holm 1979).
 
-    p is Holm's adjusted p. low and high stay each pair's own 95 %, and so does the word same: an interval may
-    exclude 1 where the word is undecided. A pair with too few runs is no test and does not count as one.
+    p is Holm's adjusted p. low, high and the word same stay each pair's own; a pair with too few runs is no test.
     """
     pairs = {(a, b): compare(groups[a], groups[b]) for a, b in combinations(groups, 2)}
     tests = sorted((pair.p, key) for key, pair in pairs.items() if pair.p is not None)
@@ -128,10 +125,9 @@ def compare_all(groups: Mapping[str, ArrayLike]) -> dict[tuple[str, str], Compar
 def runs_needed(rates_a: ArrayLike, rates_b: ArrayLike, margin: float = MARGIN) -> int | None:
     """About how many more runs of each side decide a comparison: 0 when it is decided, None when 50 would not.
 
-    It takes the difference and the scatter seen so far for the true ones; a border then goes the wrong way one time
-    in ten. None, too, when a side has fewer than two runs.
+    It takes the difference and the scatter seen so far for the true ones. None, too, with fewer than two runs a side.
     """
-    x, y = _logs(rates_a), _logs(rates_b)
+    x, y = logs(rates_a), logs(rates_b)
     if min(x.size, y.size) < 2:
         return None
     for more in range(MOST_RUNS + 1):
@@ -145,9 +141,9 @@ def runs_needed(rates_a: ArrayLike, rates_b: ArrayLike, margin: float = MARGIN) 
 def resolution(sd_log: float, n: int, power: float = 0.9) -> float:
     """The smallest relative difference that n runs a side find with that power (0.02: 2 %).
 
-    sd_log is the standard deviation of log rates between runs. Found: compare()'s 95 % interval excludes 1; its
-    margin comes on top. Given how the two sample variances share out, Welch's t is noncentral t with 2n - 2 degrees
-    of freedom; the power is the mean over that share, a beta variable. ValueError for fewer than two runs.
+    sd_log: standard deviation of log rates between runs. Found: compare()'s interval excludes 1; its margin comes on
+    top. Given how the two variances share out (a beta variable), Welch's t is noncentral t with 2n - 2 degrees of
+    freedom. ValueError for fewer than two runs.
     """
     if n < 2:
         raise ValueError(f"At least two runs a side are needed to find a difference; there were {n}.")
@@ -176,7 +172,7 @@ def drift(block_s: ArrayLike) -> Drift | None:
     """
     if np.size(block_s) < 10:
         return None
-    y = -_logs(block_s, "block")
+    y = -logs(block_s, "block")
     if y.size > 500:  # all pairs of more would fill the memory
         y = np.array([np.median(part) for part in np.array_split(y, 500)])
     slope, fifth = math.expm1(theilslopes(y)[0] * (y.size - 1)), y.size // 5
@@ -187,30 +183,28 @@ def drift(block_s: ArrayLike) -> Drift | None:
 def spread(block_s: ArrayLike) -> float | None:
     """The relative scatter of equal blocks (0.02: 2 %), None for fewer than 3 of them.
 
-    From differences of neighbours, as von Neumann (1941) has it, so that a trend does not count; by the median
-    absolute deviation, so that one stalled block does not either.
+    From differences of neighbours (von Neumann, 1941) by their median absolute deviation: no trend, no stall counts.
     """
     if np.size(block_s) < 3:
         return None
-    return float(median_abs_deviation(np.diff(_logs(block_s, "block")), scale="normal")) / math.sqrt(2)
+    return float(median_abs_deviation(np.diff(logs(block_s, "block")), scale="normal")) / math.sqrt(2)
 
 
 def percentile(seconds: ArrayLike, q: float) -> Percentile | None:
     """The nearest-rank percentile (0 < q < 1) with its 95 % interval by binomial ranks, None for no request.
 
-    It assumes no distribution, but independent requests. Two-sided bounds need 6 requests at the median, 36 at p90,
-    368 at p99, else None. Le Boudec, Performance Evaluation, 2010.
+    It assumes no distribution, but independent requests. Bounds need 6 requests at the median, 36 at p90, 368 at p99.
     """
     if not 0 < q < 1:
         raise ValueError(f"A percentile lies between 0 and 1; {q:g} was asked for.")
-    x = np.sort(np.asarray(seconds, dtype=float).ravel())
+    x = np.asarray(seconds, dtype=float).ravel()
     if not x.size:
         return None
-    value = float(x[math.ceil(x.size * q - 1e-9) - 1])  # 0.07 * 100 is a hair over 7
-    below, above = binom.ppf(((1 - LEVEL) / 2, (1 + LEVEL) / 2), x.size, q).astype(int)
-    if below < 1 or above >= x.size:
+    value = float(np.quantile(x, q * (1 - 1e-12), method="inverted_cdf"))  # 0.07 * 100 is a hair over 7
+    bounds = quantile_test(x, p=q).confidence_interval(LEVEL)
+    if not (math.isfinite(bounds.low) and math.isfinite(bounds.high)):
         return Percentile(value, None, None)
-    return Percentile(value, float(x[below - 1]), float(x[above]))
+    return Percentile(value, float(bounds.low), float(bounds.high))
 
 
 def tail(seconds: ArrayLike) -> tuple[str, Percentile] | None:

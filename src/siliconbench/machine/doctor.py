@@ -1,46 +1,32 @@
-"""What this machine can and cannot tell of itself, and whether it is fit to be measured now, for a person to read."""
+"""What this machine can and cannot report of itself, and whether it is fit to be measured now, for a person to read."""
 
 import re
 import textwrap
 import time
+from statistics import fmean
 from typing import Any
 
-from siliconbench.analysis import telemetry
-from siliconbench.machine import facts as machine_facts
-from siliconbench.machine import sampler as samplers
+from siliconbench.machine import facts, sampler
+from siliconbench.record.schema import Machine, Section, State, Telemetry
 
 SAMPLED_S = 3.2  # macmon's first line is one second late
-
 WIDTH = 100
-
-BUSY_CPU, BUSY_GPU = 0.10, 0.10  # more than a desktop at rest needs
-
+BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
 LOAD = 0.5  # per core; over the last minute
-
 HOT_C, HOT_MEAN_C = 70.0, 50.0  # before any work: of the hottest sensor, of a mean over sensors
-
 LOW_MEMORY_BYTES = 2 * 2**30
-
 SLOW_MODES = ("low power", "low-power", "quiet", "cool")  # pmset(1); platform_profile of the kernel
-
-CARD = {
-    "model": "Model", "chip": "Chip", "cores": "Cores", "core_levels": "Kinds of core", "gpus": "GPU",
-    "memory_bytes": "Memory", "os": "System", "os_build": "Build", "driver": "GPU driver",
+LABELS = {  # of the fields whose own names say it less well
+    "core_levels": "Kinds of core", "gpus": "GPU", "os": "System", "os_build": "Build", "arch": "Architecture",
+    "driver": "GPU driver", "power_source": "Power", "load_1m": "Load, 1 minute", "fan_percent": "GPU fan",
 }  # fmt: skip
-
-STATE = {
-    "power_source": "Power", "battery_percent": "Battery", "power_mode": "Power mode", "governor": "Governor",
-    "thermal_pressure": "Thermal pressure", "load_1m": "Load, 1 minute", "swap_used_bytes": "Swap in use",
-    "free_memory_bytes": "Free memory",
-}  # fmt: skip
-
 UNITS = {"c": "C", "rpm": "rpm", "percent": "%", "w": "W", "mhz": "MHz", "j": "J"}
 
 
 def shown(name: str, value: Any) -> str:
     """A value of that name with its unit, as a person reads it."""
     if isinstance(value, list):
-        parts = [f"{part['cores']} {part['name']}" if name == "core_levels" else part["name"] for part in value]
+        parts = [f"{part.cores} {part.name}" if name == "core_levels" else part.name for part in value]
         return ", ".join(parts) or ("none" if name == "gpus" else "all alike")
     if name.endswith("_bytes"):
         return f"{value / 2**30:.1f} GiB"
@@ -51,109 +37,106 @@ def shown(name: str, value: Any) -> str:
 
 
 def spoken(name: str) -> str:
-    """A channel's name as a person says it: no unit, its abbreviations in capitals."""
-    stem, _, unit = name.replace("fan_percent", "gpu_fan_percent").rpartition("_")
+    """The name of a channel or field as a person says it: no unit, its abbreviations in capitals."""
+    stem, _, unit = name.rpartition("_")
     said = f"{stem}_power" if unit == "w" else stem if unit in (*UNITS, "bytes") else name
     text = " ".join(word.upper() if word in ("cpu", "gpu", "ane") else word for word in said.split("_"))
-    return text[:1].upper() + text[1:]
+    return LABELS.get(name, text[:1].upper() + text[1:])
 
 
-def section(values: dict[str, Any], names: dict[str, str]) -> list[str]:
-    """A line for each named value: the value, or the reason why there is none."""
-    return [
-        line(label, shown(name, values[name]) if values[name] is not None else f"unknown: {values['unknown'][name]}")
-        for name, label in names.items()
-    ]
+def fields(section: Section) -> list[str]:
+    """A line for each field: its value, or the reason why there is none."""
+    names = [name for name in type(section).model_fields if name not in ("slug", "unknown")]
+    values = {name: getattr(section, name) for name in names}
+    texts = {n: f"unknown: {section.unknown[n]}" if v is None else shown(n, v) for n, v in values.items()}
+    return [wrapped(text, f"  {spoken(name):<20} ", " " * 23) for name, text in texts.items()]
 
 
-def line(label: str, text: str) -> str:
-    """One aligned line, or more where the text is long."""
-    return filled(text, f"  {label:<20} ", " " * 23)
-
-
-def filled(text: str, first: str, later: str) -> str:
+def wrapped(text: str, first: str, later: str) -> str:
     """The text in lines of no more than 100 characters; a command to type is not broken."""
-    whole = re.sub(r"(brew|pip) install ", "\\1\xa0install\xa0", text)
-    return textwrap.fill(whole, WIDTH, initial_indent=first, subsequent_indent=later).replace("\xa0", " ")
+    unbroken = re.sub(r"(brew|pip) install ", "\\1\xa0install\xa0", text)
+    return textwrap.fill(unbroken, WIDTH, initial_indent=first, subsequent_indent=later).replace("\xa0", " ")
 
 
-def sources(sample: dict[str, Any]) -> list[str]:
+def known(samples: Telemetry) -> dict[str, list[float]]:
+    """The values of each channel without those that are unknown."""
+    return {name: [v for v in channel.values if v is not None] for name, channel in samples.channels.items()}
+
+
+def sources(samples: Telemetry) -> list[str]:
     """Source by source, each channel it gives and its last value."""
-    lines, channels = list[str](), sample["channels"]
-    for source in dict.fromkeys(channel["source"] for channel in channels.values()):
-        mine = {name: channel for name, channel in channels.items() if channel["source"] == source}
-        lines.append(f"  {source} {next(iter(mine.values()))['version']}")
-        for name, channel in mine.items():
-            last = [value for value in channel["values"] if value is not None][-1]
-            statistic = "" if channel["statistic"] == "reading" else f"  ({channel['statistic']})"
-            lines.append(f"    {spoken(name):<24} {shown(name, last)}{statistic}")
+    lines, values = list[str](), known(samples)
+    for source in dict.fromkeys(channel.source for channel in samples.channels.values()):
+        own = {name: channel for name, channel in samples.channels.items() if channel.source == source}
+        lines.append(f"  {source} {next(iter(own.values())).version}")
+        for name, channel in own.items():
+            statistic = "" if channel.statistic == "reading" else f"  ({channel.statistic})"
+            lines.append(f"    {spoken(name):<24} {shown(name, values[name][-1])}{statistic}")
     return lines or ["  nothing"]
 
 
-def blanks(sample: dict[str, Any]) -> list[str]:
-    """What no source tells, by reason, with what to install where that helps."""
+def blanks(samples: Telemetry) -> list[str]:
+    """What no source reports, by reason, with what to install where that helps."""
     by_reason: dict[str, list[str]] = {}
-    for name, reason in sample["unknown"].items():
+    for name, reason in samples.unknown.items():
         by_reason.setdefault(reason, []).append(spoken(name))
-    return [filled(f"{', '.join(names)}: {reason}", "  ", "    ") for reason, names in by_reason.items()] or [
-        "  nothing"
-    ]
+    lines = [wrapped(f"{', '.join(names)}: {reason}", "  ", "    ") for reason, names in by_reason.items()]
+    return lines or ["  nothing"]
 
 
-def unfit(state: dict[str, Any], sample: dict[str, Any], cores: int | None) -> list[str]:
+def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
     """One sentence for each reason not to measure now, with what to do about it; none when the machine is fit."""
-    seen = telemetry.window(sample, float("-inf"), float("inf"))
-    mean = {name: found["mean"] for name, found in seen.items()}
-    swap = seen.get("swap_used_bytes", {"first": 0.0, "last": 0.0})
-    governor, free = state["governor"] or "", state["free_memory_bytes"]
-    load, busy = state["load_1m"] or 0.0, mean.get("cpu_load", 0.0)
+    return [*unfit_state(state), *unfit_load(state, samples, cores), *hot(samples)]
+
+
+def unfit_state(state: State) -> list[str]:
+    """The reasons in the machine's power state."""
+    governor, free, pressure = state.governor or "", state.free_memory_bytes, state.thermal_pressure
+    mode = f"The power mode is {state.power_mode}: choose automatic or high power in the system's settings."
+    clock = "The CPU governor holds the lowest clock: sudo cpupower frequency-set -g performance"
+    memory = f"Only {(free or 0) / 2**30:.1f} GiB of memory are free: close programs that hold much of it."
     doubts = (
-        (state["power_source"] == "battery", "It runs on its battery: plug it in."),
-        (
-            state["power_mode"] in SLOW_MODES,
-            f"The power mode is {state['power_mode']}: choose automatic or high power in the system's settings.",
-        ),
-        (
-            governor.startswith("powersave") and "pstate" not in governor,  # with a pstate driver it follows the load
-            "The CPU governor holds the lowest clock: sudo cpupower frequency-set -g performance",
-        ),
-        (
-            state["thermal_pressure"] not in (None, "nominal"),
-            f"The thermal pressure is {state['thermal_pressure']}: let it cool for some minutes.",
-        ),
-        *((True, f"{spoken(name)} is {value:.0f} C before any work: let it cool.") for name, value in hot(sample)),
-        (busy > BUSY_CPU, f"Other programs take {100 * busy:.0f} % of the CPU: close them, or wait."),
-        (load > LOAD * (cores or 1) and busy <= BUSY_CPU, f"The load was {load:.1f} a minute ago: wait a minute."),
-        (
-            mean.get("gpu_utilisation", 0.0) > BUSY_GPU,
-            f"Other programs take {100 * mean.get('gpu_utilisation', 0.0):.0f} % of the GPU: close them, or wait.",
-        ),
-        (swap["last"] > swap["first"], "It is swapping now: close programs that hold much memory."),
-        (
-            free is not None and free < LOW_MEMORY_BYTES,
-            f"Only {(free or 0) / 2**30:.1f} GiB of memory are free: close programs that hold much of it.",
-        ),
+        (state.power_source == "battery", "It runs on its battery: plug it in."),
+        (state.power_mode in SLOW_MODES, mode),
+        (governor.startswith("powersave") and "pstate" not in governor, clock),  # a pstate driver follows the load
+        (pressure not in (None, "nominal"), f"The thermal pressure is {pressure}: let it cool for some minutes."),
+        (free is not None and free < LOW_MEMORY_BYTES, memory),
     )
     return [sentence for doubt, sentence in doubts if doubt]
 
 
-def hot(sample: dict[str, Any]) -> list[tuple[str, float]]:
-    """The temperatures that are too high for a machine at rest, by channel."""
-    seen, limits = telemetry.window(sample, float("-inf"), float("inf")), {"mean": HOT_MEAN_C}
-    names = [name for name in ("cpu_temperature_c", "gpu_temperature_c") if name in seen]
-    limit = {name: limits.get(sample["channels"][name]["statistic"], HOT_C) for name in names}
-    return [(name, seen[name]["last"]) for name in names if seen[name]["last"] > limit[name]]
+def unfit_load(state: State, samples: Telemetry, cores: int | None) -> list[str]:
+    """The reasons in what other programs do."""
+    values, load = known(samples), state.load_1m or 0.0
+    cpu, gpu = (fmean(values.get(name) or [0.0]) for name in ("cpu_load", "gpu_utilisation"))
+    swap = values.get("swap_used_bytes") or [0.0]
+    doubts = (
+        (cpu > BUSY, f"Other programs take {100 * cpu:.0f} % of the CPU: close them, or wait."),
+        (load > LOAD * (cores or 1) and cpu <= BUSY, f"The load was {load:.1f} a minute ago: wait a minute."),
+        (gpu > BUSY, f"Other programs take {100 * gpu:.0f} % of the GPU: close them, or wait."),
+        (swap[-1] > swap[0], "It is swapping now: close programs that hold much memory."),
+    )
+    return [sentence for doubt, sentence in doubts if doubt]
 
 
-def report(facts: dict[str, Any], state: dict[str, Any], sample: dict[str, Any]) -> str:
-    """The whole text: the machine, its state, what it can tell and what not, and whether it is fit."""
-    doubts = unfit(state, sample, facts["cores"])
+def hot(samples: Telemetry) -> list[str]:
+    """A sentence for each temperature that is too high for a machine at rest."""
+    values, heats = known(samples), ("cpu_temperature_c", "gpu_temperature_c")
+    last = {name: values[name][-1] for name in heats if values.get(name)}
+    limit = {name: HOT_MEAN_C if samples.channels[name].statistic == "mean" else HOT_C for name in last}
+    too_hot = {name: value for name, value in last.items() if value > limit[name]}
+    return [f"{spoken(name)} is {value:.0f} C before any work: let it cool." for name, value in too_hot.items()]
+
+
+def report(machine: Machine, state: State, samples: Telemetry) -> str:
+    """The whole text: the machine, its state, what it can report and what not, and whether it is fit."""
+    doubts = unfit(state, samples, machine.cores)
     fit = [f"  {number}. {doubt}" for number, doubt in enumerate(doubts, 1)] or ["  yes"]
     parts = {
-        f"This machine: {machine_facts.slug(facts)}": section(facts, CARD),
-        "Its state": section(state, STATE),
-        "What it can tell while it works": sources(sample),
-        "What it cannot tell": blanks(sample),
+        f"This machine: {machine.slug}": fields(machine),
+        "Its state": fields(state),
+        "What it can tell while it works": sources(samples),
+        "What it cannot tell": blanks(samples),
         "Is it fit to be measured now?": fit,
     }
     return "\n\n".join("\n".join((title, *lines)) for title, lines in parts.items())
@@ -161,8 +144,8 @@ def report(facts: dict[str, Any], state: dict[str, Any], sample: dict[str, Any])
 
 def main() -> int:
     """0 when the machine is fit to be measured now, 1 when it is not; the report goes to stdout."""
-    facts, sampler = machine_facts.facts(), samplers.start()
+    machine, sampling = facts.machine(), sampler.start()
     time.sleep(SAMPLED_S)
-    sample, state = sampler.stop(), machine_facts.state()
-    print(report(facts, state, sample))
-    return 1 if unfit(state, sample, facts["cores"]) else 0
+    samples, state = sampling.stop(), facts.state()
+    print(report(machine, state, samples))
+    return 1 if unfit(state, samples, machine.cores) else 0

@@ -1,16 +1,14 @@
-"""The house theme, and what the pages show: a figure with its caption and alt text, a table, a sentence.
+"""The house theme, and the figures: each a matplotlib figure of a table, shown as HTML with its caption and alt text.
 
-Every text is escaped here, so a name from a record can neither run nor vanish. The same data give the same bytes.
+The same data give the same bytes.
 """
 
-import html
-import math
 import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Sequence
 from io import BytesIO
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
 
 import matplotlib as mpl
@@ -18,23 +16,19 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogFormatter
 
-UNKNOWN = "–"
+from siliconbench.analysis.words import THIN, UNKNOWN
+from siliconbench.pages.html import clean, escaped
 
 WIDE = 30  # times the least: on a linear axis it would lie within a line's width of the floor
-
-THIN = "\u202f"  # between thousands; it does not break, and DejaVu Sans has it
-
 COLOURS = [0, 1, 2, 3, 4, 5, 9, 7]  # of seaborn's colorblind palette: all but its yellow and pale pink, faint on white
-
 MARKERS = "osD^vPXp*"  # one more than the colours, so that 72 names differ in the pair
-
-DASHES = ["", (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25)]
-
+DASHES: list[tuple[float, ...]] = [(), (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25)]
 INK, LINE = "#1f2328", "#8c939c"
-
+Look = TypeVar("Look")
 STYLE = {
     "figure.figsize": (7, 3.8),  # 7 in are the page's column; shrunk to a phone, 12 pt become 9 pixels
     "font.size": 12,
@@ -74,7 +68,7 @@ class _Plain(Formatter):
 
 
 def theme() -> None:
-    """Nothing; from here on seaborn and matplotlib draw in the house style, whatever the user's own settings are."""
+    """Makes seaborn and matplotlib draw in the house style from here on, whatever the user's own settings are."""
     mpl.rcdefaults()
     sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", rc=STYLE)
     warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks is drawn as a box
@@ -98,106 +92,22 @@ def svg(fig: Figure) -> bytes:
 
 
 def figure(fig: Figure, alt: str, caption: str) -> HTML:
-    """The figure as HTML, with the alt text that states its finding and a caption under it; the figure is closed.
-
-    ValueError when either text is empty.
-    """
+    """The figure, closed, as HTML with its finding as alt text and its caption; ValueError when either is empty."""
     if not (alt.strip() and caption.strip()):
         plt.close(fig)
         raise ValueError(f"A figure needs an alt text and a caption; it was given {alt!r} and {caption!r}.")
     source = quote(svg(fig).replace(b"\n", b" "), safe=" /=;,.+()!*")  # zipped, two thirds of what base64 takes
-    image = f'<img alt="{_safe(alt)}" src="data:image/svg+xml,{source}">'
-    return HTML(f"<figure>{image}<figcaption>{_safe(caption)}</figcaption></figure>")
-
-
-def table(
-    frame: pd.DataFrame,
-    caption: str,
-    formats: dict[str, str] | None = None,
-    bars: str | None = None,
-    best: list[str] | None = None,
-    least: list[str] | None = None,
-) -> HTML:
-    """The frame as an HTML table under its caption, in a box that scrolls by itself on a phone.
-
-    The first column names the rows; the index is not shown. formats: "{:.1f}" and the like by column, which is then
-    set as numbers are. bars: the column with a bar in each cell. best and least: columns whose highest or lowest cell
-    is strong. Columns that the frame lacks are passed over. Unknown is a dash of the class unknown.
-    """
-    picks = {**dict.fromkeys(best or [], "max"), **dict.fromkeys(least or [], "min")}
-    columns = [
-        _column(str(name), values, (formats or {}).get(str(name)), name == bars, picks.get(str(name)), not i)
-        for i, (name, values) in enumerate(frame.items())
-    ]
-    head, *rows = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
-    return HTML(
-        f'<figure class="table"><figcaption>{_safe(caption)}</figcaption>'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{_safe(caption)}">'
-        f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div></figure>"
-    )
-
-
-def _column(name: str, values: pd.Series, form: str | None, bar: bool, pick: str | None, first: bool) -> list[str]:
-    known = values.dropna().infer_objects()
-    numbers = pd.api.types.is_numeric_dtype(known) and not pd.api.types.is_bool_dtype(known)
-    kind = "n" if form or (numbers and len(known)) else "t"
-    full = known.max() if bar and numbers and len(known) else 0
-    strong = known.agg(pick) if pick and numbers and known.nunique() > 1 else None
-    tag, scope = ("th", ' scope="row"') if first else ("td", "")
-    cells = [f'<th scope="col" class="{kind}">{_safe(name)}</th>']
-    for value, unknown in zip(values, values.isna(), strict=True):
-        text = UNKNOWN if unknown else _safe(_shown(value, form))
-        text = f"<strong>{text}</strong>" if strong is not None and value == strong else text
-        look = f' class="{kind} unknown"' if unknown else f' class="{kind}"'
-        look += f' style="--bar:{max(0.0, value / full):.3f}"' if full > 0 and not unknown else ""
-        cells.append(f"<{tag}{scope}{look}>{text}</{tag}>")
-    return cells
-
-
-def _shown(value: Any, form: str | None) -> str:
-    if isinstance(value, float) and not form:
-        return significant(value)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    text = (form or ("{:,}" if number else "{}")).format(value)
-    return text.replace(",", THIN) if number else text
-
-
-def _clean(text: object) -> str:
-    return "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in str(text))
-
-
-def _safe(text: object) -> str:
-    return html.escape(_clean(text))
-
-
-def verdict(text: str) -> HTML:
-    """The page's first sentence as HTML, set large."""
-    return HTML(f'<p class="verdict">{_safe(text)}</p>')
-
-
-def sentence(text: str) -> HTML:
-    """A sentence that was generated from the data, as HTML."""
-    return HTML(f'<p class="finding">{_safe(text)}</p>')
-
-
-def note(items: list[str]) -> HTML:
-    """A list as HTML, set small: reasons, versions, what was left out."""
-    return HTML(f'<ul class="note">{"".join(f"<li>{_safe(item)}</li>" for item in items)}</ul>')
+    image = f'<img alt="{escaped(alt)}" src="data:image/svg+xml,{source}">'
+    return HTML(f"<figure>{image}<figcaption>{escaped(caption)}</figcaption></figure>")
 
 
 def label(name: str) -> str:
-    """The name as a figure shows it: on lines of 24 letters, and seen even where it begins with an underscore.
-
-    A legend leaves out what begins so. Map the names first, then hand out colours and markers.
-    """
-    return textwrap.fill(("\u200b" if name.startswith("_") else "") + _clean(name), 24) or UNKNOWN
+    """The name as a figure shows it: on lines of 24 letters, and seen even where it begins with an underscore."""
+    return textwrap.fill(("\u200b" if name.startswith("_") else "") + clean(name), 24) or UNKNOWN
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name: the same for the same set of names, in any order, in any process.
-
-    A name more can move those that sort after it. No two of 72 names are alike in colour and marker.
-    """
+    """A colour for each name, the same for the same set of names; no two of 72 are alike in colour and marker."""
     palette = sns.color_palette("colorblind").as_hex()
     return _dealt(names, [palette[i] for i in COLOURS])
 
@@ -207,34 +117,13 @@ def markers(names: Iterable[str]) -> dict[str, str]:
     return _dealt(names, MARKERS)
 
 
-def dashes(names: Iterable[str]) -> dict[str, Any]:
-    """A line style for each name, as seaborn's dashes takes it: whole lines while the colours last, then dashed."""
+def dashes(names: Iterable[str]) -> dict[str, tuple[float, ...]]:
+    """The dashes of each name's line: an unbroken line while the colours last, then dashed."""
     return _dealt(names, [dash for dash in DASHES for _ in COLOURS])
 
 
-def _dealt(names: Iterable[str], hand: Sequence[Any]) -> dict[str, Any]:
+def _dealt(names: Iterable[str], hand: Sequence[Look]) -> dict[str, Look]:
     return {name: hand[i % len(hand)] for i, name in enumerate(sorted(set(names)))}
-
-
-def significant(x: float | None, digits: int = 3) -> str:
-    """The number to so many significant digits: 0.0153, 20.3, 12 300; a dash for what is unknown.
-
-    Plain from 0.00001 to 10^15, by powers of ten beyond.
-    """
-    if x is None or math.isnan(x):
-        return UNKNOWN
-    if math.isinf(x):
-        return "∞" if x > 0 else "−∞"
-    power = f"{x:.{digits - 1}e}"
-    value, exponent = float(power), int(power.partition("e")[2])
-    text = f"{value:,.{max(0, digits - 1 - exponent)}f}" if -6 < exponent < 15 else power
-    return text.replace(",", THIN).replace("-", "−") if value else "0"
-
-
-def with_interval(mean: float | None, low: float | None, high: float | None, unit: str = "") -> str:
-    """The mean, its bounds where there are any, and the unit: 20.3 (20.1 to 20.5) images/s."""
-    bounds = "" if low is None or high is None else f" ({significant(low)} to {significant(high)})"
-    return f"{significant(mean)}{bounds} {unit}".rstrip()
 
 
 def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
@@ -256,7 +145,7 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
         axes.plot(lost[x], foot, "x", c=hue[lost["name"]], markersize=10, clip_on=False)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(set(table[x])), [str(value) for value in sorted(set(table[x]))], minor=False)
-    top = table[y].max()  # a bar of two runs that differ may reach to the moon: the points set the scale
+    top = table[y].max()  # the bar of two runs that differ can be huge: the points set the scale
     axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(foot, (2 if wide else 1.35) * top if top == top else None))
     axes.set_yscale("log" if wide else "linear")
     _legend(axes, len(hue))
@@ -285,10 +174,7 @@ def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Fig
 
 
 def relative(table: pd.DataFrame, xlabel: str) -> Figure:
-    """A point with its interval for each name, on a log axis, in the table's order; a line at 1.
-
-    Columns: name, ratio, low, high (None where one run gives no interval), clean (an open point where False).
-    """
+    """A point with its interval for each row (name, ratio, low, high, clean; open unless clean) on a log axis."""
     fig, axes = plt.subplots(figsize=(7, 1.4 + 0.45 * max(1, len(table))))
     colour = sns.color_palette("colorblind").as_hex()[0]
     for i, row in enumerate(table.itertuples()):
@@ -317,10 +203,7 @@ def steps(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
 
 
 def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
-    """A panel for each of the table's panels over one time axis, speed first; at rest (before, after) it is shaded.
-
-    Columns: time_s, quantity, panel, value.
-    """
+    """A panel for each of the table's (time_s, quantity, panel, value) over one time axis; shaded while at rest."""
     panels = list(dict.fromkeys(table["panel"]))
     fig, all_axes = plt.subplots(len(panels), sharex=True, figsize=(7, 1 + 1.5 * len(panels)), squeeze=False)
     hue = colours(table["quantity"])
@@ -350,11 +233,8 @@ def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str
     return fig
 
 
-def _legend(axes: Any, names: int) -> None:
-    """Nothing; the legend stands above the axes, left, two names to a line, so that it never hides a point.
-
-    From the third line on the figure grows with it, so that it takes nothing from the plot.
-    """
-    if axes.get_legend_handles_labels()[0]:
-        axes.figure.set_figheight(axes.figure.get_figheight() + 0.26 * max(0, (names + 1) // 2 - 2))
+def _legend(axes: Axes, names: int) -> None:
+    """Sets the legend above the axes, two names to a line; from the third line on the figure grows with it."""
+    if axes.get_legend_handles_labels()[0] and isinstance(fig := axes.figure, Figure):
+        fig.set_figheight(fig.get_figheight() + 0.26 * max(0, (names + 1) // 2 - 2))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if names > 1 else 1, title="")

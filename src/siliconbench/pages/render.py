@@ -1,7 +1,4 @@
-"""Run a notebook in a fresh kernel of this very Python, and render one as a page.
-
-papermill's own exit and metadata do not tell success: a caller looks for what the notebook was to leave behind.
-"""
+"""From a notebook to a page: executed in a fresh kernel, then without its code in the house template."""
 
 import logging
 from pathlib import Path
@@ -11,6 +8,7 @@ import nbconvert
 import nbformat
 from nbclient.exceptions import DeadKernelError
 from nbconvert.preprocessors import TagRemovePreprocessor
+from nbformat import NotebookNode
 from papermill import PapermillExecutionError
 
 from siliconbench import paths
@@ -22,13 +20,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 # nbconvert looks for its own templates in Jupyter's folders alone: `pip install --target` puts them beside it.
 BESIDE = Path(nbconvert.__file__).parents[1] / "share" / "jupyter" / "nbconvert" / "templates"
 
-for loud in ("papermill", "asyncio"):  # what goes wrong is told by the caller, in one line
+for loud in ("papermill", "asyncio"):  # the caller reports what goes wrong, in one line
     logging.getLogger(loud).setLevel(logging.CRITICAL)
 
 HIDDEN = {"parameters", "injected-parameters", "remove_cell"}  # tags of cells that a page leaves out
 
 
-def to_html(executed: Any) -> str:
+def to_html(executed: NotebookNode) -> str:
     """The page of an executed notebook: what its cells show, without code, in the house template."""
     exporter = nbconvert.HTMLExporter(
         template_name="report",
@@ -44,21 +42,21 @@ def to_html(executed: Any) -> str:
 
 
 def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
-    """The path of the page that the notebook becomes with these parameters; the executed copy is kept, too."""
+    """The path of the page that the notebook becomes with these parameters; its executed copy lies in runs/."""
     executed = kernel.execute(source, page.parent / "runs" / f"{page.stem}.ipynb", parameters)
     return store.write_whole(page, to_html(executed))
 
 
 def machine_page(slug: str, results: Path) -> str:
-    """The path of a machine's page, made anew; in words why not, if it could not be made (the records stay)."""
-    given = {"machine": slug, "results": str(results.resolve())}
-    given["picture"] = str((paths.REPORTS / f"{slug}.svg").resolve())
+    """The path of a machine's page, rendered anew; in words why not, if that failed (the records stay)."""
+    parameters = {"machine": slug, "results": str(results.resolve())}
+    parameters["figure_path"] = str((paths.REPORTS / f"{slug}.svg").resolve())
     try:
-        return str(render(paths.NOTEBOOKS / "machine.ipynb", paths.REPORTS / f"{slug}.html", given))
+        return str(render(paths.NOTEBOOKS / "machine.ipynb", paths.REPORTS / f"{slug}.html", parameters))
     except (PapermillExecutionError, DeadKernelError, OSError, ValueError) as error:
-        return f"The page could not be made ({failure.reason(error, False)['message']}); the records are in {results}."
+        return f"No page could be rendered ({failure.reason(error, False).message}); the records are in {results}."
 
 
 def trust_page(measured: Path) -> Path:
-    """The path of the page of `make trust`, made of what it measured."""
+    """The path of the page of `make trust`, rendered from what it measured."""
     return render(paths.NOTEBOOKS / "trust.ipynb", paths.REPORTS / "trust.html", {"runs": str(measured.resolve())})

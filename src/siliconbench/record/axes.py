@@ -19,11 +19,15 @@ class Precision:
 
 @dataclass(frozen=True)
 class DeviceType:
-    """A device type of torch: what it is called, whether copies to it come from pinned memory on a stream beside."""
+    """A device type of torch: what it is called, whether copies to it come from pinned memory on a stream beside.
+
+    fallback: the variable of the environment that lets the CPU do part of its work in silence when it is 1.
+    """
 
     title: str
     accelerator: bool = True
     copies_beside: bool = False
+    fallback: str = ""
 
 
 PRECISIONS = {
@@ -35,7 +39,7 @@ PRECISIONS = {
 DEVICES = {
     "cpu": DeviceType("CPU", accelerator=False),
     "cuda": DeviceType("NVIDIA GPU", copies_beside=True),
-    "mps": DeviceType("Apple GPU (Metal)"),
+    "mps": DeviceType("Apple GPU (Metal)", fallback="PYTORCH_ENABLE_MPS_FALLBACK"),
     "xpu": DeviceType("Intel GPU"),
 }
 LAYOUTS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}  # torch's names

@@ -1,16 +1,14 @@
-"""record.label"""
+"""What a person says of a machine, by hand: its name, its price, where that is from."""
 
 import datetime
 import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from siliconbench.record import store
-from siliconbench.record.schema import Model, Name, Text
-
-MOST_LABEL_BYTES = 10_000
+from siliconbench.record.fields import Model, Name, Text
 
 Day = Annotated[
     str,
@@ -20,7 +18,7 @@ Day = Annotated[
 
 
 class Label(Model):
-    """What a person says of a machine, by hand, in reports/data/<machine>/machine.toml."""
+    """What stands in reports/data/<machine>/machine.toml."""
 
     label: Name
     price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
@@ -30,15 +28,10 @@ class Label(Model):
     note: Text | None = None
 
 
-def label(path: Path) -> Label:
+def load_label(path: Path) -> Label:
     """The label in one machine.toml; ValueError with the reason when it is not one."""
-    data = store.content(path)
-    if len(data) > MOST_LABEL_BYTES:
-        raise ValueError(f"it is larger than {MOST_LABEL_BYTES:,} bytes")
+    data = store.content(path, most_bytes=10_000)
     try:
         return Label.model_validate(tomllib.loads(data.decode()))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(store.plain(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(store.plain(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(store.reason(error)) from None

@@ -1,4 +1,4 @@
-"""record.store"""
+"""Where records are: written whole or not at all, never overwritten, and read back with suspicion."""
 
 import json
 import os
@@ -14,12 +14,18 @@ from pydantic import ValidationError
 
 from siliconbench.record.schema import Case, Record
 
-MOST_BYTES = 5_000_000  # of one file: thirty minutes of blocks and telemetry take a tenth of it
+MOST_BYTES = 20_000_000  # of one file: a day of half-second blocks with 20 channels of 20,000 samples takes 12 MB
 
 
-def file_name(case: Case, created: str, repeat: int) -> str:
-    """The name of a record's file in its machine's folder."""
-    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}-{created}-r{repeat}.json"
+def file_name(case: Case, created: str, repeat: int, every_axis: bool = True) -> str:
+    """The name of a record's file in its machine's folder, from every axis in which two runs of a sweep can differ.
+
+    Layout, compile and mode are in it where they are not the default; in older records they are not (every_axis False).
+    """
+    given = (case.memory_format, "compile" if case.compile else "", case.mode)
+    usual = ("contiguous", "", "inference") if every_axis else given
+    more = "".join(f"-{word}" for word, default in zip(given, usual, strict=True) if word != default)
+    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{more}-{created}-r{repeat}.json"
 
 
 def now() -> str:
@@ -34,8 +40,17 @@ def plain(text: object) -> str:
     return re.sub(r"[^ -;=?-~]", "?", line)[:500].strip() or "no reason was given"
 
 
+def reason(error: Exception) -> str:
+    """Why something is no valid record or label, fit for a record: of a model's errors the first, with its field."""
+    if not isinstance(error, ValidationError):
+        return plain(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part)[:40] for part in first["loc"][:6])
+    return plain(f"{field}: {first['msg']}" if field else first["msg"])
+
+
 def write_whole(path: Path, text: str) -> Path:
-    """The path, once the file is there whole: written beside it, flushed to the disk, then renamed."""
+    """The path, after the file is there whole: written beside it, flushed to the disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
@@ -44,14 +59,13 @@ def write_whole(path: Path, text: str) -> Path:
             file.flush()
             os.fsync(file.fileno())
         Path(part).chmod(0o644)
-        Path(part).replace(path)
+        return Path(part).replace(path)
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
-    return path
 
 
-def place(address: str) -> Path:
+def folder_at(address: str) -> Path:
     """The folder at this address; for s3:// and its like, what acts as a Path (needs the extra `remote`)."""
     scheme, remote, rest = address.partition("://")
     if not remote or scheme in ("file", "local"):
@@ -64,11 +78,11 @@ def place(address: str) -> Path:
 def write(record: Record, results: Path) -> Path:
     """The path of the new record. A record that is there already is never overwritten: FileExistsError."""
     path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
-    if isinstance(path, Path):
-        if path.exists():
-            raise FileExistsError(f"{path} is there already")
-        return write_whole(path, dumps(record))
     try:
+        if isinstance(path, Path):
+            if path.exists():
+                raise FileExistsError
+            return write_whole(path, dumps(record))
         path.fs.pipe_file(path.path, dumps(record).encode(), mode="create")
     except FileExistsError:
         raise FileExistsError(f"{path} is there already") from None
@@ -77,33 +91,27 @@ def write(record: Record, results: Path) -> Path:
 
 def dumps(record: Record) -> str:
     """The record as JSON: sorted keys, one line a field, so that two versions compare well."""
-    data = record.model_dump(mode="json", by_alias=True)
-    return (
-        re.sub(
-            r"\[[^\[\]{}\"]*\]",
-            lambda m: re.sub(r"\s+", " ", m[0]),
-            json.dumps(data, indent=1, sort_keys=True),
-        )
-        + "\n"
-    )
+    text = json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True)
+    return re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
 
 
-def content(path: Path) -> bytes:
-    """The bytes of a file or a stored object; ValueError if it is a link, no plain file, or too large."""
+def content(path: Path, most_bytes: int = 0) -> bytes:
+    """The bytes of a file or a stored object; ValueError if it is a link, no plain file, or larger than MOST_BYTES."""
+    most = most_bytes or MOST_BYTES
     if isinstance(path, Path):
         if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
             raise ValueError("it is a link, in a linked folder, or no plain file")
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(most + 1)
     else:
-        data = path.fs.cat_file(path.path, start=0, end=MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+        data = path.fs.cat_file(path.path, start=0, end=most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is larger than {most:,} bytes")
     return data
 
 
-def once(pairs: list[tuple[str, Any]]) -> None:
-    """None if no key of a JSON object is there twice (readers differ in which one counts); ValueError with the key."""
+def no_key_twice(pairs: list[tuple[str, Any]]) -> None:
+    """Checks that no key of a JSON object is there twice (readers differ in which counts); ValueError with the key."""
     seen = set[str]()
     for key, _ in pairs:
         if key in seen:
@@ -117,24 +125,24 @@ def load(path: Path) -> Record:
     try:
         record = Record.model_validate_json(data, by_alias=True, by_name=False)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part)[:40] for part in first["loc"][:6])
-        raise ValueError(plain(f"{where}: {first['msg']}" if where else first["msg"])) from None
-    json.loads(data, object_pairs_hook=once, parse_float=len, parse_int=len)  # the numbers are not needed
-    name = file_name(record.case, record.created, record.repeat)
-    if (path.parent.name, path.name) != (record.machine.slug, name):
+        raise ValueError(reason(error)) from None
+    json.loads(data, object_pairs_hook=no_key_twice, parse_float=len, parse_int=len)  # the numbers are not needed
+    name, older = (file_name(record.case, record.created, record.repeat, every) for every in (True, False))
+    if path.parent.name != record.machine.slug or path.name not in (name, older):
         raise ValueError(plain(f"its name should be {record.machine.slug}/{name}"))
+    if path.name != name and path.with_name(name).exists():
+        raise ValueError(plain(f"{name} is the same run"))
     return record
 
 
 def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
     """Each file under results that calls itself a record, in the order of names: the record, or why it is none."""
-    paths = sorted(results.glob(f"{machine}/*.json"))
+    found = sorted(results.glob(f"{machine}/*.json"))
     if isinstance(results, Path):
-        yield from zip(paths, map(_tried, paths), strict=True)
+        yield from zip(found, map(_tried, found), strict=True)
     else:
         with ThreadPoolExecutor(16) as pool:  # each object is a wait for the network
-            yield from zip(paths, pool.map(_tried, paths), strict=True)
+            yield from zip(found, pool.map(_tried, found), strict=True)
 
 
 def _tried(path: Path) -> Record | ValueError:
@@ -144,8 +152,8 @@ def _tried(path: Path) -> Record | ValueError:
         return ValueError(plain(error))
 
 
-def newest(results: Path) -> str:
-    """The name of the machine with the newest record; ValueError when there is no record."""
+def newest_machine(results: Path) -> str:
+    """The slug of the machine with the newest record; ValueError when there is no record."""
     found = [(r.created, r.machine.slug) for _, r in read(results) if isinstance(r, Record)]
     if not found:
         raise ValueError("there is no record: `make image` makes some")

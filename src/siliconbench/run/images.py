@@ -1,32 +1,30 @@
-"""Random pictures, the preprocessing and the loader: the work that keeps a CPU busy before any model runs.
+"""Random images and their preprocessing: the work that keeps a CPU busy before any model runs.
 
 Two ways to the same work. `original` repeats the study that this one succeeds: float64 noise, PIL, normalised floats
 made by the CPU. `fast` is how one would write it today: random bytes, torchvision v2 on uint8, and the device turns
-bytes into normalised floats. Each picture depends on (seed, index) alone, so any number of workers, forked or spawned,
+bytes into normalised floats. Each image depends on (seed, index) alone, so any number of workers, forked or spawned,
 makes the same ones. The data set holds numbers only: a spawned worker must be able to unpickle it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision import transforms
 from torchvision.transforms import v2
 
-MEAN, STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet, as every torchvision classifier expects
+from siliconbench.record.axes import DEVICES
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as every torchvision classifier expects
 ENDLESS = 2**40  # images: a data set that no pass comes to the end of, so there is no ragged last batch
 
 
 def random_generator(seed: int, index: int) -> np.random.Generator:
-    """The generator of one picture, whichever process asks for it."""
+    """The generator of one image, whichever process asks for it."""
     return np.random.default_rng([seed, index])
 
 
@@ -37,12 +35,12 @@ def shape(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def float_noise(rng: np.random.Generator) -> np.ndarray:
-    """One picture as the original made it: float64 noise cut to uint8 (H, W, 3)."""
+    """One image as the original made it: float64 noise cut to uint8 (H, W, 3)."""
     return (rng.random(shape(rng)) * 255).astype(np.uint8)
 
 
 def byte_noise(rng: np.random.Generator) -> np.ndarray:
-    """One picture, uint8 (H, W, 3), drawn eight bytes at a time."""
+    """One image, uint8 (H, W, 3), drawn eight bytes at a time."""
     size = shape(rng)
     words = rng.integers(0, 2**64, -(-size[0] * size[1] * 3 // 8), dtype=np.uint64)
     return words.view(np.uint8)[: size[0] * size[1] * 3].reshape(size)
@@ -72,8 +70,8 @@ def fast(pixels: np.ndarray, crop_px: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Pictures(Dataset[torch.Tensor]):
-    """Endless pictures by index: normalised floats for `original`, bytes for `fast`."""
+class Images(Dataset[torch.Tensor]):
+    """Endless images by index: normalised floats for `original`, bytes for `fast`."""
 
     kind: str
     seed: int
@@ -89,40 +87,20 @@ class Pictures(Dataset[torch.Tensor]):
         return fast(byte_noise(rng), self.crop_px)
 
 
-def batches(
-    pictures: Pictures, batch_size: int, workers: int, pin: bool, start_method: str | None = None
-) -> Iterator[torch.Tensor]:
-    """An endless stream of whole batches, made by so many worker processes (0: by this one).
-
-    One iterator serves a whole run: its workers stay, and no pass pays for their start. The loader must be dropped
-    (`del`) for the workers to leave. start_method None is the platform's own: fork on Linux, spawn on macOS.
-    """
-    return iter(
-        DataLoader(
-            pictures,
-            batch_size,
-            num_workers=workers,
-            pin_memory=pin,
-            drop_last=True,
-            persistent_workers=workers > 0,
-            multiprocessing_context=start_method if workers else None,
-        )
-    )
-
-
 def finisher(
     device: torch.device, dtype: torch.dtype, layout: torch.memory_format
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """The call that brings a batch from the host to the device, ready for the model: (N, 3, H, W) in dtype.
 
-    Bytes become normalised floats there. The copy waits for nothing only on CUDA, from pinned memory: elsewhere a copy
-    that does not wait may read memory that is already used again.
+    Bytes become normalised floats there. Only a copy from pinned memory, where the device type has one on a stream
+    beside, returns before it is done: elsewhere it may read memory that is already used for the next batch.
     """
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1) * 255
     scale = 1 / (torch.tensor(STD, device=device).view(3, 1, 1) * 255)
+    beside = DEVICES[device.type].copies_beside
 
     def finish(batch: torch.Tensor) -> torch.Tensor:
-        moved = batch.to(device, non_blocking=device.type == "cuda" and batch.is_pinned())
+        moved = batch.to(device, non_blocking=beside and batch.is_pinned())
         if moved.dtype == torch.uint8:
             moved = (moved.float() - mean) * scale
         return moved.to(dtype=dtype, memory_format=layout)

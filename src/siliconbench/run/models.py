@@ -5,41 +5,77 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision.models as zoo
 
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+from siliconbench.knobs import classifiers
+from siliconbench.record.axes import LAYOUTS, PRECISIONS
+from siliconbench.record.schema import Case
 
 SLOW_TO_FILL = ("googlenet", "inception_v3")  # their own way to draw weights takes a minute, and speed depends on none
 
 
+@dataclass(frozen=True)
+class Source:
+    """A source of models: the names it has, a model's image size and the model, and lines of Python that build it."""
+
+    names: Callable[[], list[str]]  # imports neither torch nor the source
+    image_px: Callable[[str], int]
+    build: Callable[[str], torch.nn.Module]
+    lines: Callable[[str], list[str]]
+
+
+SOURCES = {
+    "torchvision": Source(
+        names=classifiers,
+        image_px=lambda name: min(w.transforms().crop_size[0] for w in zoo.get_model_weights(name)),
+        build=lambda name: zoo.get_model(
+            name, weights=None, **({"init_weights": False} if name in SLOW_TO_FILL else {})
+        ),
+        lines=lambda name: [
+            "from torchvision.models import get_model",
+            f'model = get_model("{name}", weights=None).eval()  # weights="DEFAULT": trained ones',
+        ],
+    )
+}
+
+
+def source(name: str) -> Source:
+    """The source that has this model; LookupError where none has."""
+    for known in SOURCES.values():
+        if name in known.names():
+            return known
+    raise LookupError(f"no source of models has {name}: {', '.join(SOURCES)}")
+
+
 def image_px(name: str) -> int:
-    """The height and width of the model's pictures: the smallest that torchvision has weights for (224 for most)."""
-    return min(w.transforms().crop_size[0] for w in zoo.get_model_weights(name))
+    """The height and width of the model's images: the smallest that its source has weights for (224 for most)."""
+    return source(name).image_px(name)
 
 
 def build(name: str, seed: int, mode: str = "inference") -> torch.nn.Module:
     """The model in float32 on the CPU, in evaluation or training mode; the same weights for the same seed."""
     torch.manual_seed(seed)
-    options: dict[str, Any] = {"init_weights": False} if name in SLOW_TO_FILL else {}
-    model: torch.nn.Module = zoo.get_model(name, weights=None, **options)
+    model = source(name).build(name)
     for part in model.modules():
         if isinstance(part, torch.nn.Linear) and not part.weight.any():
             torch.nn.init.normal_(part.weight, std=0.02)  # a head of zeros (ViT) gives zeros: nothing to compare
     return model.train(mode == "train")
 
 
-def place(
-    model: torch.nn.Module, device: torch.device, precision: str, memory_format: str, compiled: bool
-) -> torch.nn.Module:
-    """The model on the device, cast (not autocast) to its precision, laid out and compiled as asked."""
-    model = model.to(device=device, dtype=DTYPES[precision]).to(memory_format=LAYOUTS[memory_format])
-    return torch.compile(model) if compiled else model  # type: ignore[return-value]
+def form(case: Case) -> tuple[torch.dtype, torch.memory_format]:
+    """Torch's dtype and memory format of the case's precision and layout."""
+    return getattr(torch, PRECISIONS[case.precision].dtype), getattr(torch, LAYOUTS[case.memory_format])
+
+
+def prepared(model: torch.nn.Module, case: Case) -> torch.nn.Module:
+    """The model on the case's device, cast (not autocast) to its precision, laid out and compiled as asked."""
+    dtype, layout = form(case)
+    model = model.to(device=torch.device(case.device), dtype=dtype).to(memory_format=layout)
+    return torch.compile(model) if case.compile else model  # type: ignore[return-value]
 
 
 def no_compiler(device: torch.device) -> str | None:
@@ -55,8 +91,8 @@ def no_compiler(device: torch.device) -> str | None:
 
 
 def graphs_compiled() -> int:
-    """How many graphs torch.compile has compiled in this process so far, as its own counters tell."""
-    from torch._dynamo.utils import counters  # nothing public counts them
+    """How many graphs torch.compile has compiled in this process so far, by its own counters."""
+    from torch._dynamo.utils import counters  # nothing public counts them, and to import it takes seconds
 
     return int(counters["stats"]["unique_graphs"])
 

@@ -1,28 +1,51 @@
-"""What went wrong in a run: its kind, and its reason in one line."""
+"""What becomes of a run that fails: the kind of its error, its reason in one line, its record, what it rules out."""
+
+import re
 
 from nbclient.exceptions import DeadKernelError
 from papermill import PapermillExecutionError
 
+from siliconbench.machine.facts import versions
 from siliconbench.record import store
+from siliconbench.record.schema import Case, Error, Record, Software, filled
+from siliconbench.sweep.plan import Plan, asked
+
+MEMORY = r"memoryerror|out ?of ?memory|(can't|cannot) allocate memory|cpuallocator|bad_alloc|status_alloc_failed"
+WORKER = "dataloader worker"
+# What an error's text holds, and of what kind it then is; the first that fits counts.
+KINDS = {MEMORY: "out_of_memory", f"{WORKER}.*killed by signal: killed": "out_of_memory", WORKER: "worker"}
+KINDS |= {"^refused:": "unsupported", "": "failed"}
 
 
-def reason(error: Exception, killed_for_memory: bool) -> dict[str, str]:
-    """The kind and the one-line message of what went wrong in a run."""
-    if isinstance(error, PapermillExecutionError):
-        text = f"{error.ename}: {error.evalue}"
-        kinds = {"Refused": "unsupported", "OutOfMemoryError": "out_of_memory", "MemoryError": "out_of_memory"}
-        kind = kinds.get(error.ename, "failed")
-        if any(mark in text.lower() for mark in OUT_OF_MEMORY):
-            kind = "out_of_memory"
-        elif "DataLoader worker" in text:
-            kind = "worker"
-        return {"kind": kind, "message": store.plain(text)}
+def reason(error: Exception, killed_for_memory: bool) -> Error:
+    """The kind and the one-line message of what ended a run; whether the system ended a process for want of memory
+    meanwhile says why a kernel or a loader's worker died."""
     if isinstance(error, DeadKernelError) or "Kernel died" in str(error):
-        why = (
-            "the machine ran out of memory and the system killed the run" if killed_for_memory else "the run was killed"
-        )
-        return {"kind": "out_of_memory" if killed_for_memory else "killed", "message": why}
-    return {"kind": "failed", "message": store.plain(f"{type(error).__name__}: {error}")}
+        if killed_for_memory:
+            return Error(kind="out_of_memory", message="the machine ran out of memory and the system killed the run")
+        return Error(kind="killed", message="the run was killed")
+    if not isinstance(error, PapermillExecutionError):
+        return Error(kind="failed", message=store.plain(f"{type(error).__name__}: {error}"))
+    text = f"{error.ename}: {error.evalue}"
+    kind = next(kind for pattern, kind in KINDS.items() if re.search(pattern, text.lower()))
+    kind = "out_of_memory" if kind == "worker" and killed_for_memory else kind
+    return Error.model_validate({"kind": kind, "message": store.plain(text)})
 
 
-OUT_OF_MEMORY = ("out of memory", "defaultcpuallocator", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+def failed(plan: Plan, order: int, created: str, error: Error) -> Record:
+    """The record, written, of a run that failed or was not tried."""
+    case, repeat = plan.runs[order - 1]
+    software = filled(Software, versions(), "the run failed before it was asked")
+    known = {"status": "failed", "error": error, "created": created, "sweep": plan.sweep(order), "repeat": repeat}
+    record = Record.model_validate(known | {"case": case, "machine": plan.machine, "software": software})
+    store.write(record, plan.results)
+    return record
+
+
+def too_large(case: Case, records: list[Record]) -> Error | None:
+    """Why a case is not tried: at no larger batch size it ran out of memory in this sweep. None where it did not."""
+    short = [r.case for r in records if r.error and r.error.kind == "out_of_memory"]
+    sizes = [c.batch_size for c in short if asked(c, batch_size=1) == asked(case, batch_size=1)]
+    if case.batch_size < min(sizes, default=case.batch_size + 1):
+        return None
+    return Error(kind="skipped", message=f"not tried: batch size {min(sizes)} ran out of memory")

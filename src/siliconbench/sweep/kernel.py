@@ -1,5 +1,6 @@
-"""sweep.kernel"""
+"""Runs a notebook in a fresh kernel of this very Python."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import papermill
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from traitlets import default
+from traitlets import Instance
 
 
 class OwnKernel(AsyncKernelManager):
@@ -17,14 +18,19 @@ class OwnKernel(AsyncKernelManager):
     """
 
     transport = "ipc"
+    kernel_spec_manager = Instance(KernelSpecManager, (), {"kernel_dirs": []})
+    reports = False  # its progress, one line of JSON at a time on stderr
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-        """None, once the kernel runs. What it says of its own end goes nowhere: the caller tells it in one line."""
-        await super().start_kernel(stderr=subprocess.DEVNULL, **options)
+        """Starts the kernel. What it prints of its own end goes nowhere: the caller says it in one line."""
+        env = options.pop("env", os.environ) | ({"SILICONBENCH_PROGRESS": "1"} if self.reports else {})
+        await super().start_kernel(stderr=subprocess.DEVNULL, env=env, **options)
 
-    @default("kernel_spec_manager")
-    def _no_folders(self) -> KernelSpecManager:
-        return KernelSpecManager(parent=self, kernel_dirs=[])
+
+class ReportingKernel(OwnKernel):
+    """The same, whose progress somebody reads."""
+
+    reports = True
 
 
 def execute(source: Path, target: Path | None, parameters: dict[str, Any], progress: Any = None) -> Any:
@@ -34,12 +40,6 @@ def execute(source: Path, target: Path | None, parameters: dict[str, Any], progr
     """
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
-    return papermill.execute_notebook(
-        source,
-        target,
-        parameters,
-        kernel_name="python3",
-        kernel_manager_class=OwnKernel,
-        progress_bar=False,
-        stderr_file=progress,
-    )
+    options = {"kernel_name": "python3", "progress_bar": False, "stderr_file": progress}
+    manager = ReportingKernel if progress else OwnKernel
+    return papermill.execute_notebook(source, target, parameters, kernel_manager_class=manager, **options)

@@ -1,101 +1,99 @@
-"""What `make image` says on the terminal: a header, a line a run, a bar that moves within a run, the headline."""
+"""What a sweep says on the terminal: a header, a line a run, a bar that moves within a run, the headline."""
 
+import json
 import os
-import re
 import sys
-from typing import Any, TextIO
+from contextlib import suppress
 
 from tqdm import tqdm
 
-from siliconbench import knobs as knob_table
-from siliconbench.analysis import stats
+from siliconbench.analysis import cases
+from siliconbench.analysis.bottleneck import concluded
+from siliconbench.knobs import KNOBS, Given
 from siliconbench.record.schema import Case, Record
+from siliconbench.sweep.plan import Plan
+
+LABEL = 50  # characters of a line that name its run: so the whole line stays under 120
+STOPS = "Ctrl-C stops, and the same command goes on later."
 
 
 class Bar:
-    """The sweep's progress bar on a terminal; it reads the per cents that a run prints, and moves within the run."""
+    """The sweep's progress bar on a terminal; it takes what a run prints to stderr, and moves within the run."""
 
     def __init__(self, total: int, done: int) -> None:
         self.bar = tqdm(
             total=total, initial=done, disable=not sys.stderr.isatty(), unit="run",
             bar_format="{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {remaining} left",
         )  # fmt: skip
-        self.done = float(done)
+        self.done, self.rest = float(done), ""
 
     def write(self, text: str) -> int:
-        """The length of a run's text on stderr; its last per cent moves the bar."""
-        if found := re.findall(r"([a-z ]+) (\d+)% ", text):
-            part, percent = found[-1]
-            self.bar.set_description_str(f"{part.strip():<11} ", refresh=False)
-            self.bar.n = self.done + int(percent) / 100
-            self.bar.refresh()
+        """The length of the text, a piece of any size; each line of progress moves the bar, any other is ignored."""
+        *lines, rest = (self.rest + text).split("\n")
+        self.rest = rest[-1000:]
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError):
+                progress = json.loads(line)  # the part that the run measures, and how much of the whole run is done
+                self.bar.n = self.done + min(1.0, max(0.0, progress["done"]))
+                self.bar.set_description_str(f"{progress['part']:<11} ")
         return len(text)
 
     def flush(self) -> None:
-        """None; there is nothing to flush."""
+        """Does nothing: each line is shown as it comes."""
 
-    def close_run(self, text: str, out: TextIO) -> None:
-        """None, once a finished run's line stands above the bar."""
-        self.done += 1
+    def close_run(self, line: str) -> None:
+        """Prints a finished run's line above the bar."""
+        self.done, self.rest = self.done + 1, ""
         self.bar.n = self.done
-        with tqdm.external_write_mode(out, nolock=False):
-            print(text, file=out, flush=True)
+        with tqdm.external_write_mode(sys.stdout, nolock=False):
+            print(line, flush=True)
 
 
-def setting(c: Case, batch: str = "") -> str:
-    """A case in short: its model, batch and device, and what differs from the reference class."""
+def setting(c: Case) -> str:
+    """What a case asks for, batch size aside: its model, and what differs from the reference class."""
     words = (c.precision, c.memory_format, c.mode, "compiled" if c.compile else "")
-    extra = [w for w in words if w not in ("fp32", "contiguous", "inference", "")]
-    return " ".join(filter(None, [c.model, batch, c.device, *extra]))
+    return " ".join([c.model] + [w for w in words if w not in ("fp32", "contiguous", "inference", "")])
 
 
 def line(r: Record) -> str:
-    """One line on a run: what, how fast, what holds it back, and its verdict."""
-    what = f"{setting(r.case, f'b{r.case.batch_size}')} r{r.repeat}"
-    if r.error or not r.passes or not r.passes.end_to_end or not r.checks or not r.verdict:
-        return f"{what:<36} FAILED ({r.error.kind if r.error else '?'}): {r.error.message if r.error else ''}"
-    forward = f"{r.passes.forward.images_per_s:9.1f}" if r.passes.forward else "        –"
-    held = r.checks.bottleneck or "not known"
-    whole = f"{r.passes.end_to_end.images_per_s:9.1f} images/s"
-    return f"{what:<36} {whole}   model alone {forward}   held back by {held:<9} {r.verdict.word}"
+    """One line on a run: what, how fast end to end and the model alone, its bottleneck, its verdict."""
+    model, *extra = setting(r.case).split(" ")
+    end = " ".join(["", f"b{r.case.batch_size}", *extra, f"r{r.repeat}"])
+    what = f"{model[: LABEL - len(end)]}{end}"
+    if r.error or not r.passes or not r.passes.end_to_end or not r.verdict:
+        return f"{what:<{LABEL}} FAILED ({r.error.kind if r.error else '?'}): {r.error.message if r.error else ''}"
+    forward = f"{r.passes.forward.images_per_s:8.1f}" if r.passes.forward else "       –"
+    rates = f"{r.passes.end_to_end.images_per_s:8.1f} images/s  forward {forward}"
+    return f"{what:<{LABEL}} {rates}  bottleneck {concluded(r.checks) or 'unknown':<8} {r.verdict.word}"
 
 
 def headline(records: list[Record]) -> list[str]:
-    """The figure of each case with its interval over runs, in words; a case without a good run says so."""
-    groups: dict[Case, list[float]] = {}
-    for r in records:
-        good = groups.setdefault(r.case.model_copy(update={"image_px": None, "workers": None}), [])
-        if r.passes and r.passes.end_to_end:
-            good.append(r.passes.end_to_end.images_per_s)
-    return [f"{c.model}, batch {c.batch_size}, {c.device}, {c.precision}: {told(rates)}" for c, rates in groups.items()]
+    """The figure of each case in words, the one that its page shows; a case without a good run says so."""
+    table = cases.named(cases.cases(cases.runs(records)))
+    lines = [
+        f"{c.name}, batch {c.batch_size}, {c.device}: {cases.rate_words(c.images_per_s, c.low, c.high)}"
+        + ", ".join(["", *(f"{n} {what}" for n, what in ((c.left_out, "left out"), (c.failed, "failed")) if n)])
+        for c in table.itertuples()
+    ]
+    single = "One run: within this run only, not for comparison."
+    return lines + ([single] if (table["runs"] == 1).any() else [])
 
 
-def told(rates: list[float]) -> str:
-    """A rate with its 95 % interval in words."""
-    if not rates:
-        return "no run succeeded"
-    mean, low, high, n = stats.interval(rates)
-    if low is None or high is None:
-        return f"{mean:.1f} images/s end to end (one run: within this run only, not for comparison)"
-    return f"{mean:.1f} images/s end to end ({low:.1f} to {high:.1f}, 95 % over {n} runs)"
-
-
-def header(
-    given: dict[str, Any], slug: str, chip: str | None, device: str, runs: int, done: int, sweep_id: str
-) -> list[str]:
+def header(given: Given, plan: Plan) -> list[str]:
     """What is about to be measured, on what, and about how long it takes."""
-    no_gpu = given["USE_GPU"] and device == "cpu"
-    knobs = " ".join(f"{name}={os.environ[name]!r}" for name in knob_table.KNOBS if os.environ.get(name, "").strip())
-    lines = [f"{slug}: {chip or 'unknown chip'}, device {device}"]
-    lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."] if no_gpu else []
+    runs, done, device = len(plan.runs), len(plan.done()), plan.runs[0][0].device
+    auto, left = given["BATCH_SIZE"] == [None], max(0, runs - done)
+    knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
+    lines = [f"{plan.machine.slug}: {plan.machine.chip or 'unknown chip'}, device {device}"]
+    if given["USE_GPU"] and device == "cpu":
+        lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]
     if done:
-        so_far = f"{done} runs are done" + (f", {runs - done} left" if given["BATCH_SIZE"] != [None] else "")
-        lines += [f"Finishing the sweep of {sweep_id[:16]}: {so_far} (FRESH=1 starts anew)."]
-    auto = given["BATCH_SIZE"] == [None]
-    about = minutes((runs if auto else runs - done) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
+        so_far = f"{done} runs are done" + ("" if auto else f", {left} left")
+        lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {so_far} (FRESH=1 starts anew)."]
+    about = minutes((runs if auto else left) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
     about += " for each batch size, doubled while the speed rises" if auto else ""
-    return [*lines, f"About {about}; Ctrl-C stops, and the same command goes on later."]
+    return [*lines, f"About {about}; {STOPS}"]
 
 
 def estimate(min_seconds: float, minutes: float, device: str) -> float:

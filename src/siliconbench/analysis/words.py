@@ -1,0 +1,34 @@
+"""Numbers in words: significant digits, shares and ratios, as every page and the terminal write them."""
+
+import math
+from decimal import Decimal
+
+UNKNOWN = "–"
+THIN = "\u202f"  # between thousands; it does not break, and DejaVu Sans has it
+
+
+def significant(x: float | None, digits: int = 3) -> str:
+    """The number to so many significant digits: 0.0153, 20.3, 12 300; a dash for what is unknown.
+
+    Plain from 0.00001 to 10^15, by powers of ten beyond.
+    """
+    if x is None or math.isnan(x):
+        return UNKNOWN
+    if math.isinf(x):
+        return "∞" if x > 0 else "−∞"
+    power = f"{x:.{digits - 1}e}"
+    value, exponent = float(power), int(power.partition("e")[2])
+    text = f"{value:,.{max(0, digits - 1 - exponent)}f}" if -6 < exponent < 15 else power
+    return text.replace(",", THIN).replace("-", "−") if value else "0"
+
+
+def ratio_words(ratio: float | None) -> str:
+    """The number to three significant digits at most, without a power of ten: 1.75, 2, 1 230; a dash for unknown."""
+    if ratio is None or not math.isfinite(ratio):
+        return significant(ratio)
+    return f"{Decimal(f'{ratio:.3g}'):,f}".replace(",", THIN).replace("-", "−")
+
+
+def percent_words(share: float | None) -> str:
+    """The share of 1 in per cent, to three significant digits at most: 99.5 %, 100 %, 0.04 %."""
+    return f"{ratio_words(None if share is None else 100 * share)} %"

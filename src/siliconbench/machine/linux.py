@@ -1,0 +1,152 @@
+"""What a computer with Linux is, and its power state: each value with the reason that counts if it is None.
+
+A control group (a container's, a service's) counts: it may allow less than the machine has.
+"""
+
+import math
+import os
+import platform
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import psutil
+
+from siliconbench.machine import tools
+from siliconbench.machine.tools import Pairs, clean, content, gpu, matched, number, text_of, tool, tried
+from siliconbench.record.schema import Gpu, Level
+
+LEVELS = {"Performance": "cpu_core", "Efficiency": "cpu_atom"}  # of a hybrid chip, by the kernel's folder
+EMPTY_NAMES = "to be filled|system product name|default string|not specified|system manufacturer"  # of board makers
+
+
+def facts() -> Pairs:
+    """The facts on Linux, each with the reason that counts if it is None."""
+    kinds = [(name, physical(cpu_list(content(tools.SYS, "devices", file, "cpus")))) for name, file in LEVELS.items()]
+    gpus, driver, why = nvidia()
+    release = tried(platform.freedesktop_os_release) or {}
+    chip = r"(?i)^model name\s*:\s*(.+)$"
+    return {
+        "chip": (
+            matched(chip, content(tools.PROC, "cpuinfo")) or matched(chip, text_of(tool("lscpu"))),
+            "neither /proc/cpuinfo nor lscpu names the chip",
+        ),
+        "model": (board(), "the firmware names no model (usual in a virtual machine or container)"),
+        "cores": (cores(), "the system tells no number of cores"),
+        "logical_cores": (usable_cores(), "the system tells no number of processors"),
+        "core_levels": ([Level(name=name, cores=n) for name, n in kinds if n], ""),
+        "gpus": (gpus, why),
+        "memory_bytes": (memory_bytes(), "/proc/meminfo could not be read"),
+        "os": (release.get("PRETTY_NAME"), "there is no /etc/os-release"),
+        "os_build": (platform.release(), "Python does not know"),
+        "driver": (driver, why),
+    }
+
+
+def board() -> str | None:
+    """Maker and model as the firmware has them, None where it has none or a maker's empty form."""
+    dmi = tools.SYS / "class" / "dmi" / "id"
+    names = [content(dmi, "sys_vendor"), content(dmi, "product_name"), content(tools.PROC, "device-tree", "model")]
+    return " ".join(name for name in names if name and not re.search(EMPTY_NAMES, name, re.IGNORECASE)) or None
+
+
+def cpu_list(text: str) -> set[int]:
+    """The processors in a list such as 0-3,8."""
+    ranges = re.findall(r"\b(\d{1,5})(?:-(\d{1,5}))?\b", text)
+    return {cpu for first, last in ranges for cpu in range(int(first), int(last or first) + 1)}
+
+
+def physical(cpus: Iterable[int]) -> int:
+    """How many cores these processors are: hyper-threads of one core count once, 0 if the system doesn't tell."""
+    topology = tools.SYS / "devices" / "system" / "cpu"
+    return len({content(topology, f"cpu{cpu}", "topology", "thread_siblings_list") for cpu in cpus} - {""})
+
+
+def cores() -> int:
+    """The cores, hyper-threads of one counted once, that this process may use."""
+    affinity = tried(lambda: os.sched_getaffinity(0)) or set[int]()  # macOS has none
+    return min(physical(affinity) or tried(psutil.cpu_count, False) or usable_cores(), usable_cores())
+
+
+def usable_cores() -> int:
+    """How many logical processors this process may use: by its affinity and the quota of its control groups.
+
+    loky reads the affinity, the outermost group and, as a user's own limit, LOKY_MAX_CPU_COUNT; quota() reads the
+    groups in between.
+    """
+    from loky import cpu_count  # takes a fifth of a second to import
+
+    return min(tried(cpu_count) or os.cpu_count() or 1, quota())
+
+
+def cgroup(name: str) -> list[str]:
+    """This file of the process's control group and of each one above it; none where cgroup v2 isn't in use."""
+    top = tools.SYS / "fs" / "cgroup"
+    own = top / (matched(r"^0::/(.*)$", content(tools.PROC, "self", "cgroup")) or "")
+    return [text for folder in (own, *own.parents) if folder.is_relative_to(top) and (text := content(folder, name))]
+
+
+def quota() -> int:
+    """The most processors' worth of time that a control group allows, rounded up; a large number if it sets none."""
+    limits = [re.fullmatch(r"(\d{1,15}) ([1-9]\d{0,14})", text) for text in cgroup("cpu.max")]
+    return min((max(1, math.ceil(int(m[1]) / int(m[2]))) for m in limits if m), default=10**6)
+
+
+def memory_bytes() -> int | None:
+    """The machine's memory, or less where a control group allows less."""
+    total = tried(lambda: psutil.virtual_memory().total)
+    limits = [number(text, 10**15) for text in cgroup("memory.max")]
+    return min([n for n in (total, *limits) if n], default=None)
+
+
+def nvidia() -> tuple[list[Gpu] | None, str | None, str]:
+    """The NVIDIA GPUs by NVML, the driver, and the reason for what is None."""
+    there = (tools.PROC / "driver" / "nvidia" / "version").exists()
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        gpus = [nvidia_gpu(pynvml, handle) for handle in handles]
+        driver = tried(pynvml.nvmlSystemGetDriverVersion)
+    except ImportError:
+        return None if there else [], None, "NVML can't be asked: pip install nvidia-ml-py"
+    except Exception as error:
+        return None if there else [], None, f"no NVIDIA driver answers ({clean(type(error).__name__)})"
+    return gpus, driver, "NVML does not tell"
+
+
+def nvidia_gpu(nvml: Any, handle: Any) -> Gpu:
+    """One GPU as NVML has it."""
+    memory = tried(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).total))
+    cores = tried(lambda: int(nvml.nvmlDeviceGetNumGpuCores(handle)))
+    return gpu(clean(tried(nvml.nvmlDeviceGetName, handle)), cores or None, memory or None, "NVML does not tell")
+
+
+def state() -> Pairs:
+    """The state on Linux, each value with the reason that counts if it is None."""
+    cell: Any = tried(psutil.sensors_battery)
+    plugged = getattr(cell, "power_plugged", None)
+    no_battery = "no battery is to be seen: a desktop, a server or a virtual machine"
+    return {
+        "power_source": (None if plugged is None else "mains" if plugged else "battery", no_battery),
+        "battery_percent": (tried(lambda: min(100.0, max(0.0, float(cell.percent)))), no_battery),
+        "power_mode": (content(tools.SYS / "firmware/acpi/platform_profile"), "the firmware offers no power modes"),
+        "governor": (governor(), "the system shows no governor (usual in a virtual machine)"),
+        "thermal_pressure": (None, "Linux has no such level"),
+        "swap_used_bytes": (tried(lambda: int(psutil.swap_memory().used)), "the swap could not be read"),
+        "free_memory_bytes": (tried(lambda: int(psutil.virtual_memory().available)), "the memory could not be read"),
+    }
+
+
+def governor() -> str | None:
+    """The CPU's governor with its driver, as in powersave (intel_pstate); None if the system shows none."""
+    policy = tools.SYS / "devices" / "system" / "cpu" / "cpu0" / "cpufreq"
+    name, driver = content(policy, "scaling_governor"), content(policy, "scaling_driver")
+    return f"{name} ({driver})" if name and driver else name or None
+
+
+def killed_for_memory() -> int:
+    """How many processes the system has ended for want of memory so far; 0 where it keeps no count."""
+    counts = matched(r"^oom_kill (\d{1,15})$", "\n".join(cgroup("memory.events")[:1]) or content(tools.PROC, "vmstat"))
+    return int(counts or 0)

@@ -1,0 +1,200 @@
+"""What a Mac with Apple silicon tells: two tools that print a line a second, and Apple's energy counters."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from siliconbench.machine.sources.source import (
+    BUSY,
+    NO_WATTS,
+    Absent,
+    Reading,
+    Source,
+    finite,
+    highest,
+    hundredth,
+    pick,
+    statistics,
+)
+from siliconbench.machine.tools import text_of, tool, tried
+
+ACTOP = (sys.executable, "-m", "actop.actop", "--json", "--interval", "1", "--samples", "0")
+BREW = Path("/opt/homebrew/bin")
+MOST_BYTES = 2**20  # of a tool's output at a time
+SILENCE_S = 3.5  # of a tool that prints a line a second
+
+
+def heat(value: float | None) -> float | str | None:
+    """A temperature by Apple's sensors, or the reason why it is none: a gated sensor reads exactly 40.0."""
+    if value is None or value == 40.0:
+        return value and "exactly 40.0 C: the sensors are gated"
+    return value if value >= 15 else "below 15 C: no valid sensor"
+
+
+def mended(reading: Reading, cpu_busy: float | None) -> Reading:
+    """A Mac's readings with a reason for each that can't be true: a gated sensor's, and 0 W of a part that is busy."""
+    loads = {"cpu_w": cpu_busy, "gpu_w": reading["gpu_utilisation"]}
+    dead = {name for name, load in loads.items() if reading[name] == 0 and (load or 0) > BUSY}
+    dead |= ({"package_w"} if dead else set()) | ({"ane_w"} if "cpu_w" in dead else set())
+    heats = {name: heat(reading[name]) for name in ("cpu_temperature_c", "gpu_temperature_c")}
+    return reading | heats | dict.fromkeys(dead, NO_WATTS)
+
+
+class Stream(Source):
+    """A tool that prints a JSON object a line as long as it lives: read without waiting, ended with us."""
+
+    def __init__(self, parse: Callable[[Any], Reading], *argv: str) -> None:
+        devnull = subprocess.DEVNULL
+        self.child = subprocess.Popen(argv, stdin=devnull, stdout=subprocess.PIPE, stderr=devnull)
+        assert self.child.stdout is not None
+        self.pipe = self.child.stdout.fileno()
+        os.set_blocking(self.pipe, False)
+        self.parse, self.rest, self.newest, self.heard_s = parse, b"", b"", time.monotonic()
+
+    def line(self) -> Any:
+        """The newest whole line, parsed; Absent when the tool has ended, is silent for long, or prints nonsense.
+
+        A tool that floods fills its pipe and waits: no more than a megabyte is read each time.
+        """
+        with suppress(BlockingIOError):
+            for _ in range(MOST_BYTES // 65536):
+                if not (part := os.read(self.pipe, 65536)):
+                    raise Absent("it ended by itself")
+                self.rest = (self.rest + part)[-MOST_BYTES:]
+        *lines, self.rest = self.rest.split(b"\n")
+        if lines:
+            self.newest, self.heard_s = lines[-1], time.monotonic()
+        if time.monotonic() - self.heard_s > SILENCE_S:
+            raise Absent("it does not answer")
+        if (parsed := tried(json.loads, self.newest)) is None and self.newest:
+            raise Absent("it printed what is no JSON")
+        return parsed
+
+    def read(self) -> Reading:
+        """What the tool last said, in our units."""
+        return self.parse(self.line())
+
+    def close(self) -> None:
+        """Ends the tool, gently at first."""
+        self.child.terminate()
+        try:
+            self.child.wait(0.5)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+
+
+def from_macmon(line: Any) -> Reading:
+    """One line of macmon in our units. system_w no larger than the chip's own watts is not the whole system's."""
+    fans = line.get("fans") if isinstance(line, dict) else None
+    chip, system = pick(line, "all_power"), pick(line, "sys_power")
+    blind = system is not None and system <= (chip or 0)
+    reading = {
+        "cpu_temperature_c": pick(line, "temp", "cpu_temp_avg"),
+        "gpu_temperature_c": pick(line, "temp", "gpu_temp_avg"),
+        "fan_rpm": highest(pick(fan, "rpm") for fan in fans) if isinstance(fans, list) else None,
+        "cpu_w": pick(line, "cpu_power"),
+        "gpu_w": pick(line, "gpu_power"),
+        "ane_w": pick(line, "ane_power"),
+        "package_w": chip,
+        "system_w": "macmon could not read it: no more than the chip's own watts" if blind else system,
+        "cpu_clock_mhz": pick(line, "pcpu_freq_mhz"),
+        "gpu_clock_mhz": pick(line, "gpu_freq_mhz"),
+        "gpu_utilisation": pick(line, "gpu_active_ratio"),
+        "swap_used_bytes": pick(line, "memory", "swap_usage"),
+    }
+    return mended(reading, pick(line, "cpu_active_ratio"))
+
+
+class Macmon(Stream):
+    """Power of the whole Mac, fans, clocks, and the mean over its sensors (macmon 0.8 or later; metrics.rs)."""
+
+    name, platform = "macmon", "darwin"
+    gives = statistics(
+        max="fan_rpm",
+        mean="cpu_temperature_c gpu_temperature_c cpu_clock_mhz",
+        sum="package_w",
+        reading="cpu_w gpu_w ane_w system_w gpu_clock_mhz gpu_utilisation swap_used_bytes",
+    )
+
+    def __init__(self) -> None:
+        paths = (str(BREW / "macmon"), shutil.which("macmon"))
+        answers = {p: text_of(tool(p, "--version", timeout_s=2.0)) for p in paths if p}
+        known = [(p, m) for p, said in answers.items() if (m := re.fullmatch(r"macmon (\d+)\.(\d+)[\w.+-]*", said))]
+        path, version = next(((p, m) for p, m in known if (int(m[1]), int(m[2])) >= (0, 8)), (None, None))
+        if not (path and version):
+            trap = "this one is older, or another program of that name" if shutil.which("macmon") else "not installed"
+            raise Absent(f"macmon 0.8 or later is needed ({trap}): brew install macmon")
+        self.version = version[0].removeprefix("macmon ")
+        super().__init__(from_macmon, path, "pipe", "-i", "1000", "--soc-info")
+
+
+def from_actop(line: Any) -> Reading:
+    """One line of actop in our units; thermal_pressure is 0 nominal, 1 fair, 2 serious, 3 critical."""
+    known = line if isinstance(line, dict) else {}
+    fans, level = known.get("fan_rpms"), known.get("thermal_state")
+    levels = ("Nominal", "Fair", "Serious", "Critical")
+    reading = {
+        "cpu_temperature_c": pick(line, "cpu_temp_c"),
+        "gpu_temperature_c": pick(line, "gpu_temp_c"),
+        "fan_rpm": highest(fans) if isinstance(fans, list) and known.get("fan_available") is True else None,
+        "cpu_w": pick(line, "cpu_watts"),
+        "gpu_w": pick(line, "gpu_watts"),
+        "ane_w": pick(line, "ane_watts"),
+        "package_w": pick(line, "package_watts"),
+        "cpu_clock_mhz": pick(line, "pcpu_freq_mhz"),
+        "gpu_clock_mhz": pick(line, "gpu_freq_mhz"),
+        "gpu_utilisation": hundredth(pick(line, "gpu_util_pct")),
+        "thermal_pressure": levels.index(level) if level in levels else None,
+    }
+    return mended(reading, hundredth(highest((pick(line, "ecpu_util_pct"), pick(line, "pcpu_util_pct")))))
+
+
+class Actop(Stream):
+    """The hottest sensors of a Mac, which macmon averages away; and power, clocks and fans where macmon is absent."""
+
+    name, platform, package = "actop", "darwin", "actop"
+    gives = statistics(
+        max="cpu_temperature_c gpu_temperature_c fan_rpm",
+        mean="cpu_clock_mhz",
+        sum="package_w",
+        reading="cpu_w gpu_w ane_w gpu_clock_mhz gpu_utilisation thermal_pressure",
+    )
+
+    def __init__(self) -> None:
+        self.version = metadata.version("actop")
+        super().__init__(from_actop, *ACTOP)
+
+
+class Zeus(Source):
+    """Apple's energy counters by zeus-apple-silicon: one window after another, added up."""
+
+    name, platform, package = "zeus", "darwin", "zeus-apple-silicon"
+    gives = statistics(sum="package_energy_j", reading="gpu_energy_j")
+
+    def __init__(self) -> None:
+        self.monitor = import_module("zeus_apple_silicon").AppleEnergyMonitor()
+        self.version = metadata.version("zeus-apple-silicon")
+        self.total: list[float | None] = [0.0, 0.0, 0.0]
+        self.monitor.begin_window("siliconbench", restart=True)
+
+    def read(self) -> Reading:
+        """Joules since the start; the package is CPU, GPU and ANE, as in macmon's sum."""
+        window = self.monitor.end_window("siliconbench")
+        self.monitor.begin_window("siliconbench", restart=True)
+        spent_mj = [finite(getattr(window, part, None)) for part in ("cpu_total_mj", "gpu_mj", "ane_mj")]
+        pairs = zip(self.total, spent_mj, strict=True)
+        self.total = [None if old is None or mj is None else old + mj / 1000 for old, mj in pairs]
+        cpu, gpu, ane = self.total  # a CPU that reads this has spent something
+        return {
+            "gpu_energy_j": gpu,
+            "package_energy_j": cpu + gpu + (ane or 0) if cpu and gpu is not None else NO_WATTS,
+        }

@@ -1,0 +1,87 @@
+"""What a source of samples is, the channels there are, and what can be true of each."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+Reading = dict[str, Any]  # channel: a number, or the reason why there is none, or None
+
+BUSY = 0.05  # a share of busy time from which 0 W can't be true
+NO_WATTS = "0 W under load: this system does not publish the counter"
+CHANNELS = {  # anything outside these limits is no reading
+    "cpu_temperature_c": (1, 150), "gpu_temperature_c": (1, 150), "fan_rpm": (0, 50_000), "fan_percent": (0, 200),
+    "cpu_w": (0, 20_000), "gpu_w": (0, 20_000), "ane_w": (0, 20_000), "package_w": (0, 20_000), "system_w": (0, 20_000),
+    "cpu_clock_mhz": (1, 20_000), "gpu_clock_mhz": (1, 20_000), "memory_clock_mhz": (1, 20_000),
+    "gpu_energy_j": (0, 1e12), "package_energy_j": (0, 1e12),
+    "gpu_utilisation": (0, 1), "gpu_memory_used_bytes": (0, 1e15), "throttle_bits": (0, 2**32),
+    "thermal_pressure": (0, 4), "cpu_load": (0, 1), "swap_used_bytes": (0, 1e15), "battery_percent": (0, 100),
+}  # fmt: skip
+
+
+class Absent(Exception):
+    """A source is not to be had here, or has stopped answering; the message says why and what to do."""
+
+
+class Source:
+    """One origin of samples; to make one is to open it: Absent or ImportError says why it is not to be had."""
+
+    name: ClassVar[str]  # as records show it
+    platform: ClassVar[str] = ""  # darwin or linux; both if empty
+    package: ClassVar[str] = ""  # what pip installs for it
+    gives: ClassVar[dict[str, str]]  # channel: its statistic
+    version: str
+
+    def read(self) -> Reading:
+        """What it tells now, in the units of the channels; Absent when it has stopped answering."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Ends what it started."""
+
+
+def finite(value: Any) -> float | None:
+    """The value if it is a finite number, else None."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below it
+    return float(value) if known else None
+
+
+def pick(record: Any, *keys: str) -> float | None:
+    """The finite number under these keys of nested dicts, None if there is none."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, dict) else None
+    return finite(record)
+
+
+def hundredth(percent: float | None) -> float | None:
+    """A share of 1 from one of 100, None for None."""
+    return None if percent is None else percent / 100
+
+
+def highest(values: Iterable[Any]) -> float | None:
+    """The highest of those values that are numbers, None without any."""
+    return max((v for v in map(finite, values) if v is not None), default=None)
+
+
+def statistics(**channels: str) -> dict[str, str]:
+    """For each channel, named in one text per statistic, the statistic that a source gives of it."""
+    return {channel: statistic for statistic, names in channels.items() for channel in names.split()}
+
+
+def plausible(value: Any, low: float, high: float) -> float | str:
+    """The value as a number, or the reason why it is none; a reason stays one."""
+    number = finite(value)
+    known = number is not None and low <= number <= high
+    return value if isinstance(value, str) else round(number or 0.0, 4) if known else "a value that can't be true"
+
+
+class Counter:
+    """A counter that never falls: from 0 on, with what it lost when it wrapped at span, or began anew, added."""
+
+    def __init__(self) -> None:
+        self.last: float | None = None
+        self.total = 0.0
+
+    def __call__(self, raw: float, span: float = 0.0) -> float:
+        step = raw - (raw if self.last is None else self.last)
+        self.total += step if step >= 0 else step + span if step + span >= 0 else raw
+        self.last = raw
+        return self.total

@@ -1,0 +1,114 @@
+"""How the system's own tools and files are asked, and how their answers become parts of a record.
+
+A tool that is absent, hangs, dies, floods or answers nonsense makes its fact None, with a reason, and never stops the
+program.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from siliconbench.record.schema import Gpu, Section
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Section)
+
+Pairs = dict[str, tuple[Any, str]]  # each value with the reason that counts if it is None
+
+PLATFORM: str = sys.platform
+PROC, SYS = Path("/proc"), Path("/sys")
+MOST_BYTES = 2**20  # no tool asked here prints a tenth of it
+LIMITED = ("/bin/sh", "-c", f'ulimit -f {MOST_BYTES // 512}; exec "$@"', "sh")  # in POSIX's units of 512 bytes
+
+
+def tried(read: Callable[..., T], *args: Any) -> T | None:
+    """What read(*args) gives, None if it raises: no outside source may stop the program, whatever it does."""
+    try:
+        return read(*args)
+    except Exception:
+        return None
+
+
+def tool(*argv: str, timeout_s: float = 5.0) -> bytes | None:
+    """What a tool prints; None if it is absent, fails, takes longer than timeout_s or prints over a megabyte.
+
+    It prints into a file of limited size, so neither a flood nor a child that it leaves behind can hold us up.
+    """
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/usr/sbin", "/sbin"))
+    env = os.environ | {"LC_ALL": "C", "PATH": path}
+    null = subprocess.DEVNULL
+    try:
+        with tempfile.TemporaryFile() as out:
+            command = (*LIMITED, *argv)
+            child = subprocess.Popen(command, stdin=null, stdout=out, stderr=null, env=env, start_new_session=True)
+            status = ended(child, timeout_s)
+            out.seek(0)
+            return out.read() if status == 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def ended(child: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    """The exit status of a child, None if it took longer than timeout_s; what it started is killed with it."""
+    try:
+        return child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(1)
+
+
+def text_of(printed: bytes | None) -> str:
+    """Printed bytes as text, empty for None and for what is no UTF-8."""
+    return (tried((printed or b"").decode) or "").replace("\0", "").strip()
+
+
+def content(*path: str | Path) -> str:
+    """The text of a file, empty if it can't be read."""
+    return text_of(tried(Path(*path).read_bytes))
+
+
+def matched(pattern: str, text: str) -> str | None:
+    """The pattern's group in a text of many lines, None without a match."""
+    match = re.search(pattern, text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def number(text: str | None, most: int = 10**6) -> int | None:
+    """The whole number that a text is, None unless it lies between 1 and most."""
+    value = tried(int, text)
+    return value if value is not None and 1 <= value <= most else None
+
+
+def clean(text: str | None) -> str | None:
+    """A name fit for a record: at most 64 plain characters, the first a letter or digit; None if nothing is left."""
+    plain = re.sub(r"[^A-Za-z0-9_ .,()+/-]", " ", text or "")
+    plain = re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r" +", " ", plain))
+    return plain[:64].strip() or None
+
+
+def explained(pairs: Pairs) -> dict[str, Any]:
+    """The values, texts made clean, and in `unknown` the reason for each that is None."""
+    values = {name: clean(value) if isinstance(value, str) else value for name, (value, _) in pairs.items()}
+    return values | {"unknown": {name: why for name, (_, why) in pairs.items() if values[name] is None}}
+
+
+def section(kind: type[S], pairs: Pairs) -> S:
+    """A section of the record from pairs; pydantic's ValidationError for a value that the record does not take."""
+    return kind(**explained(pairs))
+
+
+def gpu(name: str | None, cores: int | None, memory_bytes: int | None, why: str) -> Gpu:
+    """One GPU; why is the reason that counts if its memory is None."""
+    values = {"cores": (cores, "the system tells no number"), "memory_bytes": (memory_bytes, why)}
+    return section(Gpu, {"name": (name or "GPU", ""), **values})

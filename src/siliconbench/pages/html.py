@@ -1,0 +1,84 @@
+"""The pieces of a page as HTML: its first sentence, other sentences, lists, tables. Every text is escaped here."""
+
+import html
+from collections.abc import Sequence
+
+import pandas as pd
+from IPython.display import HTML
+
+from siliconbench.analysis.words import THIN, UNKNOWN, significant
+
+MOST_LINES = 40  # of one list
+
+
+def clean(text: object) -> str:
+    """The text, each character that can't be seen replaced: what remains neither vanishes nor turns its neighbours."""
+    return "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in str(text))
+
+
+def escaped(text: object) -> str:
+    """The text as HTML that shows it, in an element or an attribute."""
+    return html.escape(clean(text))
+
+
+def lead(text: str) -> HTML:
+    """The page's first sentence as HTML, set large."""
+    return HTML(f'<p class="lead">{escaped(text)}</p>')
+
+
+def sentence(text: str) -> HTML:
+    """A sentence that was generated from the data, as HTML."""
+    return HTML(f'<p class="finding">{escaped(text)}</p>')
+
+
+def note(items: Sequence[str]) -> HTML:
+    """A list as HTML, set small, to its fortieth line: reasons, versions, what was left out."""
+    more = [f"and {len(items) - MOST_LINES} more"] if len(items) > MOST_LINES else []
+    return HTML(
+        f'<ul class="note">{"".join(f"<li>{escaped(item)}</li>" for item in [*items[:MOST_LINES], *more])}</ul>'
+    )
+
+
+def listed(items: Sequence[str], most: int, separator: str = "; ") -> str:
+    """The first items of a list in one text, and how many more there are."""
+    return separator.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def table(frame: pd.DataFrame, caption: str, bars: str | None = None, best: str | None = None) -> HTML:
+    """The frame as an HTML table under its caption, in a box that scrolls by itself on a phone.
+
+    The first column names the rows. bars: the column with a bar in each cell. best: the one whose highest is strong.
+    """
+    columns = [
+        _column(str(name), values, "th" if i == 0 else "td", name == bars, name == best)
+        for i, (name, values) in enumerate(frame.items())
+    ]
+    head, *rows = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
+    return HTML(
+        f'<figure class="table"><figcaption>{escaped(caption)}</figcaption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escaped(caption)}">'
+        f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div></figure>"
+    )
+
+
+def _column(heading: str, values: pd.Series, tag: str, bars: bool, best: bool) -> list[str]:
+    known = values.dropna().infer_objects()
+    numbers = len(known) and pd.api.types.is_numeric_dtype(known) and not pd.api.types.is_bool_dtype(known)
+    kind = "n" if numbers else "t"
+    most = known.max() if numbers else 0
+    strong = most if numbers and best and known.nunique() > 1 else None
+    scope = ' scope="row"' if tag == "th" else ""
+    cells = [f'<th scope="col" class="{kind}">{escaped(heading)}</th>']
+    for value, unknown in zip(values, values.isna(), strict=True):
+        text = UNKNOWN if unknown else escaped(_shown(value))
+        text = f"<strong>{text}</strong>" if strong is not None and value == strong else text
+        look = f' class="{kind}{" unknown" if unknown else ""}"'
+        look += f' style="--bar:{max(0.0, value / most):.3f}"' if bars and most > 0 and not unknown else ""
+        cells.append(f"<{tag}{scope}{look}>{text}</{tag}>")
+    return cells
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return significant(value)
+    return f"{value:,}".replace(",", THIN) if isinstance(value, int) and not isinstance(value, bool) else str(value)

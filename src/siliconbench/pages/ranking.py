@@ -1,0 +1,200 @@
+"""From every record to what is compared: like with like, and for what can't be compared the reason why."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from siliconbench.analysis import heat
+from siliconbench.analysis.cases import LIKE, cases, named, rate_words, runs
+from siliconbench.pages import tables
+from siliconbench.record import store
+from siliconbench.record.label import Label, load_label
+from siliconbench.record.schema import Record
+
+ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
+STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
+MOST_TIMELINES = 3
+
+
+@dataclass
+class Study:
+    """All that the page is made of. Of a record only its row stays, of each machine the newest and the longest."""
+
+    runs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cases: pd.DataFrame = field(default_factory=pd.DataFrame)
+    newest: dict[str, Record] = field(default_factory=dict)
+    longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
+    labels: dict[str, Label] = field(default_factory=dict)
+    chips: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and device
+    refused: list[str] = field(default_factory=list)
+
+    def name(self, machine: str) -> str:
+        """The machine's label where a person gave one, else its slug; both where two machines share the label."""
+        if machine not in self.labels:
+            return machine
+        own = self.labels[machine].label
+        twice = own in self.newest or sum(other.label == own for other in self.labels.values()) > 1
+        return f"{own} ({machine})" if twice else own
+
+    def add(self, record: Record) -> None:
+        """Takes note of the record's machine, its chip and its sustained run."""
+        slug, device, software = record.machine.slug, record.case.device, record.software
+        self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
+        gpu = next((g.name for g in record.machine.gpus or []), None)
+        accelerator = None if device == "cpu" else software.device_name or gpu
+        self.chips[slug, device] = accelerator or record.machine.chip or "unknown chip"
+        if record.case.minutes and record.passes:
+            longest = self.longest.get(slug, record)
+            self.longest[slug] = max(longest, record, key=lambda r: (r.case.minutes, r.created))
+
+
+def gather(results: Path) -> Study:
+    """Every valid record and label under results; what was refused is named, with the reason."""
+    study = Study()
+
+    def good() -> Iterator[Record]:
+        for path, record in store.read(results):
+            if isinstance(record, ValueError):
+                study.refused.append(f"{store.plain(path.parent.name)}/{store.plain(path.name)}: {record}")
+            else:
+                study.add(record)
+                yield record
+
+    study.runs = runs(good())
+    study.cases = cases(study.runs)
+    for path in sorted(results.glob("*/machine.toml")):
+        try:
+            study.labels[path.parent.name] = load_label(path)
+        except Exception as error:  # each storage has errors of its own: nothing stops the reading
+            study.refused.append(f"{store.plain(path.parent.name)}/machine.toml: {store.plain(error)}")
+    return study
+
+
+def comparable(study: Study) -> pd.DataFrame:
+    """The reference cases of short runs, those that failed, too."""
+    table = study.cases
+    return table[table["reference"].astype(bool) & ~table["sustained"].astype(bool)]
+
+
+def ranking(study: Study) -> pd.DataFrame:
+    """The cases that are compared, a row a machine, fastest first: the reference case that most machines share.
+
+    Each machine enters with its fastest device. Of equals, resnet50 at batch 64 leads, then the case with most runs.
+    Beside its case a row has name and label, share (of the fastest), price and currency, worth (images/s per 1,000).
+    """
+    table = comparable(study).dropna(subset=["images_per_s"]).sort_values("images_per_s", ascending=False)
+    groups = [group for _, group in table.drop_duplicates([*ALIKE, "machine"]).groupby(ALIKE, sort=True)]
+    table = max(groups, key=weight) if groups else table
+    given = [study.labels.get(machine) for machine in table["machine"]]
+    names = [study.name(machine) for machine in table["machine"]]
+    table = table.assign(name=names, label=names, share=table["images_per_s"] / table["images_per_s"].max())
+    price = pd.Series([label.price if label else None for label in given], index=table.index, dtype=float)
+    currency = [label.currency if label else None for label in given]
+    return table.assign(price=price, currency=currency, worth=1000 * table["images_per_s"].astype(float) / price)
+
+
+def weight(group: pd.DataFrame) -> tuple[int | list[int], ...]:
+    """What decides which of several groups of like cases is compared: the greatest."""
+    case = group.iloc[0]
+    same = (case["input"] == "fast", case["model"] == "resnet50", case["batch_size"] == 64)
+    return len(group), *same, int(group["runs"].sum()), [int(part) for part in re.findall(r"\d+", case["torch"])]
+
+
+def scope(rank: pd.DataFrame) -> str:
+    """What the ranking compares, in words: resnet50, batch 64, fp32, end to end, torch 2.15."""
+    case = rank.iloc[0]
+    words = [case["model"], f"batch {case['batch_size']}", case["precision"], "end to end"]
+    words += [] if case["input"] == "fast" else [f"{case['input']} input"]
+    words += [] if case["workers"] == "auto" else [f"{case['workers']} workers"]
+    return ", ".join([*words, f"torch {case['torch']}"])
+
+
+def with_state(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
+    """The ranking with heat, fan and power of each machine's longest sustained run, where it has one."""
+    states = [
+        heat.conditions(study.longest[row["machine"]]) if row["machine"] in study.longest else row
+        for _, row in rank.iterrows()
+    ]
+    return rank.assign(**{name: [getattr(state, name) for state in states] for name in STATE})
+
+
+def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
+    """Each machine that is not in the ranking, and why: in what its nearest case differs."""
+    lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
+    for machine in missing if len(rank) else ():
+        own = study.cases[(study.cases["machine"] == machine) & study.cases["reference"].astype(bool)]
+        own = own.dropna(subset=["images_per_s"])
+        differ = [[k for k in ALIKE if row[k] != rank.iloc[0][k]] for _, row in own.iterrows()]
+        if not differ:
+            lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")
+            continue
+        keys = min(differ, key=len)
+        case = own.iloc[differ.index(keys)]
+        why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {rank.iloc[0][k]}" for k in keys)
+        speed = rate_words(case["images_per_s"], case["low"], case["high"])
+        lines.append(
+            f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. "
+            f"Its {case['model']} at batch {case['batch_size']} runs at {speed}."
+        )
+    return lines
+
+
+def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
+    """The reference cases of the ranking's model, image size and torch, in the ranking's order, named by what differs.
+
+    What differs: the device of a machine that has several, and an input or a number of workers unlike the ranking's.
+    """
+    if rank.empty:
+        table = named(study.cases)
+        return table.assign(label=table["name"])
+    case, table = rank.iloc[0], comparable(study)
+    for key in ("model", "image_px", "torch"):
+        table = table[table[key] == case[key]]
+    several = table.groupby("machine")["device"].transform("nunique") > 1
+    names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
+    for key in ("input", "workers"):
+        names += (", " + table[key] + f" {key}").where(table[key] != case[key], "")
+    order = table["machine"].map({machine: i for i, machine in enumerate(rank["machine"])}).fillna(len(rank))
+    table = table.assign(name=names, label=names, order=order)
+    return table.sort_values(["order", "input", "workers", "batch_size"])
+
+
+def as_ranked(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
+    """Of these cases those with the ranking's input and workers, at any batch size."""
+    for key in ("input", "workers") if len(rank) else ():
+        table = table[table[key] == rank.iloc[0][key]]
+    return table
+
+
+def parts(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
+    """Milliseconds an image of the model alone and end to end, by machine, at the ranking's batch size."""
+    same = table["batch_size"] == (rank["batch_size"].iloc[0] if len(rank) else 0)
+    return tables.parts(table[same], ("forward", "end_to_end"))
+
+
+def smallest_batch(table: pd.DataFrame) -> pd.DataFrame:
+    """The cases whose requests are compared: the smallest of the batch sizes that most machines share."""
+    timed = table[table["request_s"].map(len).astype(int) > 0]
+    return (
+        timed[timed["batch_size"] == timed.groupby("batch_size")["machine"].nunique().idxmax()] if len(timed) else timed
+    )
+
+
+def requests(table: pd.DataFrame) -> pd.DataFrame:
+    """The requests of the first of these cases, thinned to 200 quantiles each: name, ms."""
+    rows = []
+    for _, row in table.head(tables.MOST_SHOWN).iterrows():
+        seconds = pd.Series(row["request_s"], dtype=float)
+        steps = min(200, len(seconds))
+        wanted = [i / steps for i in range(steps + 1)]
+        rows += [(row["name"], 1000 * s) for s in seconds.quantile(wanted, interpolation="higher")]
+    return pd.DataFrame(rows, columns=["name", "ms"])
+
+
+def timelines(study: Study) -> list[Record]:
+    """The longest sustained runs that have samples, of three machines at most."""
+    good = (r for r in study.longest.values() if r.telemetry and r.passes and r.passes.end_to_end)
+    return sorted(good, key=lambda r: (-r.case.minutes, r.machine.slug))[:MOST_TIMELINES]

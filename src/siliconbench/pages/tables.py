@@ -1,0 +1,247 @@
+"""Tables of cases, and the sentences that read them aloud, for both pages.
+
+In a table of cases `name` stands for a line of a figure (batch size aside) and `label` for one case: on a machine's
+page they name the case, on the comparison the machine. A column of a table is one entry here: a Column.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from siliconbench.analysis import heat, stats
+from siliconbench.analysis.cases import PARTS, rate_words, span_words
+from siliconbench.analysis.words import percent_words, significant
+from siliconbench.pages.html import listed
+from siliconbench.record.schema import Record
+
+MOST_SHOWN = 12  # names in one figure: more can't be distinguished
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, what it reads from a case's row, and the field that says whose heat or energy that is."""
+
+    heading: str
+    read: Callable[[pd.Series], object]
+    owner: str = ""
+
+
+def field(heading: str, name: str, owner: str = "") -> Column:
+    """The column of a field as it is."""
+    return Column(heading, lambda row: row[name], owner)
+
+
+def rounded(heading: str, name: str, owner: str = "") -> Column:
+    """The column of a field in whole numbers."""
+    return Column(heading, lambda row: round(row[name]) if pd.notna(row[name]) else None, owner)
+
+
+def runs_words(row: pd.Series) -> str:
+    """How many runs a case's figure rests on, and how many are not in it."""
+    names = ["clean", *(name for name in ("failed", "left_out") if row[name])]
+    return f"{row['runs']} ({', '.join(f'{row[name]} {name}' for name in names).replace('_', ' ')})"
+
+
+IMAGES_PER_S = field("images/s", "images_per_s")
+INTERVAL = Column("95 % over runs", lambda row: span_words(row["images_per_s"], row["low"], row["high"]))
+RUNS = Column("runs", runs_words)
+HOTTEST = rounded("hottest, °C", "peak_c", "heat_of")
+FAN = rounded("fan, rpm", "fan_rpm")
+POWER = rounded("power, W", "mean_w", "joules_of")
+IMAGES_PER_J = field("images/J", "images_per_j", "joules_of")
+LIMIT = [
+    field("model alone, images/s", "forward_images_per_s"),
+    Column("of the peak, %", lambda row: 100 * row["utilization"] if pd.notna(row["utilization"]) else None),
+]
+
+
+def shown(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """The table with these columns: the first, and each other one of which something is known.
+
+    Its heading says whose heat or energy it is; each cell does where they are not all of one part.
+    """
+    rows, frame = [row for _, row in table.iterrows()], {}
+    for column in columns:
+        cells = [value if pd.notna(value := column.read(row)) else None for row in rows]
+        known = [row[column.owner] for row, cell in zip(rows, cells, strict=True) if column.owner and cell is not None]
+        heading = column.heading + (f" ({known[0]})" if len(set(known)) == 1 else "")
+        if len(set(known)) > 1:
+            cells = [c and f"{c:,.4g} ({row[column.owner]})" for row, c in zip(rows, cells, strict=True)]
+        if column is columns[0] or any(cell is not None for cell in cells):
+            frame[heading] = pd.Series(cells, dtype=object)
+    return pd.DataFrame(frame)
+
+
+def top(table: pd.DataFrame, name: str) -> pd.Series:
+    """The row with the highest figure in this column."""
+    return table.loc[table[name].astype(float).idxmax()]
+
+
+def few(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a figure can show: those of the names with the highest figures."""
+    names = table.groupby("name")["images_per_s"].max().fillna(0).nlargest(MOST_SHOWN).index if len(table) else []
+    return table[table["name"].isin(names)]
+
+
+def cut_sentence(count: int) -> str:
+    """How many of so many names a figure shows; empty where it shows all."""
+    return f" The figure shows the first {MOST_SHOWN} of {count}." if count > MOST_SHOWN else ""
+
+
+def speed_sentence(table: pd.DataFrame) -> str:
+    """For the first names, the fastest batch size and the smallest that comes near it; and each case that failed."""
+    groups = [group for _, group in table.dropna(subset=["images_per_s"]).groupby("name", sort=False)]
+    words = []
+    for group in groups[:4]:
+        best = top(group, "images_per_s")
+        near = group[group["images_per_s"] * (1 + stats.MARGIN) >= best["images_per_s"]]["batch_size"].min()
+        speed = rate_words(best["images_per_s"], best["low"], best["high"])
+        words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed}")
+        words[-1] += f", and at {near} within {100 * stats.MARGIN:.0f} % of it." if near < best["batch_size"] else "."
+    lost = [f"{c['name']} at {c['batch_size']} ({c['error'] or 'wrong outputs'})" for c in failed(table)]
+    words += [f"Failed, marked by a cross: {listed(lost, 6, ', ')}.".replace("_", " ")] if lost else []
+    words += [f"The figure shows the {MOST_SHOWN} fastest of {len(groups)}."] if len(groups) > MOST_SHOWN else []
+    return " ".join(words) or "No case succeeded: there is no speed to show."
+
+
+def failed(table: pd.DataFrame) -> list[pd.Series]:
+    """The cases without a figure."""
+    return [case for _, case in table[table["images_per_s"].isna()].iterrows()]
+
+
+def parts(table: pd.DataFrame, names: Iterable[str] = PARTS) -> pd.DataFrame:
+    """Milliseconds an image of these parts of each case that has a figure: case, part, ms."""
+    rows = [
+        (case["label"], PARTS[name], 1000 / case[f"{name}_images_per_s"])
+        for _, case in table.dropna(subset=["images_per_s"]).iterrows()
+        for name in names
+        if pd.notna(case[f"{name}_images_per_s"])
+    ]
+    return pd.DataFrame(rows, columns=["case", "part", "ms"])
+
+
+def request_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The median and the farthest percentile of a request's milliseconds, by case."""
+    rows = []
+    for _, case in table.iterrows():
+        middle, far = stats.percentile(case["request_s"], 0.5), stats.tail(case["request_s"])
+        if middle and far:
+            row = (case["label"], case["batch_size"], len(case["request_s"]), 1000 * middle.value_s)
+            rows.append((*row, far[0], 1000 * far[1].value_s))
+    return pd.DataFrame(rows, columns=["case", "images", "requests", "median ms", "tail", "tail ms"])
+
+
+def request_sentence(requests: pd.DataFrame) -> str:
+    """The quickest requests: their median and farthest percentile."""
+    quickest = [
+        f"{r['case']} with a median of {significant(r['median ms'])} ms ({r['tail']}: {significant(r['tail ms'])} ms)"
+        for _, r in requests.sort_values("median ms", kind="stable").iterrows()
+    ]
+    return f"Quickest: {listed(quickest, 4)}." if quickest else "Too few requests were timed to give a median."
+
+
+def heat_sentence(table: pd.DataFrame) -> str:
+    """The hottest case."""
+    hot = table[table["peak_c"].notna()]
+    if hot.empty:
+        return "No temperature was read here: `make doctor` says what this machine can read."
+    return f"The hottest is {top(hot, 'peak_c')['label']}: {heat.conditions_words(top(hot, 'peak_c'))}."
+
+
+def energy_sentence(table: pd.DataFrame) -> str:
+    """Who processes most images per joule, for each part whose energy was measured."""
+    known, words = table[table["images_per_j"].notna()], []
+    for owner, group in known.groupby("joules_of"):
+        best = top(group, "images_per_j")
+        who = f"{best['label']} {'gets the most' if len(group) > 1 else 'alone has a figure'}"
+        words.append(f"By energy measured at the {owner}, {who}: {significant(best['images_per_j'])} images per joule.")
+    words += ["Energy measured at unlike parts can't be compared."] if known["joules_of"].nunique() > 1 else []
+    return " ".join(words) or "No run here read power or energy."
+
+
+def limit_sentence(table: pd.DataFrame) -> str:
+    """The case that comes nearest to its device's limit."""
+    known = table[table["utilization"].notna()]
+    if known.empty:
+        return "No run measured its device's limit."
+    best = top(known, "utilization")
+    verb = "comes nearest to its own limit:" if len(known) > 1 else "reaches"
+    return f"{best['label']} {verb} {percent_words(best['utilization'])} of its device's peak."
+
+
+def tuned_sentence(table: pd.DataFrame) -> str:
+    """The fastest setting of each machine and model, and its gain over the reference."""
+    words = [
+        f"{r['machine']} runs {r['model']} fastest with {r['fastest setting']}: {significant(r['images/s'])} images/s"
+        + (f", {r['times reference']} times its best reference figure" if r["times reference"] else "")
+        for _, r in table.iterrows()
+    ]
+    advice = "No tuned run is among the records: `make best` looks for the fastest setting of a model."
+    return f"{listed(words, 4)}." if words else advice
+
+
+def trust_sentence(runs: pd.DataFrame) -> str:
+    """How many runs there are, how many are clean, flagged and failed."""
+    counts = runs["verdict"].value_counts()
+    words = [f"{counts.get('clean', 0)} clean", *(f"{n} {word}" for word, n in counts.items() if word != "clean")]
+    lost = int((runs["status"] != "ok").sum())
+    rule = "A figure rests on the clean runs, or on all where none is clean."
+    return f"{len(runs)} runs: {', '.join(words)}, {lost} failed. {rule}"
+
+
+def doubts(runs: pd.DataFrame) -> list[str]:
+    """Each reason for which a run is not clean or failed, once, with the span of its figures and the runs it is of."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for _, r in runs.iterrows():
+        run = f"{r['model']} b{r['batch_size']} r{r['repeat']}"
+        for reason in [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else r["reasons"]:
+            found.setdefault(NUMBER.sub("0", reason), []).append((reason, run))
+    return [
+        f"{spanned([reason for reason, _ in of])} ({listed([run for _, run in of], 4, ', ')})" for of in found.values()
+    ]
+
+
+def spanned(reasons: list[str]) -> str:
+    """Sentences that differ in figures alone as one: each figure as the span of all."""
+    figures = zip(*map(NUMBER.findall, reasons), strict=True)
+    spans = (" to ".join(dict.fromkeys((min(of, key=float), max(of, key=float)))) for of in figures)
+    return NUMBER.sub(lambda _: next(spans), reasons[0])
+
+
+def joined(*values: object) -> str | None:
+    """What is known of these values, in one text; None where nothing is."""
+    return " ".join(str(value) for value in values if value) or None
+
+
+def cores(record: Record) -> str | None:
+    """The number of cores, and of each kind where there are several."""
+    kinds = ", ".join(f"{level.cores} {level.name}" for level in record.machine.core_levels or [])
+    return joined(record.machine.cores, kinds and f"({kinds})")
+
+
+def power(record: Record) -> str | None:
+    """Where the power came from before the run, and in which mode."""
+    state = record.checks and record.checks.before
+    known = [state.power_source, state.power_mode, state.governor] if state else []
+    return ", ".join(filter(None, known)) or None
+
+
+FACTS: dict[str, Callable[[Record], object]] = {
+    "chip": lambda r: r.machine.chip,
+    "model": lambda r: r.machine.model,
+    "cores": cores,
+    "GPU": lambda r: ", ".join(gpu.name for gpu in r.machine.gpus or []) or "none found",
+    "device": lambda r: r.software.device_name,
+    "memory": lambda r: r.machine.memory_bytes and f"{r.machine.memory_bytes / 2**30:.0f} GiB",
+    "system": lambda r: joined(r.machine.os, r.machine.os_build),
+    "driver": lambda r: r.machine.driver,
+    "power": power,
+    "thermal pressure": lambda r: r.checks and r.checks.before.thermal_pressure,
+    "Python": lambda r: r.software.python,
+    "torch, torchvision": lambda r: f"{r.software.torch}, {r.software.torchvision}",
+    "threads": lambda r: r.software.threads,
+    "siliconbench": lambda r: joined(r.software.siliconbench, r.software.commit),
+}
