@@ -5,7 +5,6 @@ import pytest
 from scipy import stats as scipy_stats
 
 from siliconbench.analysis import cases
-from siliconbench.pages import machine
 from siliconbench.record.schema import Record
 from tests.samples import sample
 
@@ -66,21 +65,6 @@ def test_failed_cases_stay():
     made = table(run(100.0), lost(batch_size=64))
     failed = made[made["batch_size"] == 64].iloc[0]
     assert failed["failed"] == 1 and pd.isna(failed["images_per_s"])
-    assert "64 (out_of_memory)" in machine.speed_words(made)
-    assert machine.doubts(cases.runs([lost()])) == ["out_of_memory: no room (resnet18 b8 r1)"]
-
-
-@pytest.mark.parametrize("records", [[], [lost()], [run(100.0)], [run(100.0), lost(batch_size=64)]])
-def test_every_sentence_can_be_said_of_few_records(records):
-    runs = cases.runs(records)
-    made = cases.cases(runs)
-    said = [machine.headline(made, "m"), machine.speed_words(made), machine.time_words(made), *cases.batch_advice(made)]
-    said += [machine.request_words(machine.request_table(made)), machine.limit_words(machine.limit_table(made))]
-    said += [machine.trust_words(runs), *machine.doubts(runs)]
-    assert all(isinstance(s, str) and s and "nan" not in s and "None" not in s for s in said), said
-    assert len(machine.speed_table(made)) == len(made)
-    assert set(machine.parts(made).columns) == {"case", "part", "ms"}
-    assert len(machine.card(records).columns) == 2
 
 
 def test_a_case_of_which_every_run_failed_has_a_row_with_its_error():
@@ -160,17 +144,3 @@ def test_the_sweet_spot_is_the_smallest_that_is_not_surely_slower():
     assert told.startswith("resnet18: batch size 8 gives 100.0 images/s")
     assert "64" in told
     assert "one batch size" in cases.sweet_spot(cases.named(table(run(100.0))))
-
-
-def test_doubts_that_differ_in_figures_alone_are_one():
-    verdicts = [
-        {"word": "noisy", "reasons": [f"Neighbouring blocks differ by {n} %: run again."]} for n in range(9, 15)
-    ]
-    runs = [
-        Record.model_validate(sample() | {"repeat": n, "verdict": verdict}) for n, verdict in enumerate(verdicts, 1)
-    ]
-    assert machine.doubts(cases.runs(runs)) == [
-        "Neighbouring blocks differ by 9 to 14 %: run again. (resnet18 b8 r1, resnet18 b8 r2, resnet18 b8 r3,"
-        " resnet18 b8 r4 and 2 more)"
-    ]
-    assert machine.spanned(["1.84 of 20", "1.9 of 20", "10.2 of 20"]) == "1.84 to 10.2 of 20"

@@ -12,8 +12,8 @@ from upath import UPath
 
 from siliconbench import knobs, paths
 from siliconbench.record import share, store
-from siliconbench.record.schema import Record
-from siliconbench.sweep import runner
+from siliconbench.record.schema import Error, Machine, Record
+from siliconbench.sweep import failure, plan
 from tests.conftest import make_image
 from tests.samples import sample
 
@@ -87,7 +87,7 @@ def test_what_is_bad_is_refused_there_as_here(folder, monkeypatch):
 WRITER = """
 import sys
 from siliconbench.record import store
-from siliconbench.record.schema import Record
+from siliconbench.record.schema import Error, Machine, Record
 from tests.samples import sample
 results, who = store.folder_at(sys.argv[1]), sys.argv[2]
 for i in range(8):
@@ -134,11 +134,13 @@ def test_a_whole_sweep_goes_there_and_comes_back(s3, tmp_path):
 
 
 def test_an_interrupted_sweep_is_finished_from_there(s3):
-    given = {"RESULTS": "s3://fleet/cut", "MACHINE": "m", "REPEATS": "3", "IMAGE_MODEL": "resnet18"}
-    first = runner.plan(knobs.read(given), "cpu", {"chip": "c", "cores": 2})
-    runner.failed(first, 2, store.now(), {"kind": "failed", "message": "for a test"})
-    again = runner.plan(knobs.read(given), "cpu", {"chip": "c", "cores": 2})
-    assert again.sweep_id == first.sweep_id and set(runner.done(again)) == {2}
+    given = knobs.read({"RESULTS": "s3://fleet/cut", "MACHINE": "m", "REPEATS": "3", "IMAGE_MODEL": "resnet18"})
+    machine = Machine.model_validate(sample()["machine"] | {"slug": "m"})
+    first, again = (plan.planned(given, "cpu", machine, "", lambda _: []) for _ in range(2))
+    assert again.sweep_id[17:] == first.sweep_id[17:]
+    failure.failed(first, 2, store.now(), Error(kind="failed", message="for a test"))
+    again = plan.planned(given, "cpu", machine, "", lambda _: [])
+    assert again.sweep_id == first.sweep_id and set(again.done()) == {2}
 
 
 @pytest.mark.parametrize(

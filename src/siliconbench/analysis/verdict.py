@@ -25,7 +25,7 @@ class Evidence:
     """What is known of a run when it is judged.
 
     cpu_share: busy_ratio() of the model alone, for the CPU. others_share: what others took of all cores' time.
-    first_last: change of speed, first to last measure (-0.05: 5 % slower). heat_witness: a second sign of heat, in words.
+    first_last: change of speed, first to last measure (-0.05: 5 % slower). heat_witness: a second sign of heat.
     flops_ratio: share of the measured peak. twice_over_once: time of twice the steps over once.
     """
 

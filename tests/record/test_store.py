@@ -1,0 +1,107 @@
+"""Files of records: each has a name of its own, and the longest run that can be asked for is kept."""
+
+import getpass
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+
+from siliconbench import knobs
+from siliconbench.record import axes, share, store
+from siliconbench.record.schema import Case, Record
+from tests.samples import sample
+
+NOW = "20261123T140000Z"
+AXES = {
+    "model": ["resnet18", "alexnet"], "batch_size": [1, 11], "device": list(axes.DEVICES), "mode": list(axes.MODES),
+    "precision": list(axes.PRECISIONS), "memory_format": list(axes.LAYOUTS), "compile": [False, True],
+}  # fmt: skip
+
+
+def test_no_two_cases_of_a_sweep_share_a_name():
+    cases = [Case(**dict(zip(AXES, values, strict=True))) for values in itertools.product(*AXES.values())]
+    names = {store.file_name(case, NOW, repeat) for case in cases for repeat in (1, 2)}
+    assert len(names) == 2 * len(cases)
+    swept = {knob.field for knob in knobs.KNOBS.values() if knob.many}
+    assert swept <= set(AXES), "an axis that takes a list must be in the name, and in this test"
+
+
+def test_names_of_the_reference_class_are_as_they_were():
+    case = Case(model="resnet18", batch_size=8, device="cpu")
+    assert store.file_name(case, NOW, 3) == f"resnet18-b8-cpu-fp32-{NOW}-r3.json"
+
+
+def test_two_unlike_cases_of_one_second_are_both_kept(tmp_path):
+    for layout in axes.LAYOUTS:
+        store.write(Record.model_validate(sample(memory_format=layout)), tmp_path)
+    kept = [r for _, r in store.read(tmp_path)]
+    assert {r.case.memory_format for r in kept} == set(axes.LAYOUTS)
+    with pytest.raises(FileExistsError):
+        store.write(kept[0], tmp_path)
+
+
+def test_a_record_under_its_old_name_is_still_read(tmp_path):
+    path = store.write(Record.model_validate(sample(memory_format="channels_last")), tmp_path)
+    old = path.rename(path.with_name(f"resnet18-b8-cpu-fp32-{NOW}-r1.json"))
+    assert store.load(old).case.memory_format == "channels_last"
+    with pytest.raises(ValueError, match="its name should be"):
+        store.load(path.parent / old.rename(old.with_name(f"alexnet-b8-cpu-fp32-{NOW}-r1.json")).name)
+
+
+def test_the_longest_run_that_can_be_asked_for_is_kept(tmp_path):
+    longest, samples = 1440 * 60, 20_000
+    data = sample(minutes=1440.0)
+    block_s = [0.5 + i % 7 / 1e7 + 1 / 3e9 for i in range(2 * longest)]  # as many digits as a clock gives
+    timed = data["passes"]["end_to_end"]
+    timed |= {"block_s": block_s, "seconds": sum(block_s), "images": 8 * len(block_s), "block_images": 8}
+    timed["images_per_s"] = timed["images"] / timed["seconds"]
+    values = [1234.5678 + i % 100 for i in range(samples)]
+    channel = {"values": values, "source": "NVML", "version": "driver 570", "statistic": "reading"}
+    data["telemetry"] = {
+        "interval_s": 5.0, "idle_until_s": 0.0, "cooling_from_s": 1.0 * longest, "unknown": {},
+        "time_s": [5.0 * i for i in range(samples)], "channels": {f"channel {i}": channel for i in range(20)},
+    }  # fmt: skip
+    data["unknown"] = {}
+    path = store.write(Record.model_validate(data), tmp_path)
+    assert path.stat().st_size < store.MOST_BYTES
+    assert len(store.load(path).passes.end_to_end.block_s) == 2 * longest
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.geteuid() != 0, reason="only root may take another user's id")
+def test_a_user_without_a_passwd_entry_may_share(tmp_path):
+    path = store.write(Record.model_validate(sample()), tmp_path / "data")
+    code = (
+        "import os, sys, getpass; from siliconbench.__main__ import main; from siliconbench.machine import facts\n"
+        "import siliconbench.record.share\n"
+        "os.setuid(54321)\n"  # once all is loaded: this user may be unable to read Python's own folder
+        "try: getpass.getuser(); sys.exit('this uid has a name')\n"
+        "except (KeyError, OSError): pass\n"
+        "sys.argv = ['siliconbench', 'share']; sys.exit(main())"
+    )
+    nameless = {k: v for k, v in os.environ.items() if k not in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME")}
+    given = {"RESULTS": str(tmp_path / "data"), "MACHINE": path.parent.name, "PYTHONDONTWRITEBYTECODE": "1"}
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=nameless | given, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "1 good record" in done.stdout, done.stderr
+
+
+def test_names_are_looked_for_where_the_user_has_none(monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: (_ for _ in ()).throw(KeyError("uid not found")))
+    assert share.personal([Record.model_validate(sample())]) == []
+
+
+@pytest.mark.parametrize("given", [{"BATCH_SIZE": "8 16"}, {"IMAGE_MODEL": "resnet18 alexnet"}, {"BATCH_SIZE": "auto"},
+                                   {"REPEATS": "1"}, {"PRECISION": "fp32 bf16"}])  # fmt: skip
+def test_trust_refuses_what_it_would_not_do(given):
+    with pytest.raises(knobs.WrongKnob, match=next(iter(given))) as refused:
+        knobs.read_trust(given)
+    assert "allowed" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_trust_takes_one_of_each():
+    read = knobs.read_trust({"BATCH_SIZE": "16", "REPEATS": "2"})
+    assert (read["BATCH_SIZE"], read["REPEATS"], read["IMAGE_MODEL"]) == ([16], 2, ["mobilenet_v3_small"])
