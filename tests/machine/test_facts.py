@@ -20,7 +20,6 @@ from siliconbench.machine import linux
 from siliconbench.machine import mac as mac_facts
 from siliconbench.machine import tools as asked
 from siliconbench.record.schema import Gpu, Machine, State
-from siliconbench.run import passes
 from tests.conftest import make_image
 from tests.machine import mac
 
@@ -254,10 +253,8 @@ def test_parsers_take_any_cut_or_changed_output(data):
     output = data.draw(st.sampled_from((mac.IOREG, json.dumps(mac.SYSTEM_PROFILER).encode(), mac.VM_STAT.encode())))
     at, new = data.draw(st.integers(0, len(output))), data.draw(st.binary(max_size=4))
     for changed in (output[:at], output[:at] + new + output[at + len(new) :]):
-        product = asked.tried(mac_facts.product_name, changed)
         gpus = asked.tried(mac_facts.gpus, changed) or []
         free = asked.tried(mac_facts.vm_free, changed.decode("utf-8", "replace"))
-        assert product is None or isinstance(product, str)
         assert all(Gpu.model_validate(gpu) for gpu in (g.model_dump() for g in gpus))
         assert free is None or 0 <= free <= 10**15
 
@@ -303,9 +300,9 @@ def offered(monkeypatch, processors):
 def test_a_quota_of_two_processors_on_64_is_two_for_everybody(files, monkeypatch):
     offered(monkeypatch, 64)
     files("proc/self/cgroup", "0::/\n")
-    assert machine_facts.usable_cores() == passes.cores() == 64
+    assert machine_facts.usable_cores() == 64
     files("sys/fs/cgroup/cpu.max", "200000 100000\n")
-    assert machine_facts.usable_cores() == passes.cores() == machine_facts.machine().logical_cores == 2
+    assert machine_facts.usable_cores() == machine_facts.machine().logical_cores == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")

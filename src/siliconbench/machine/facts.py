@@ -53,19 +53,20 @@ def slug_of(machine: Machine) -> str:
 
 def slugged(name: str, end: str = "") -> str:
     """Lower-case letters, digits and hyphens, what stood in brackets left out, 48 at most with the end kept whole."""
-    plain, tail = (
-        re.sub(r"[^a-z0-9]+", "-", re.sub(r"\([^)]*\)?", " ", part).lower()).strip("-") for part in (name, end)
-    )
+    parts = (re.sub(r"\([^)]*\)?", " ", part).lower() for part in (name, end))
+    plain, tail = (re.sub(r"[^a-z0-9]+", "-", part).strip("-") for part in parts)
     return "-".join(part for part in (plain[: 47 - len(tail)].strip("-"), tail) if part) or "machine"
 
 
 def versions() -> dict[str, Any]:
     """The versions of what runs here, without importing it; None is explained in `unknown`."""
-    values = {"commit": (commit(), "this is no git checkout, or git can't read it")}
-    for name in ("siliconbench", "torch", "torchvision"):
-        values[name] = (tried(metadata.version, name), "it is not installed as a package")
-    values["siliconbench"] = (values["siliconbench"][0] or "not installed", "")
-    return explained({**values, "python": (platform.python_version(), "")})
+    installed = {name: tried(metadata.version, name) for name in ("siliconbench", "torch", "torchvision")}
+    values = {name: (version, "it is not installed as a package") for name, version in installed.items()} | {
+        "siliconbench": (installed["siliconbench"] or "not installed", ""),
+        "commit": (commit(), "this is no git checkout, or git can't read it"),
+        "python": (platform.python_version(), ""),
+    }
+    return explained(values)
 
 
 def commit() -> str | None:

@@ -3,8 +3,9 @@
 import os
 import time
 from pathlib import Path
+from typing import ClassVar
 
-from siliconbench.machine.sources.source import Absent, Counter, Reading, Source, statistics
+from siliconbench.machine.sources.source import Absent, Counter, Reading, Source
 from siliconbench.machine.tools import content
 
 POWERCAP = Path("/sys/class/powercap")
@@ -14,7 +15,7 @@ class Rapl(Source):
     """The energy counters of the processor packages: microjoules that wrap (Linux, power/powercap)."""
 
     name, platform = "RAPL", "linux"
-    gives = statistics(sum="package_energy_j package_w")
+    gives: ClassVar = {"package_energy_j": "sum", "package_w": "sum"}
 
     def __init__(self) -> None:
         zones = [zone for zone in POWERCAP.glob("intel-rapl:*") if content(zone, "name").startswith("package")]

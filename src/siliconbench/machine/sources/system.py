@@ -1,22 +1,24 @@
 """What the system itself tells, by psutil."""
 
 import os
+from typing import ClassVar
 
 import psutil
 
 from siliconbench.machine import tools
 from siliconbench.machine.facts import cpu_seconds
-from siliconbench.machine.sources.source import Reading, Source, highest, statistics
-from siliconbench.machine.tools import tried
+from siliconbench.machine.sources.source import Reading, Source
+from siliconbench.machine.tools import highest, tried
 
 
 class System(Source):
     """Load, swap, battery, and what sensors Linux shows. psutil fails in parts on macOS 27: each part is guarded."""
 
     name = "psutil"
-    gives = statistics(
-        max="cpu_temperature_c fan_rpm", mean="cpu_clock_mhz cpu_load", reading="swap_used_bytes battery_percent"
-    )
+    gives: ClassVar = {
+        "cpu_temperature_c": "max", "fan_rpm": "max", "cpu_clock_mhz": "mean", "cpu_load": "mean",
+        "swap_used_bytes": "reading", "battery_percent": "reading",
+    }  # fmt: skip
 
     def __init__(self) -> None:
         self.version, self.last = psutil.__version__, tried(cpu_seconds)
