@@ -76,12 +76,10 @@ def sources(samples: Telemetry) -> list[str]:
 
 def blanks(samples: Telemetry) -> list[str]:
     """What no source reports, by reason, with what to install where that helps."""
-    spoken_of = {reason: list[str]() for reason in samples.unknown.values()}
+    reasons = {reason: list[str]() for reason in samples.unknown.values()}
     for name, reason in samples.unknown.items():
-        spoken_of[reason].append(spoken(name))
-    return [wrapped(f"{', '.join(names)}: {reason}", "  ", "    ") for reason, names in spoken_of.items()] or [
-        "  nothing"
-    ]
+        reasons[reason].append(spoken(name))
+    return [wrapped(f"{', '.join(names)}: {why}", "  ", "    ") for why, names in reasons.items()] or ["  nothing"]
 
 
 def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
