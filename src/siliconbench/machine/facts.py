@@ -60,13 +60,11 @@ def slugged(name: str, end: str = "") -> str:
 
 def versions() -> dict[str, Any]:
     """The versions of what runs here, without importing it; None is explained in `unknown`."""
-    installed = {name: tried(metadata.version, name) for name in ("siliconbench", "torch", "torchvision")}
-    values = {name: (version, "it is not installed as a package") for name, version in installed.items()} | {
-        "siliconbench": (installed["siliconbench"] or "not installed", ""),
-        "commit": (commit(), "this is no git checkout, or git can't read it"),
-        "python": (platform.python_version(), ""),
-    }
-    return explained(values)
+    values = {"commit": (commit(), "this is no git checkout, or git can't read it")}
+    for name in ("siliconbench", "torch", "torchvision"):
+        values[name] = (tried(metadata.version, name), "it is not installed as a package")
+    values["siliconbench"] = (values["siliconbench"][0] or "not installed", "")
+    return explained({**values, "python": (platform.python_version(), "")})
 
 
 def commit() -> str | None:
