@@ -20,13 +20,12 @@ from siliconbench import paths
 from siliconbench.machine import facts as machine_facts
 from siliconbench.machine import sampler as samplers
 from siliconbench.machine import tools
-from siliconbench.machine.sources import apple, rapl, table
+from siliconbench.machine.sources import apple, system, table
 from siliconbench.machine.sources import source as sources
 from siliconbench.machine.sources.apple import Actop, Macmon, Stream, Zeus
 from siliconbench.machine.sources.nvml import Nvml
-from siliconbench.machine.sources.rapl import Rapl
 from siliconbench.machine.sources.source import Absent, Counter
-from siliconbench.machine.sources.system import System, share
+from siliconbench.machine.sources.system import Rapl, System, share
 from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record, Telemetry
@@ -349,7 +348,7 @@ def test_nvml_without_driver_or_library(nvml, monkeypatch):
 @pytest.fixture
 def powercap(tmp_path, monkeypatch):
     """Two packages, one of which also has a core domain; set(zone, microjoules)."""
-    monkeypatch.setattr(rapl, "POWERCAP", tmp_path)
+    monkeypatch.setattr(system, "POWERCAP", tmp_path)
     for zone, name in (("intel-rapl:0", "package-0"), ("intel-rapl:1", "package-1"), ("intel-rapl:0:0", "core")):
         (tmp_path / zone).mkdir()
         (tmp_path / zone / "name").write_text(name)
@@ -374,7 +373,7 @@ def test_rapl_for_root_only_or_absent(powercap, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(Absent, match="root only"):
         Rapl()
-    monkeypatch.setattr(rapl, "POWERCAP", tmp_path / "none")
+    monkeypatch.setattr(system, "POWERCAP", tmp_path / "none")
     with pytest.raises(Absent, match="no RAPL"):
         Rapl()
 

@@ -1,4 +1,1 @@
-"""What this machine is (facts), what it feels while it works (sampler, sources), and whether it is fit (doctor).
-
-Nothing here measures an image model, and nothing imports torch: that is run's.
-"""
+"""What this machine is (facts), what it feels (sampler, sources), whether it is fit (doctor); nothing imports torch."""

@@ -46,8 +46,7 @@ def spoken(name: str) -> str:
 
 def fields(section: Section) -> list[str]:
     """A line for each field: its value, or the reason why there is none."""
-    names = [name for name in type(section).model_fields if name not in ("slug", "unknown")]
-    values = {name: getattr(section, name) for name in names}
+    values = {name: value for name, value in section if name not in ("slug", "unknown")}
     texts = {n: f"unknown: {section.unknown[n]}" if v is None else shown(n, v) for n, v in values.items()}
     return [wrapped(text, f"  {spoken(name):<20} ", " " * 23) for name, text in texts.items()]
 
@@ -77,55 +76,36 @@ def sources(samples: Telemetry) -> list[str]:
 
 def blanks(samples: Telemetry) -> list[str]:
     """What no source reports, by reason, with what to install where that helps."""
-    by_reason: dict[str, list[str]] = {}
+    reasons = {reason: list[str]() for reason in samples.unknown.values()}
     for name, reason in samples.unknown.items():
-        by_reason.setdefault(reason, []).append(spoken(name))
-    lines = [wrapped(f"{', '.join(names)}: {reason}", "  ", "    ") for reason, names in by_reason.items()]
-    return lines or ["  nothing"]
+        reasons[reason].append(spoken(name))
+    return [wrapped(f"{', '.join(names)}: {why}", "  ", "    ") for why, names in reasons.items()] or ["  nothing"]
 
 
 def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
     """One sentence for each reason not to measure now, with what to do about it; none when the machine is fit."""
-    return [*unfit_state(state), *unfit_load(state, samples, cores), *hot(samples)]
-
-
-def unfit_state(state: State) -> list[str]:
-    """The reasons in the machine's power state."""
     governor, free, pressure = state.governor or "", state.free_memory_bytes, state.thermal_pressure
+    values, load = known(samples), state.load_1m or 0.0
+    cpu, gpu = (fmean(values.get(name) or [0.0]) for name in ("cpu_load", "gpu_utilisation"))
+    swap = values.get("swap_used_bytes") or [0.0]
     mode = f"The power mode is {state.power_mode}: choose automatic or high power in the system's settings."
     clock = "The CPU governor holds the lowest clock: sudo cpupower frequency-set -g performance"
     memory = f"Only {(free or 0) / 2**30:.1f} GiB of memory are free: close programs that hold much of it."
+    limits = {name: HOT_MEAN_C if channel.statistic == "mean" else HOT_C for name, channel in samples.channels.items()}
+    heats = {name: values[name][-1] for name in ("cpu_temperature_c", "gpu_temperature_c") if values.get(name)}
+    hot = [(c > limits[n], f"{spoken(n)} is {c:.0f} C before any work: let it cool.") for n, c in heats.items()]
     doubts = (
         (state.power_source == "battery", "It runs on its battery: plug it in."),
         (state.power_mode in SLOW_MODES, mode),
         (governor.startswith("powersave") and "pstate" not in governor, clock),  # a pstate driver follows the load
         (pressure not in (None, "nominal"), f"The thermal pressure is {pressure}: let it cool for some minutes."),
         (free is not None and free < LOW_MEMORY_BYTES, memory),
-    )
-    return [sentence for doubt, sentence in doubts if doubt]
-
-
-def unfit_load(state: State, samples: Telemetry, cores: int | None) -> list[str]:
-    """The reasons in what other programs do."""
-    values, load = known(samples), state.load_1m or 0.0
-    cpu, gpu = (fmean(values.get(name) or [0.0]) for name in ("cpu_load", "gpu_utilisation"))
-    swap = values.get("swap_used_bytes") or [0.0]
-    doubts = (
         (cpu > BUSY, f"Other programs take {100 * cpu:.0f} % of the CPU: close them, or wait."),
         (load > LOAD * (cores or 1) and cpu <= BUSY, f"The load was {load:.1f} a minute ago: wait a minute."),
         (gpu > BUSY, f"Other programs take {100 * gpu:.0f} % of the GPU: close them, or wait."),
         (swap[-1] > swap[0], "It is swapping now: close programs that hold much memory."),
     )
-    return [sentence for doubt, sentence in doubts if doubt]
-
-
-def hot(samples: Telemetry) -> list[str]:
-    """A sentence for each temperature that is too high for a machine at rest."""
-    values, heats = known(samples), ("cpu_temperature_c", "gpu_temperature_c")
-    last = {name: values[name][-1] for name in heats if values.get(name)}
-    limit = {name: HOT_MEAN_C if samples.channels[name].statistic == "mean" else HOT_C for name in last}
-    too_hot = {name: value for name, value in last.items() if value > limit[name]}
-    return [f"{spoken(name)} is {value:.0f} C before any work: let it cool." for name, value in too_hot.items()]
+    return [sentence for doubt, sentence in (*doubts, *hot) if doubt]
 
 
 def report(machine: Machine, state: State, samples: Telemetry) -> str:

@@ -53,9 +53,8 @@ def slug_of(machine: Machine) -> str:
 
 def slugged(name: str, end: str = "") -> str:
     """Lower-case letters, digits and hyphens, what stood in brackets left out, 48 at most with the end kept whole."""
-    plain, tail = (
-        re.sub(r"[^a-z0-9]+", "-", re.sub(r"\([^)]*\)?", " ", part).lower()).strip("-") for part in (name, end)
-    )
+    parts = (re.sub(r"\([^)]*\)?", " ", part).lower() for part in (name, end))
+    plain, tail = (re.sub(r"[^a-z0-9]+", "-", part).strip("-") for part in parts)
     return "-".join(part for part in (plain[: 47 - len(tail)].strip("-"), tail) if part) or "machine"
 
 

@@ -1,7 +1,4 @@
-"""What a computer with Linux is, and its power state: each value with the reason that counts if it is None.
-
-A control group (a container's, a service's) counts: it may allow less than the machine has.
-"""
+"""What a computer with Linux is, or less where a control group (a container's) allows less, and its power state."""
 
 import math
 import os
@@ -23,17 +20,17 @@ EMPTY_NAMES = "to be filled|system product name|default string|not specified|sys
 def facts() -> Pairs:
     """The facts on Linux, each with the reason that counts if it is None."""
     kinds = [(name, physical(cpu_list(content(tools.SYS, "devices", file, "cpus")))) for name, file in LEVELS.items()]
+    usable, affinity = usable_cores(), tried(lambda: os.sched_getaffinity(0)) or set[int]()  # macOS has no affinity
+    cores = min(physical(affinity) or tried(psutil.cpu_count, False) or usable, usable)
     gpus, driver, why = nvidia()
     release = tried(platform.freedesktop_os_release) or {}
-    chip = r"(?i)^model name\s*:\s*(.+)$"
+    pattern = r"(?i)^model name\s*:\s*(.+)$"
+    chip = matched(pattern, content(tools.PROC, "cpuinfo")) or matched(pattern, text_of(tool("lscpu")))
     return {
-        "chip": (
-            matched(chip, content(tools.PROC, "cpuinfo")) or matched(chip, text_of(tool("lscpu"))),
-            "neither /proc/cpuinfo nor lscpu names the chip",
-        ),
+        "chip": (chip, "neither /proc/cpuinfo nor lscpu names the chip"),
         "model": (board(), "the firmware names no model (usual in a virtual machine or container)"),
-        "cores": (cores(), "the system tells no number of cores"),
-        "logical_cores": (usable_cores(), "the system tells no number of processors"),
+        "cores": (cores, "the system tells no number of cores"),
+        "logical_cores": (usable, "the system tells no number of processors"),
         "core_levels": ([Level(name=name, cores=n) for name, n in kinds if n], ""),
         "gpus": (gpus, why),
         "memory_bytes": (memory_bytes(), "/proc/meminfo could not be read"),
@@ -62,21 +59,17 @@ def physical(cpus: Iterable[int]) -> int:
     return len({content(topology, f"cpu{cpu}", "topology", "thread_siblings_list") for cpu in cpus} - {""})
 
 
-def cores() -> int:
-    """The cores, hyper-threads of one counted once, that this process may use."""
-    affinity = tried(lambda: os.sched_getaffinity(0)) or set[int]()  # macOS has none
-    return min(physical(affinity) or tried(psutil.cpu_count, False) or usable_cores(), usable_cores())
-
-
 def usable_cores() -> int:
     """How many logical processors this process may use: by its affinity and the quota of its control groups.
 
-    loky reads the affinity, the outermost group and, as a user's own limit, LOKY_MAX_CPU_COUNT; quota() reads the
-    groups in between.
+    loky reads the affinity, the outermost group and, as a user's own limit, LOKY_MAX_CPU_COUNT; the groups in between
+    are read here: each one's quota in processors' worth of time, rounded up.
     """
     from loky import cpu_count  # takes a fifth of a second to import
 
-    return min(tried(cpu_count) or os.cpu_count() or 1, quota())
+    limits = [re.fullmatch(r"(\d{1,15}) ([1-9]\d{0,14})", text) for text in cgroup("cpu.max")]
+    quotas = [max(1, math.ceil(int(m[1]) / int(m[2]))) for m in limits if m]
+    return min([tried(cpu_count) or os.cpu_count() or 1, *quotas])
 
 
 def cgroup(name: str) -> list[str]:
@@ -84,12 +77,6 @@ def cgroup(name: str) -> list[str]:
     top = tools.SYS / "fs" / "cgroup"
     own = top / (matched(r"^0::/(.*)$", content(tools.PROC, "self", "cgroup")) or "")
     return [text for folder in (own, *own.parents) if folder.is_relative_to(top) and (text := content(folder, name))]
-
-
-def quota() -> int:
-    """The most processors' worth of time that a control group allows, rounded up; a large number if it sets none."""
-    limits = [re.fullmatch(r"(\d{1,15}) ([1-9]\d{0,14})", text) for text in cgroup("cpu.max")]
-    return min((max(1, math.ceil(int(m[1]) / int(m[2]))) for m in limits if m), default=10**6)
 
 
 def memory_bytes() -> int | None:
@@ -106,14 +93,14 @@ def nvidia() -> tuple[list[Gpu] | None, str | None, str]:
         import pynvml
 
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        gpus = [nvidia_gpu(pynvml, handle) for handle in handles]
         driver = tried(pynvml.nvmlSystemGetDriverVersion)
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [nvidia_gpu(pynvml, handle) for handle in handles], driver, "NVML does not tell"
     except ImportError:
-        return None if there else [], None, "NVML can't be asked: pip install nvidia-ml-py"
+        why = "NVML can't be asked: pip install nvidia-ml-py"
     except Exception as error:
-        return None if there else [], None, f"no NVIDIA driver answers ({clean(type(error).__name__)})"
-    return gpus, driver, "NVML does not tell"
+        why = f"no NVIDIA driver answers ({clean(type(error).__name__)})"
+    return None if there else [], None, why
 
 
 def nvidia_gpu(nvml: Any, handle: Any) -> Gpu:
@@ -126,24 +113,20 @@ def nvidia_gpu(nvml: Any, handle: Any) -> Gpu:
 def state() -> Pairs:
     """The state on Linux, each value with the reason that counts if it is None."""
     cell: Any = tried(psutil.sensors_battery)
+    policy = tools.SYS / "devices" / "system" / "cpu" / "cpu0" / "cpufreq"
+    governor, scaling = content(policy, "scaling_governor"), content(policy, "scaling_driver")
+    governed = f"{governor} ({scaling})" if governor and scaling else governor
     plugged = getattr(cell, "power_plugged", None)
     no_battery = "no battery is to be seen: a desktop, a server or a virtual machine"
     return {
         "power_source": (None if plugged is None else "mains" if plugged else "battery", no_battery),
         "battery_percent": (tried(lambda: min(100.0, max(0.0, float(cell.percent)))), no_battery),
         "power_mode": (content(tools.SYS / "firmware/acpi/platform_profile"), "the firmware offers no power modes"),
-        "governor": (governor(), "the system shows no governor (usual in a virtual machine)"),
+        "governor": (governed or None, "the system shows no governor (usual in a virtual machine)"),
         "thermal_pressure": (None, "Linux has no such level"),
         "swap_used_bytes": (tried(lambda: int(psutil.swap_memory().used)), "the swap could not be read"),
         "free_memory_bytes": (tried(lambda: int(psutil.virtual_memory().available)), "the memory could not be read"),
     }
-
-
-def governor() -> str | None:
-    """The CPU's governor with its driver, as in powersave (intel_pstate); None if the system shows none."""
-    policy = tools.SYS / "devices" / "system" / "cpu" / "cpu0" / "cpufreq"
-    name, driver = content(policy, "scaling_governor"), content(policy, "scaling_driver")
-    return f"{name} ({driver})" if name and driver else name or None
 
 
 def killed_for_memory() -> int:

@@ -17,35 +17,24 @@ def sysctl(name: str) -> str | None:
 def facts() -> Pairs:
     """The facts on macOS, each with the reason that counts if it is None."""
     shown = tried(gpus, tool("system_profiler", "SPDisplaysDataType", "-json", timeout_s=20.0))
-    product = tried(product_name, tool("ioreg", "-arc", "IOPlatformDevice", "-k", "product-name"))
+    plist = tool("ioreg", "-arc", "IOPlatformDevice", "-k", "product-name") or b""
+    product = tried(lambda: text_of(plistlib.loads(plist)[0]["product-name"]))
+    folders = [f"hw.perflevel{i}" for i in range(number(sysctl("hw.nperflevels"), 8) or 0)]  # an M6 has three
+    kinds = [{"name": clean(sysctl(f"{at}.name")), "cores": number(sysctl(f"{at}.physicalcpu"))} for at in folders]
+    levels = tried(lambda: [Level.model_validate(kind) for kind in kinds]) or None
     version = text_of(tool("sw_vers", "-productVersion"))
     return {
         "chip": (sysctl("machdep.cpu.brand_string"), "sysctl gave no machdep.cpu.brand_string"),
         "model": (product, "ioreg gave no product-name"),
         "cores": (number(sysctl("hw.physicalcpu")), "sysctl gave no hw.physicalcpu"),
         "logical_cores": (number(sysctl("hw.logicalcpu")), "sysctl gave no hw.logicalcpu"),
-        "core_levels": (levels(), "sysctl gave no names and counts for hw.perflevel0 and on"),
+        "core_levels": (levels, "sysctl gave no names and counts for hw.perflevel0 and on"),
         "gpus": (shown, "system_profiler gave no list of displays"),
         "memory_bytes": (number(sysctl("hw.memsize"), 10**15), "sysctl gave no hw.memsize"),
         "os": (f"macOS {version}" if version else None, "sw_vers gave no version"),
         "os_build": (text_of(tool("sw_vers", "-buildVersion")), "sw_vers gave no build"),
         "driver": (None, "on macOS the driver is part of the system"),
     }
-
-
-def product_name(plist: bytes) -> str | None:
-    """The marketing name in ioreg's property list; raises on what is none."""
-    return text_of(plistlib.loads(plist)[0]["product-name"]) or None
-
-
-def levels() -> list[Level] | None:
-    """The kinds of core, the fastest first, None unless each has a name and a count. An M6 has three."""
-    kinds = [
-        (clean(sysctl(f"hw.perflevel{i}.name")), number(sysctl(f"hw.perflevel{i}.physicalcpu")))
-        for i in range(number(sysctl("hw.nperflevels"), 8) or 0)
-    ]
-    known = [Level(name=name, cores=cores) for name, cores in kinds if name and cores]
-    return known if known and len(known) == len(kinds) else None
 
 
 def gpus(printed: bytes) -> list[Gpu]:

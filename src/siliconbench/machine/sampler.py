@@ -1,23 +1,21 @@
 """Heat, fans, power, clocks and load once a second, from a process of its own, while a run is measured.
 
-A thread would share the interpreter lock of the measured program; a process shares nothing but a few milliseconds of
-a core. The parent holds the sampler's stdin as a leash: when that closes, whatever the reason, the sampler ends
-its tools and leaves. Its stdout is a file without a name, so nothing stays behind either.
+A thread would share the interpreter lock of the measured program. The parent holds the sampler's stdin as a leash:
+when that closes, the sampler ends its tools and leaves. Its stdout is a file without a name: nothing stays behind.
 """
 
 import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from siliconbench.machine.sources.source import CHANNELS, Absent, Reading, Source, finite, plausible
+from siliconbench.machine.sources.source import CHANNELS, Absent, Reading, Source, plausible
 from siliconbench.machine.sources.table import kinds, opened
-from siliconbench.machine.tools import clean, tried
+from siliconbench.machine.tools import clean, end, finite, tried
 from siliconbench.record.schema import Channel, Telemetry
 
 COMMAND = (sys.executable, "-m", "siliconbench.machine.sampler")
@@ -72,19 +70,15 @@ def main(interval_s: float) -> None:
 class Sampler:
     """A sampler under way, in a process of its own. It never raises: what goes wrong is in what stop() gives."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float = 1.0) -> None:
         self.interval_s, self.said, self.trouble = interval_s, b"", ""
+        self.child: Popen[bytes] | None = None
         try:
             self.file = tempfile.TemporaryFile()  # noqa: SIM115
-            self.child: subprocess.Popen[bytes] | None = subprocess.Popen(
-                [*COMMAND, str(interval_s)],
-                stdin=subprocess.PIPE,
-                stdout=self.file,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            command = [*COMMAND, str(interval_s)]
+            self.child = Popen(command, stdin=PIPE, stdout=self.file, stderr=DEVNULL, start_new_session=True)
         except OSError as error:
-            self.child, self.trouble = None, f"it could not be started: {type(error).__name__}"
+            self.trouble = f"it could not be started: {type(error).__name__}"
 
     def stop(self, zero_s: float = 0.0, idle_until_s: float = 0.0, cooling_from_s: float = 0.0) -> Telemetry:
         """The record's section, the same when asked again. Its times count in seconds from zero_s, a perf_counter().
@@ -94,7 +88,11 @@ class Sampler:
         if self.child:
             if self.child.poll() is not None:
                 self.trouble = f"it ended by itself, with {self.child.returncode}"
-            self._end(self.child)
+            try:
+                self.child.communicate(b"stop", timeout=GRACE_S)
+            except (TimeoutExpired, OSError):
+                self.trouble = self.trouble or "it did not answer and was ended"
+            end(self.child)
             with self.file:
                 self.file.seek(0)
                 self.said = self.file.read()
@@ -102,19 +100,8 @@ class Sampler:
         samples = telemetry(self.said, self.interval_s, zero_s, self.trouble)
         return samples.model_copy(update={"idle_until_s": idle_until_s, "cooling_from_s": cooling_from_s})
 
-    def _end(self, child: subprocess.Popen[bytes]) -> None:
-        try:
-            child.communicate(b"stop", timeout=GRACE_S)
-        except (subprocess.TimeoutExpired, OSError):
-            self.trouble = self.trouble or "it did not answer and was ended"
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)  # its tools, too
-        child.wait()
 
-
-def start(interval_s: float = 1.0) -> Sampler:
-    """A sampler of this machine, once every interval_s seconds, until it is stopped or this process ends."""
-    return Sampler(interval_s)
+start = Sampler  # of this machine, once every interval_s seconds, until it is stopped or this process ends
 
 
 def telemetry(printed: bytes, interval_s: float, zero_s: float, trouble: str = "") -> Telemetry:
@@ -124,16 +111,13 @@ def telemetry(printed: bytes, interval_s: float, zero_s: float, trouble: str = "
     thin = 1 + len(rows) // MOST_SAMPLES
     head: Reading = {"versions": {}, "absent": {}} | next(iter(lines), {})
     given = {name: channel(name, head, rows[::thin]) for name in CHANNELS}
-    trouble = trouble or ("" if rows else "it ended before its first sample")
-    return Telemetry(
-        interval_s=interval_s * thin,
-        idle_until_s=0.0,
-        cooling_from_s=0.0,
-        time_s=[round(row["t"] - zero_s, 4) for row in rows[::thin]],
-        channels={name: what for name, what in given.items() if isinstance(what, Channel)},
-        unknown={name: why for name, why in given.items() if isinstance(why, str)}
-        | ({"sampler": trouble} if trouble else {}),
-    )
+    unknown = {name: why for name, why in given.items() if isinstance(why, str)}
+    if trouble or not rows:
+        unknown["sampler"] = trouble or "it ended before its first sample"
+    times = [round(row["t"] - zero_s, 4) for row in rows[::thin]]
+    channels = {name: what for name, what in given.items() if isinstance(what, Channel)}
+    shown: Reading = {"interval_s": interval_s * thin, "idle_until_s": 0.0, "cooling_from_s": 0.0, "time_s": times}
+    return Telemetry(**shown, channels=channels, unknown=unknown)
 
 
 def channel(name: str, head: Reading, rows: list[Reading]) -> Channel | str:

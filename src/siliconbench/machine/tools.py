@@ -1,18 +1,14 @@
-"""How the system's own tools and files are asked, and how their answers become parts of a record.
-
-A tool that is absent, hangs, dies, floods or answers nonsense makes its fact None, with a reason, and never stops the
-program.
-"""
+"""How the system's tools and files are asked: one that is absent, hangs or answers nonsense makes its fact None."""
 
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL, Popen, TimeoutExpired
 from typing import Any, TypeVar
 
 from siliconbench.record.schema import Gpu, Section
@@ -43,29 +39,26 @@ def tool(*argv: str, timeout_s: float = 5.0) -> bytes | None:
     """
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/usr/sbin", "/sbin"))
     env = os.environ | {"LC_ALL": "C", "PATH": path}
-    null = subprocess.DEVNULL
     try:
         with tempfile.TemporaryFile() as out:
             command = (*LIMITED, *argv)
-            child = subprocess.Popen(command, stdin=null, stdout=out, stderr=null, env=env, start_new_session=True)
-            status = ended(child, timeout_s)
+            child = Popen(command, stdin=DEVNULL, stdout=out, stderr=DEVNULL, env=env, start_new_session=True)
+            try:
+                status = child.wait(timeout_s)
+            finally:
+                end(child)
             out.seek(0)
             return out.read() if status == 0 else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, TimeoutExpired):
         return None
 
 
-def ended(child: subprocess.Popen[bytes], timeout_s: float) -> int | None:
-    """The exit status of a child, None if it took longer than timeout_s; what it started is killed with it."""
-    try:
-        return child.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(1)
+def end(child: Popen[bytes]) -> None:
+    """Kills a child that leads a session of its own, and what it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    with suppress(TimeoutExpired):
+        child.wait(1)
 
 
 def text_of(printed: bytes | None) -> str:
@@ -88,6 +81,17 @@ def number(text: str | None, most: int = 10**6) -> int | None:
     """The whole number that a text is, None unless it lies between 1 and most."""
     value = tried(int, text)
     return value if value is not None and 1 <= value <= most else None
+
+
+def finite(value: Any) -> float | None:
+    """The value if it is a finite number, else None."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below it
+    return float(value) if known else None
+
+
+def highest(values: Iterable[Any]) -> float | None:
+    """The highest of those values that are numbers, None without any."""
+    return max((v for v in map(finite, values) if v is not None), default=None)
 
 
 def clean(text: str | None) -> str | None:

@@ -4,40 +4,50 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from typing import Any, ClassVar
 
-from siliconbench.machine.sources.source import (
-    BUSY,
-    NO_WATTS,
-    Absent,
-    Reading,
-    Source,
-    finite,
-    highest,
-    hundredth,
-    pick,
-    statistics,
-)
-from siliconbench.machine.tools import text_of, tool, tried
+from siliconbench.machine.sources.source import BUSY, NO_WATTS, Absent, Reading, Source, hundredth
+from siliconbench.machine.tools import finite, highest, text_of, tool, tried
 
-ACTOP = (sys.executable, "-m", "actop.actop", "--json", "--interval", "1", "--samples", "0")
 BREW = Path("/opt/homebrew/bin")
 MOST_BYTES = 2**20  # of a tool's output at a time
 SILENCE_S = 3.5  # of a tool that prints a line a second
+MACMON = {  # channel: its statistic, and the keys under which a line of macmon has it
+    "cpu_temperature_c": ("mean", "temp", "cpu_temp_avg"), "gpu_temperature_c": ("mean", "temp", "gpu_temp_avg"),
+    "cpu_clock_mhz": ("mean", "pcpu_freq_mhz"), "gpu_clock_mhz": ("reading", "gpu_freq_mhz"),
+    "cpu_w": ("reading", "cpu_power"), "gpu_w": ("reading", "gpu_power"), "ane_w": ("reading", "ane_power"),
+    "fan_rpm": ("max", "fans"), "package_w": ("sum", "all_power"), "system_w": ("reading", "sys_power"),
+    "gpu_utilisation": ("reading", "gpu_active_ratio"), "swap_used_bytes": ("reading", "memory", "swap_usage"),
+}  # fmt: skip
+ACTOP = {  # the same of actop
+    "cpu_temperature_c": ("max", "cpu_temp_c"), "gpu_temperature_c": ("max", "gpu_temp_c"),
+    "cpu_clock_mhz": ("mean", "pcpu_freq_mhz"), "gpu_clock_mhz": ("reading", "gpu_freq_mhz"),
+    "cpu_w": ("reading", "cpu_watts"), "gpu_w": ("reading", "gpu_watts"), "ane_w": ("reading", "ane_watts"),
+    "package_w": ("sum", "package_watts"), "gpu_utilisation": ("reading", "gpu_util_pct"),
+    "fan_rpm": ("max", "fan_rpms"), "thermal_pressure": ("reading", "thermal_state"),
+}  # fmt: skip
+LEVELS = ("Nominal", "Fair", "Serious", "Critical")  # thermal_pressure from 0 on, as actop has it
+
+
+def pick(record: Any, *keys: str) -> float | None:
+    """The finite number under these keys of nested dicts, None if there is none."""
+    for key in keys:
+        record = record.get(key) if isinstance(record, dict) else None
+    return finite(record)
 
 
 def heat(value: float | None) -> float | str | None:
     """A temperature by Apple's sensors, or the reason why it is none: a gated sensor reads exactly 40.0."""
-    if value is None or value == 40.0:
-        return value and "exactly 40.0 C: the sensors are gated"
-    return value if value >= 15 else "below 15 C: no valid sensor"
+    if value == 40.0:
+        return "exactly 40.0 C: the sensors are gated"
+    return value if value is None or value >= 15 else "below 15 C: no valid sensor"
 
 
 def mended(reading: Reading, cpu_busy: float | None) -> Reading:
@@ -53,8 +63,7 @@ class Stream(Source):
     """A tool that prints a JSON object a line as long as it lives: read without waiting, ended with us."""
 
     def __init__(self, parse: Callable[[Any], Reading], *argv: str) -> None:
-        devnull = subprocess.DEVNULL
-        self.child = subprocess.Popen(argv, stdin=devnull, stdout=subprocess.PIPE, stderr=devnull)
+        self.child = Popen(argv, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
         assert self.child.stdout is not None
         self.pipe = self.child.stdout.fileno()
         os.set_blocking(self.pipe, False)
@@ -88,29 +97,17 @@ class Stream(Source):
         self.child.terminate()
         try:
             self.child.wait(0.5)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             self.child.kill()
 
 
 def from_macmon(line: Any) -> Reading:
     """One line of macmon in our units. system_w no larger than the chip's own watts is not the whole system's."""
+    reading: Reading = {name: pick(line, *keys) for name, (_, *keys) in MACMON.items()}
     fans = line.get("fans") if isinstance(line, dict) else None
-    chip, system = pick(line, "all_power"), pick(line, "sys_power")
-    blind = system is not None and system <= (chip or 0)
-    reading = {
-        "cpu_temperature_c": pick(line, "temp", "cpu_temp_avg"),
-        "gpu_temperature_c": pick(line, "temp", "gpu_temp_avg"),
-        "fan_rpm": highest(pick(fan, "rpm") for fan in fans) if isinstance(fans, list) else None,
-        "cpu_w": pick(line, "cpu_power"),
-        "gpu_w": pick(line, "gpu_power"),
-        "ane_w": pick(line, "ane_power"),
-        "package_w": chip,
-        "system_w": "macmon could not read it: no more than the chip's own watts" if blind else system,
-        "cpu_clock_mhz": pick(line, "pcpu_freq_mhz"),
-        "gpu_clock_mhz": pick(line, "gpu_freq_mhz"),
-        "gpu_utilisation": pick(line, "gpu_active_ratio"),
-        "swap_used_bytes": pick(line, "memory", "swap_usage"),
-    }
+    reading["fan_rpm"] = highest(pick(fan, "rpm") for fan in fans) if isinstance(fans, list) else None
+    if reading["system_w"] is not None and reading["system_w"] <= (reading["package_w"] or 0):
+        reading["system_w"] = "macmon could not read it: no more than the chip's own watts"
     return mended(reading, pick(line, "cpu_active_ratio"))
 
 
@@ -118,12 +115,7 @@ class Macmon(Stream):
     """Power of the whole Mac, fans, clocks, and the mean over its sensors (macmon 0.8 or later; metrics.rs)."""
 
     name, platform = "macmon", "darwin"
-    gives = statistics(
-        max="fan_rpm",
-        mean="cpu_temperature_c gpu_temperature_c cpu_clock_mhz",
-        sum="package_w",
-        reading="cpu_w gpu_w ane_w system_w gpu_clock_mhz gpu_utilisation swap_used_bytes",
-    )
+    gives: ClassVar = {channel: statistic for channel, (statistic, *_) in MACMON.items()}
 
     def __init__(self) -> None:
         paths = (str(BREW / "macmon"), shutil.which("macmon"))
@@ -139,22 +131,12 @@ class Macmon(Stream):
 
 def from_actop(line: Any) -> Reading:
     """One line of actop in our units; thermal_pressure is 0 nominal, 1 fair, 2 serious, 3 critical."""
+    reading: Reading = {name: pick(line, *keys) for name, (_, *keys) in ACTOP.items()}
     known = line if isinstance(line, dict) else {}
     fans, level = known.get("fan_rpms"), known.get("thermal_state")
-    levels = ("Nominal", "Fair", "Serious", "Critical")
-    reading = {
-        "cpu_temperature_c": pick(line, "cpu_temp_c"),
-        "gpu_temperature_c": pick(line, "gpu_temp_c"),
-        "fan_rpm": highest(fans) if isinstance(fans, list) and known.get("fan_available") is True else None,
-        "cpu_w": pick(line, "cpu_watts"),
-        "gpu_w": pick(line, "gpu_watts"),
-        "ane_w": pick(line, "ane_watts"),
-        "package_w": pick(line, "package_watts"),
-        "cpu_clock_mhz": pick(line, "pcpu_freq_mhz"),
-        "gpu_clock_mhz": pick(line, "gpu_freq_mhz"),
-        "gpu_utilisation": hundredth(pick(line, "gpu_util_pct")),
-        "thermal_pressure": levels.index(level) if level in levels else None,
-    }
+    reading["fan_rpm"] = highest(fans) if isinstance(fans, list) and known.get("fan_available") is True else None
+    reading["thermal_pressure"] = LEVELS.index(level) if level in LEVELS else None
+    reading["gpu_utilisation"] = hundredth(reading["gpu_utilisation"])
     return mended(reading, hundredth(highest((pick(line, "ecpu_util_pct"), pick(line, "pcpu_util_pct")))))
 
 
@@ -162,23 +144,19 @@ class Actop(Stream):
     """The hottest sensors of a Mac, which macmon averages away; and power, clocks and fans where macmon is absent."""
 
     name, platform, package = "actop", "darwin", "actop"
-    gives = statistics(
-        max="cpu_temperature_c gpu_temperature_c fan_rpm",
-        mean="cpu_clock_mhz",
-        sum="package_w",
-        reading="cpu_w gpu_w ane_w gpu_clock_mhz gpu_utilisation thermal_pressure",
-    )
+    gives: ClassVar = {channel: statistic for channel, (statistic, *_) in ACTOP.items()}
 
     def __init__(self) -> None:
         self.version = metadata.version("actop")
-        super().__init__(from_actop, *ACTOP)
+        command = (sys.executable, "-m", "actop.actop", "--json", "--interval", "1", "--samples", "0")
+        super().__init__(from_actop, *command)
 
 
 class Zeus(Source):
     """Apple's energy counters by zeus-apple-silicon: one window after another, added up."""
 
     name, platform, package = "zeus", "darwin", "zeus-apple-silicon"
-    gives = statistics(sum="package_energy_j", reading="gpu_energy_j")
+    gives: ClassVar = {"package_energy_j": "sum", "gpu_energy_j": "reading"}
 
     def __init__(self) -> None:
         self.monitor = import_module("zeus_apple_silicon").AppleEnergyMonitor()
@@ -194,7 +172,5 @@ class Zeus(Source):
         pairs = zip(self.total, spent_mj, strict=True)
         self.total = [None if old is None or mj is None else old + mj / 1000 for old, mj in pairs]
         cpu, gpu, ane = self.total  # a CPU that reads this has spent something
-        return {
-            "gpu_energy_j": gpu,
-            "package_energy_j": cpu + gpu + (ane or 0) if cpu and gpu is not None else NO_WATTS,
-        }
+        package = cpu + gpu + (ane or 0) if cpu and gpu is not None else NO_WATTS
+        return {"gpu_energy_j": gpu, "package_energy_j": package}

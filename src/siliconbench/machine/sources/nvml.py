@@ -2,31 +2,21 @@
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
-from siliconbench.machine.sources.source import (
-    BUSY,
-    NO_WATTS,
-    Absent,
-    Counter,
-    Reading,
-    Source,
-    highest,
-    hundredth,
-    statistics,
-)
-from siliconbench.machine.tools import tried
+from siliconbench.machine.sources.source import BUSY, NO_WATTS, Absent, Counter, Reading, Source, hundredth
+from siliconbench.machine.tools import highest, tried
 
 
 class Nvml(Source):
     """The GPU that this process would use, by NVIDIA's library. Each call is guarded by itself: many GPUs lack some."""
 
     name, platform, package = "NVML", "linux", "nvidia-ml-py"
-    gives = statistics(
-        max="fan_percent",
-        reading="gpu_temperature_c gpu_w gpu_clock_mhz memory_clock_mhz gpu_energy_j gpu_utilisation "
-        "gpu_memory_used_bytes throttle_bits",
-    )
+    gives: ClassVar = {
+        "gpu_temperature_c": "reading", "gpu_w": "reading", "gpu_clock_mhz": "reading", "memory_clock_mhz": "reading",
+        "gpu_energy_j": "reading", "gpu_utilisation": "reading", "gpu_memory_used_bytes": "reading",
+        "throttle_bits": "reading", "fan_percent": "max",
+    }  # fmt: skip
 
     def __init__(self) -> None:
         self.nvml = import_module("pynvml")

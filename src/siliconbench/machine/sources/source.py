@@ -1,7 +1,8 @@
 """What a source of samples is, the channels there are, and what can be true of each."""
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
+
+from siliconbench.machine.tools import finite
 
 Reading = dict[str, Any]  # channel: a number, or the reason why there is none, or None
 
@@ -38,32 +39,9 @@ class Source:
         """Ends what it started."""
 
 
-def finite(value: Any) -> float | None:
-    """The value if it is a finite number, else None."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below it
-    return float(value) if known else None
-
-
-def pick(record: Any, *keys: str) -> float | None:
-    """The finite number under these keys of nested dicts, None if there is none."""
-    for key in keys:
-        record = record.get(key) if isinstance(record, dict) else None
-    return finite(record)
-
-
 def hundredth(percent: float | None) -> float | None:
     """A share of 1 from one of 100, None for None."""
     return None if percent is None else percent / 100
-
-
-def highest(values: Iterable[Any]) -> float | None:
-    """The highest of those values that are numbers, None without any."""
-    return max((v for v in map(finite, values) if v is not None), default=None)
-
-
-def statistics(**channels: str) -> dict[str, str]:
-    """For each channel, named in one text per statistic, the statistic that a source gives of it."""
-    return {channel: statistic for statistic, names in channels.items() for channel in names.split()}
 
 
 def plausible(value: Any, low: float, high: float) -> float | str:

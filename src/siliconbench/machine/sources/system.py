@@ -1,22 +1,29 @@
-"""What the system itself tells, by psutil."""
+"""What the system itself tells: by psutil, and by the energy counters of Intel's and AMD's processors."""
 
 import os
+import time
+from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
 from siliconbench.machine import tools
 from siliconbench.machine.facts import cpu_seconds
-from siliconbench.machine.sources.source import Reading, Source, highest, statistics
-from siliconbench.machine.tools import tried
+from siliconbench.machine.sources.source import Absent, Counter, Reading, Source
+from siliconbench.machine.tools import content, highest, tried
+
+CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")  # acpitz and the like are not the CPU's
+POWERCAP = Path("/sys/class/powercap")
 
 
 class System(Source):
     """Load, swap, battery, and what sensors Linux shows. psutil fails in parts on macOS 27: each part is guarded."""
 
     name = "psutil"
-    gives = statistics(
-        max="cpu_temperature_c fan_rpm", mean="cpu_clock_mhz cpu_load", reading="swap_used_bytes battery_percent"
-    )
+    gives: ClassVar = {
+        "cpu_temperature_c": "max", "fan_rpm": "max", "cpu_clock_mhz": "mean", "cpu_load": "mean",
+        "swap_used_bytes": "reading", "battery_percent": "reading",
+    }  # fmt: skip
 
     def __init__(self) -> None:
         self.version, self.last = psutil.__version__, tried(cpu_seconds)
@@ -27,8 +34,9 @@ class System(Source):
         load = share(self.last, now)
         self.last = now if load is not None or self.last is None else self.last
         linux = tools.PLATFORM != "darwin"  # on a Mac cpu_freq is nominal, and there are no sensors
+        sensors = tried(lambda: psutil.sensors_temperatures()) or {} if linux else {}
         return {
-            "cpu_temperature_c": tried(cpu_heat) if linux else None,
+            "cpu_temperature_c": highest(sensor.current for chip in CPU_CHIPS for sensor in sensors.get(chip, [])),
             "fan_rpm": tried(lambda: highest(f.current for fans in psutil.sensors_fans().values() for f in fans)),
             "cpu_clock_mhz": tried(lambda: psutil.cpu_freq().current) if linux else None,
             "cpu_load": load,
@@ -44,8 +52,29 @@ def share(then: tuple[float, float] | None, now: tuple[float, float] | None) -> 
     return min(1.0, max(0.0, (now[0] - then[0]) / (now[1] - then[1])))
 
 
-def cpu_heat() -> float | None:
-    """The hottest of the CPU's own sensors in degrees Celsius; acpitz and the like are not the CPU's."""
-    sensors = psutil.sensors_temperatures()
-    chips = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
-    return highest(sensor.current for chip in chips for sensor in sensors.get(chip, []))
+class Rapl(Source):
+    """The energy counters of the processor packages: microjoules that wrap (Linux, power/powercap)."""
+
+    name, platform = "RAPL", "linux"
+    gives: ClassVar = {"package_energy_j": "sum", "package_w": "sum"}
+
+    def __init__(self) -> None:
+        zones = [zone for zone in POWERCAP.glob("intel-rapl:*") if content(zone, "name").startswith("package")]
+        if not zones:
+            raise Absent("the system shows no RAPL counters (usual in a virtual machine or container)")
+        if not all(os.access(zone / "energy_uj", os.R_OK) for zone in zones):
+            raise Absent("RAPL may be read by root only (since Linux 5.10, against a side channel)")
+        self.version, self.last = "powercap", (0.0, 0.0)
+        self.zones = [(zone / "energy_uj", microjoules(zone / "max_energy_range_uj"), Counter()) for zone in zones]
+        self.read()
+
+    def read(self) -> Reading:
+        """Joules since the start over all packages, and the mean watts since the last reading."""
+        joules = sum(count(microjoules(file), span) for file, span, count in self.zones) / 1e6
+        then, self.last = self.last, (time.perf_counter(), joules)
+        return {"package_energy_j": joules, "package_w": (joules - then[1]) / (self.last[0] - then[0])}
+
+
+def microjoules(file: Path) -> float:
+    """The number in a file; OSError or ValueError where there is none."""
+    return float(int(file.read_text()))

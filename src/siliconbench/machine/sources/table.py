@@ -3,9 +3,8 @@
 from siliconbench.machine import tools
 from siliconbench.machine.sources.apple import Actop, Macmon, Zeus
 from siliconbench.machine.sources.nvml import Nvml
-from siliconbench.machine.sources.rapl import Rapl
 from siliconbench.machine.sources.source import Absent, Source
-from siliconbench.machine.sources.system import System
+from siliconbench.machine.sources.system import Rapl, System
 
 SOURCES: tuple[type[Source], ...] = (Macmon, Actop, Zeus, Nvml, Rapl, System)  # the preferred first
 
