@@ -65,3 +65,12 @@ def tiny_sweep(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """
     folder = tmp_path_factory.mktemp("sweep")
     return folder, make_image(folder, PRECISION="fp32 tf32", USE_GPU="0")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes run the tests: those of a file stay together, and so do those that share the tiny sweep."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            shared = "tiny_sweep" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("sweep" if shared else item.path.name))
