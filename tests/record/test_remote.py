@@ -12,8 +12,8 @@ from upath import UPath
 
 from siliconbench import knobs, paths
 from siliconbench.record import share, store
-from siliconbench.record.schema import Record
-from siliconbench.sweep import runner
+from siliconbench.record.schema import Error, Machine, Record
+from siliconbench.sweep import failure, plan
 from tests.conftest import make_image
 from tests.samples import sample
 
@@ -135,10 +135,11 @@ def test_a_whole_sweep_goes_there_and_comes_back(s3, tmp_path):
 
 def test_an_interrupted_sweep_is_finished_from_there(s3):
     given = {"RESULTS": "s3://fleet/cut", "MACHINE": "m", "REPEATS": "3", "IMAGE_MODEL": "resnet18"}
-    first = runner.plan(knobs.read(given), "cpu", {"chip": "c", "cores": 2})
-    runner.failed(first, 2, store.now(), {"kind": "failed", "message": "for a test"})
-    again = runner.plan(knobs.read(given), "cpu", {"chip": "c", "cores": 2})
-    assert again.sweep_id == first.sweep_id and set(runner.done(again)) == {2}
+    told = knobs.read(given), "cpu", Machine.model_validate(sample()["machine"] | {"slug": "m"}), "", lambda _: False
+    first = plan.planned(*told)
+    failure.failed(first, 2, store.now(), Error(kind="failed", message="for a test"))
+    again = plan.planned(*told)
+    assert again.sweep_id == first.sweep_id and set(again.done()) == {2}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from siliconbench.record import axes
-from siliconbench.record.fields import Model, OneOf, Positive, Text
+from siliconbench.record.fields import Model, Positive, Text, one_of
 
 
 class Case(Model):
@@ -13,12 +13,12 @@ class Case(Model):
 
     model: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     batch_size: Annotated[int, Field(ge=1, le=65536)]
-    device: Annotated[str, OneOf(axes.DEVICES)]
-    precision: Annotated[str, OneOf(axes.PRECISIONS)] = "fp32"
-    memory_format: Annotated[str, OneOf(axes.LAYOUTS)] = "contiguous"
+    device: Annotated[str, one_of(axes.DEVICES)]
+    precision: Annotated[str, one_of(axes.PRECISIONS)] = "fp32"
+    memory_format: Annotated[str, one_of(axes.LAYOUTS)] = "contiguous"
     compile: bool = False
-    mode: Annotated[str, OneOf(axes.MODES)] = "inference"
-    input: Annotated[str, OneOf(axes.INPUTS)] = "fast"
+    mode: Annotated[str, one_of(axes.MODES)] = "inference"
+    input: Annotated[str, one_of(axes.INPUTS)] = "fast"
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
     num_images: Annotated[int, Field(ge=1, le=10**9)] = 1000
     min_seconds: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 10.0
@@ -29,8 +29,8 @@ class Case(Model):
     @property
     def reference(self) -> bool:
         """Whether this is the class that is compared across machines: fp32, eager, default layout, inference."""
-        reference = ("fp32", "contiguous", False, "inference")
-        return (self.precision, self.memory_format, self.compile, self.mode) == reference
+        own = (self.precision, self.memory_format, self.compile, self.mode)
+        return own == ("fp32", "contiguous", False, "inference")
 
 
 class Sweep(Model):

@@ -1,10 +1,9 @@
 """What the fields of a record are made of: bounded texts, finite numbers, and models that refuse what is unknown."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StringConstraints, model_validator
 from pydantic_core import core_schema
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ .,()+/-]{0,63}$")]
@@ -21,14 +20,9 @@ Rate = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False)]  # no cap tha
 Raw = Annotated[list[Seconds], Field(min_length=1, max_length=200_000)]  # a day of half seconds is 172,800
 
 
-@dataclass(frozen=True)
-class OneOf:
-    """Limits a text to the names of a table: pydantic's Literal, from a table that may grow."""
-
-    names: Iterable[str]
-
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> core_schema.CoreSchema:
-        return core_schema.literal_schema(list(self.names))
+def one_of(names: Iterable[str]) -> Any:
+    """What limits a text to the names of a table: pydantic's Literal, from a table that may grow."""
+    return GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(names)))
 
 
 def was(name: str) -> Any:
@@ -52,8 +46,7 @@ class Section(Model):
     @model_validator(mode="after")
     def each_none_has_a_reason(self) -> Self:
         """The section itself; ValueError if a None has no reason, or a known value has one."""
-        fields = type(self).model_fields.items()
-        values = {info.serialization_alias or name: getattr(self, name) for name, info in fields}
+        values = {info.serialization_alias or f: getattr(self, f) for f, info in type(self).model_fields.items()}
         if bare := [f for f, v in values.items() if v is None and f not in self.unknown]:
             raise ValueError(f"None without a reason in unknown: {', '.join(bare)}")
         if stray := [f for f in self.unknown if values.get(f) is not None]:

@@ -1,7 +1,5 @@
 """The models of a record, schema 1. It may come from a stranger: nothing in it is used before it has passed these.
-
-Unknown is None, and each None says why in `unknown`. Attributes have the code's names, JSON those of schema 1.
-"""
+Unknown is None, and each None says why in `unknown`. Attributes have the code's names, JSON those of schema 1."""
 
 from typing import Annotated, Any, Literal, Self
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,14 +19,11 @@ MOST_BYTES = 20_000_000  # of one file: a day of half-second blocks with 20 chan
 
 
 def file_name(case: Case, created: str, repeat: int, every_axis: bool = True) -> str:
-    """The name of a record's file in its machine's folder, from every axis in which two runs of a sweep can differ.
-
-    Layout, compile and mode are in it where they are not the default; in older records they are not (every_axis False).
-    """
-    given = (case.memory_format, "compile" if case.compile else "", case.mode)
-    usual = ("contiguous", "", "inference") if every_axis else given
-    more = "".join(f"-{word}" for word, default in zip(given, usual, strict=True) if word != default)
-    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{more}-{created}-r{repeat}.json"
+    """The name of a record's file in its machine's folder, from every axis in which two runs of a sweep can differ:
+    layout, compile and mode where they are not the default; not in older records (every_axis False)."""
+    more = (case.memory_format, "compile" if case.compile else "", case.mode) if every_axis else ()
+    words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference"))
+    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{words}-{created}-r{repeat}.json"
 
 
 def now() -> str:
@@ -112,11 +110,9 @@ def content(path: Path, most_bytes: int = 0) -> bytes:
 
 def no_key_twice(pairs: list[tuple[str, Any]]) -> None:
     """Checks that no key of a JSON object is there twice (readers differ in which counts); ValueError with the key."""
-    seen = set[str]()
-    for key, _ in pairs:
-        if key in seen:
-            raise ValueError(f"the key {key} is there twice")
-        seen.add(key)
+    if len(dict(pairs)) < len(pairs):
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {key} is there twice")
 
 
 def load(path: Path) -> Record:
