@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -31,7 +32,7 @@ def writable(folder: Path, name: str) -> None:
         raise knobs.WrongKnob(f"{name}: can't write to {folder} {why}") from None
 
 
-def late(name: str) -> Callable[..., int]:
+def late(name: str) -> Any:
     """The function of this module, loaded now: only after the knobs are checked."""
     return resolve_name(f"siliconbench.{name}")
 
@@ -43,9 +44,7 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
     """
     given = read(os.environ)
     if records:
-        from siliconbench.record.store import folder_at
-
-        writable(folder_at(given["RESULTS"]), "RESULTS")
+        writable(late("record.store:folder_at")(given["RESULTS"]), "RESULTS")
     writable(paths.RUNS, "reports")
     try:
         with FileLock(paths.RUNS / ".lock", timeout=0):
@@ -54,43 +53,30 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
         raise knobs.WrongKnob("another measurement runs here now: two at once would slow one another") from None
 
 
+def look(work: str) -> int:
+    """The exit status of a target's work on the records of a folder or address."""
+    return late(work)(knobs.read(os.environ, ["RESULTS"])["RESULTS"])
+
+
 def share() -> int:
-    """The exit status of `make share`: 1 if one of this machine's records is bad, or there is none."""
-    from siliconbench.machine import facts
-    from siliconbench.record import share
-
+    """The exit status of `make share`; the machine is this one where none is named."""
     given = knobs.read(os.environ, ["RESULTS", "MACHINE"])
-    results = share.existing(given["RESULTS"])
-    return printed(*share.share(results, given["MACHINE"] or facts.machine().slug))
-
-
-def check() -> int:
-    """The exit status of `make check`: 1 if a record, or the published schema, is bad."""
-    from siliconbench.record import share
-
-    return printed(*share.check(share.existing(knobs.read(os.environ, ["RESULTS"])["RESULTS"])))
-
-
-def printed(lines: list[str], status: int) -> int:
-    """The status, its lines printed."""
-    print(*lines, sep="\n")
-    return status
+    return late("record.share:share")(given["RESULTS"], given["MACHINE"] or late("machine.facts:machine")().slug)
 
 
 def schema() -> int:
     """The exit status of writing the published schema anew: 0."""
-    from siliconbench.record import share, store
-
-    return printed([str(store.write_whole(paths.SCHEMA, share.schema()).relative_to(paths.ROOT))], 0)
+    print(late("record.store:write_whole")(paths.SCHEMA, late("record.share:schema")()).relative_to(paths.ROOT))
+    return 0
 
 
 TARGETS: dict[str, Callable[[], int]] = {
     "image": partial(measure, knobs.read, "sweep.runner:make_image", "pages.render:machine_page"),
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
-    "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
+    "report": partial(look, "pages.compare:make_report"),
     "share": share,
-    "check": check,
+    "check": partial(look, "record.share:check"),
     "schema": schema,
     "doctor": lambda: late("machine.doctor:main")(),
 }

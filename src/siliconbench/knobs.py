@@ -98,9 +98,8 @@ FLAG = one_of((False, True))
 KNOBS = {
     "USE_GPU": Knob("1", *FLAG, meaning="1: the accelerator if there is one (CUDA, MPS, XPU); 0: the CPU"),
     "NUM_IMAGES": Knob("1000", *number(1, 10**9), False, "at least so many images end to end", "num_images"),
-    "BATCH_SIZE": Knob("64", *number(1, 65536, auto=True), True,
-        "one or many; `auto` alone: doubled from 1 until the speed no longer rises, memory ends or swapping starts",
-        "batch_size"),
+    "BATCH_SIZE": Knob("64", *number(1, 65536, auto=True), True, field="batch_size", meaning=
+        "one or many; `auto` alone: doubled from 1 until the speed no longer rises, memory ends or swapping starts"),
     "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers", model, True,
         "any of torchvision's classifiers, one or many", "model"),
     "MIN_SECONDS": Knob("10", *number(0, 86400, "seconds", DECIMAL), False,

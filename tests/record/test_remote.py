@@ -64,7 +64,7 @@ def test_a_record_round_trips_and_is_never_overwritten(folder):
     assert store.newest_machine(folder) == made.machine.slug
 
 
-def test_what_is_bad_is_refused_there_as_here(folder, monkeypatch):
+def test_what_is_bad_is_refused_there_as_here(folder, monkeypatch, capsys):
     monkeypatch.setattr(store, "MOST_BYTES", 100_000)
     path = store.write(Record.model_validate(sample()), folder)
     bad = {
@@ -80,8 +80,7 @@ def test_what_is_bad_is_refused_there_as_here(folder, monkeypatch):
     assert isinstance(found.pop(path.name), Record)
     assert found.keys() == bad.keys()
     assert all(isinstance(found[name], ValueError) and why in str(found[name]) for name, (_, why) in bad.items())
-    lines, status = share.check(folder)
-    assert status == 1 and lines[-1].endswith("5 bad")
+    assert share.check(str(folder)) == 1 and capsys.readouterr().out.endswith("5 bad\n")
 
 
 WRITER = """
@@ -163,11 +162,12 @@ def test_a_server_that_is_gone_is_one_line_and_2(tmp_path, s3):
     assert done.returncode == 2 and "EndpointConnectionError" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_share_and_check_work_there(s3):
+def test_share_and_check_work_there(s3, capsys):
     results = store.folder_at("s3://fleet/shared")
     made = store.write(Record.model_validate(sample()), results)
-    lines, status = share.share(results, made.parent.name)
-    assert status == 0 and lines[-1] == "They are at s3://fleet/shared: who can read that address has them."
+    assert share.share("s3://fleet/shared", made.parent.name) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "They are at s3://fleet/shared: who can read that address has them."
     command = [sys.executable, "-m", "siliconbench", "check"]
     environment = os.environ | s3 | {"RESULTS": "s3://fleet/shared"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

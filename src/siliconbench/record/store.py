@@ -58,9 +58,8 @@ def write_whole(path: Path, text: str) -> Path:
             os.fsync(file.fileno())
         Path(part).chmod(0o644)
         return Path(part).replace(path)
-    except BaseException:
+    finally:
         Path(part).unlink(missing_ok=True)
-        raise
 
 
 def folder_at(address: str) -> Path:
