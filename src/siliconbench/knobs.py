@@ -57,10 +57,9 @@ def number(least: int, most: int, words: str = "a whole number", pattern: str = 
     return f"{'auto or ' if auto else ''}{words} from {least} to {most}", read
 
 
-def one_of(values: Iterable[Any]) -> Kind:
-    """What allows one of these words; 0 and 1 stand for False and True."""
-    table = {str(int(value)) if isinstance(value, bool) else value: value for value in values}
-    return " or ".join(table), table.__getitem__
+def one_of(words: Iterable[str]) -> Kind:
+    """What allows one of these words."""
+    return " or ".join(words), {word: word for word in words}.__getitem__
 
 
 def slug(text: str) -> str:
@@ -94,7 +93,7 @@ def model(text: str) -> str:
     return text
 
 
-FLAG = one_of((False, True))
+FLAG: Kind = "0 or 1", {"0": False, "1": True}.__getitem__
 KNOBS = {
     "USE_GPU": Knob("1", *FLAG, meaning="1: the accelerator if there is one (CUDA, MPS, XPU); 0: the CPU"),
     "NUM_IMAGES": Knob("1000", *number(1, 10**9), False, "at least so many images end to end", "num_images"),

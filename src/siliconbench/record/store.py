@@ -133,11 +133,9 @@ def load(path: Path) -> Record:
 def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
     """Each file under results that calls itself a record, in the order of names: the record, or why it is none."""
     found = sorted(results.glob(f"{machine}/*.json"))
-    if isinstance(results, Path):
-        yield from zip(found, map(_tried, found), strict=True)
-    else:
-        with ThreadPoolExecutor(16) as pool:  # each object is a wait for the network
-            yield from zip(found, pool.map(_tried, found), strict=True)
+    with ThreadPoolExecutor(16) as pool:  # elsewhere each object is a wait for the network; here no thread starts
+        tried = map(_tried, found) if isinstance(results, Path) else pool.map(_tried, found)
+        yield from zip(found, tried, strict=True)
 
 
 def _tried(path: Path) -> Record | ValueError:
