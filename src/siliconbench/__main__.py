@@ -3,131 +3,82 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from siliconbench import knobs, paths
 
 
-@contextmanager
-def lock() -> Iterator[None]:
-    """Holds the only measurement of this folder; WrongKnob when another one measures here now."""
+def writable(folder: Path, name: str) -> None:
+    """Makes the folder; WrongKnob if files can't be made in it, or at this address."""
+    try:
+        if isinstance(folder, Path):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        else:
+            (folder / ".writable").write_bytes(b"")
+            with suppress(Exception):
+                (folder / ".writable").unlink()
+    except Exception as error:  # each storage has its own; what they say may name a key
+        why = f"({type(error).__name__}); see its address and your access"
+        if isinstance(folder, Path) and isinstance(error, OSError):
+            why = f"({error.strerror}); allow it or name another"
+        raise knobs.WrongKnob(f"{name}: can't write to {folder} {why}") from None
+
+
+def late(name: str) -> Any:
+    """The function of this module, loaded now: only after the knobs are checked."""
+    return resolve_name(f"siliconbench.{name}")
+
+
+def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: str, records: bool = True) -> int:
+    """The exit status of a target's work, given its knobs and what renders its page; records: whether it writes any.
+
+    It holds the only measurement of this folder; WrongKnob when another one measures here now.
+    """
+    given = read(os.environ)
+    if records:
+        writable(late("record.store:folder_at")(given["RESULTS"]), "RESULTS")
     writable(paths.RUNS, "reports")
     try:
         with FileLock(paths.RUNS / ".lock", timeout=0):
-            yield
+            return late(work)(given, late(page))
     except Timeout:
         raise knobs.WrongKnob("another measurement runs here now: two at once would slow one another") from None
 
 
-def writable(folder: Path, name: str) -> None:
-    """Makes the folder; WrongKnob if files can't be made in it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise knobs.WrongKnob(f"{name}: can't write to {folder} ({error.strerror}); allow it or name another") from None
-
-
-def reachable(results: str) -> None:
-    """Makes sure that records can be written to this folder or address; WrongKnob if not."""
-    from siliconbench.record.store import folder_at
-
-    folder = folder_at(results)
-    if isinstance(folder, Path):
-        writable(folder, "RESULTS")
-        return
-    try:
-        (folder / ".writable").write_bytes(b"")
-    except Exception as error:  # each storage has its own; what they say may name a key
-        kind = type(error).__name__
-        raise knobs.WrongKnob(f"RESULTS: can't write to {folder} ({kind}); see its address and your access") from None
-    with suppress(Exception):
-        (folder / ".writable").unlink()
-
-
-def image() -> int:
-    """The exit status of `make image`: 0 all is well, 1 runs failed."""
-    given = knobs.read(os.environ)
-    reachable(given["RESULTS"])
-    with lock():
-        from siliconbench.pages.render import machine_page
-        from siliconbench.sweep.runner import make_image
-
-        return make_image(given, machine_page)
-
-
-def best() -> int:
-    """The exit status of `make best`: 0 a setting was found, 1 none runs."""
-    given = knobs.read_best(os.environ)
-    reachable(given["RESULTS"])
-    with lock():
-        from siliconbench.pages.render import machine_page
-        from siliconbench.sweep.best import find
-
-        return find(given, machine_page)
-
-
-def trust() -> int:
-    """The exit status of `make trust`: 0 where A is not told from itself, 1 where it is or a run failed."""
-    given = knobs.read_trust(os.environ)
-    with lock():
-        from siliconbench.pages.render import trust_page
-        from siliconbench.sweep.trust import make_trust
-
-        return make_trust(given, trust_page)
-
-
-def report() -> int:
-    """The exit status of `make report`, which renders the page that compares machines."""
-    from siliconbench.pages.compare import make_report
-
-    return make_report(knobs.read(os.environ, ["RESULTS"])["RESULTS"])
+def look(work: str) -> int:
+    """The exit status of a target's work on the records of a folder or address."""
+    return late(work)(knobs.read(os.environ, ["RESULTS"])["RESULTS"])
 
 
 def share() -> int:
-    """The exit status of `make share`: 1 if one of this machine's records is bad, or there is none."""
-    from siliconbench.machine import facts
-    from siliconbench.record import share
-
+    """The exit status of `make share`; the machine is this one where none is named."""
     given = knobs.read(os.environ, ["RESULTS", "MACHINE"])
-    results = share.existing(given["RESULTS"])
-    return printed(*share.share(results, given["MACHINE"] or facts.machine().slug))
-
-
-def check() -> int:
-    """The exit status of `make check`: 1 if a record, or the published schema, is bad."""
-    from siliconbench.record import share
-
-    return printed(*share.check(share.existing(knobs.read(os.environ, ["RESULTS"])["RESULTS"])))
-
-
-def printed(lines: list[str], status: int) -> int:
-    """The status, its lines printed."""
-    print(*lines, sep="\n")
-    return status
+    return late("record.share:share")(given["RESULTS"], given["MACHINE"] or late("machine.facts:machine")().slug)
 
 
 def schema() -> int:
     """The exit status of writing the published schema anew: 0."""
-    from siliconbench.record import share, store
-
-    print(store.write_whole(paths.SCHEMA, share.schema()).relative_to(paths.ROOT))
+    print(late("record.store:write_whole")(paths.SCHEMA, late("record.share:schema")()).relative_to(paths.ROOT))
     return 0
 
 
-def doctor() -> int:
-    """The exit status of `make doctor`: 0 when the machine is fit to be measured now, 1 when it is not."""
-    from siliconbench.machine import doctor
-
-    return doctor.main()
-
-
 TARGETS: dict[str, Callable[[], int]] = {
-    target.__name__: target for target in (image, best, trust, report, share, check, schema, doctor)
+    "image": partial(measure, knobs.read, "sweep.runner:make_image", "pages.render:machine_page"),
+    "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
+    "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
+    "report": partial(look, "pages.compare:make_report"),
+    "share": share,
+    "check": partial(look, "record.share:check"),
+    "schema": schema,
+    "doctor": lambda: late("machine.doctor:main")(),
 }
 
 

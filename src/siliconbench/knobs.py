@@ -1,7 +1,5 @@
 """The knobs of every make target, read from the environment and checked before anything slow is imported.
-
-A knob that is wrong stops everything at once, in one line: what was given, what is allowed, what to do.
-"""
+A knob that is wrong stops everything at once, in one line: what was given, what is allowed, what to do."""
 
 import difflib
 import importlib
@@ -15,7 +13,8 @@ from typing import Any
 from siliconbench.record import axes
 
 Given = dict[str, Any]  # the value of each knob by its name
-Kind = tuple[str, Callable[[str], Any]]  # what is allowed in words, and how a text becomes a value (else ValueError)
+Kind = tuple[str, Callable[[str], Any]]  # what is allowed in words, and how a text becomes a value (else an error)
+WHOLE, DECIMAL = "[0-9]{1,12}", r"[0-9]{1,9}(?:\.[0-9]{1,6})?"  # the patterns of numbers
 
 
 class WrongKnob(ValueError):
@@ -44,38 +43,23 @@ def classifiers() -> list[str]:
     return sorted(name for text in texts for name in re.findall(r"@register_model\(\)[\s\S]*?\ndef (\w+)\(", text))
 
 
-def number(least: int, most: int, words: str = "a whole number", pattern: str = "[0-9]{1,12}") -> Kind:
-    """What allows numbers of this pattern from least to most; a float where the pattern has a point."""
+def number(least: int, most: int, words: str = "a whole number", pattern: str = WHOLE, auto: bool = False) -> Kind:
+    """What allows numbers of this pattern from least to most, floats if it is DECIMAL; auto, where allowed, is None."""
 
-    def read(text: str) -> float:
+    def read(text: str) -> float | None:
+        if auto and text == "auto":
+            return None
         value = float(text) if re.fullmatch(pattern, text) else -1
         if not least <= value <= most:
             raise ValueError
-        return value if "." in pattern else int(text)
+        return value if pattern == DECIMAL else int(text)
 
-    return f"{words} from {least} to {most}", read
-
-
-def decimal(most: int, words: str) -> Kind:
-    """What allows numbers from 0 to most, with six decimals at most."""
-    return number(0, most, words, r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+    return f"{'auto or ' if auto else ''}{words} from {least} to {most}", read
 
 
-def auto_or(kind: Kind) -> Kind:
-    """What allows also auto, which is None."""
-    return f"auto or {kind[0]}", lambda text: None if text == "auto" else kind[1](text)
-
-
-def one_of(values: Iterable[Any]) -> Kind:
-    """What allows one of these words; 0 and 1 stand for False and True."""
-    table = {str(int(value)) if isinstance(value, bool) else value: value for value in values}
-
-    def read(text: str) -> Any:
-        if text not in table:
-            raise ValueError
-        return table[text]
-
-    return " or ".join(table), read
+def one_of(words: Iterable[str]) -> Kind:
+    """What allows one of these words."""
+    return " or ".join(words), {word: word for word in words}.__getitem__
 
 
 def slug(text: str) -> str:
@@ -109,24 +93,23 @@ def model(text: str) -> str:
     return text
 
 
-FLAG = one_of((False, True))
+FLAG: Kind = "0 or 1", {"0": False, "1": True}.__getitem__
 KNOBS = {
     "USE_GPU": Knob("1", *FLAG, meaning="1: the accelerator if there is one (CUDA, MPS, XPU); 0: the CPU"),
     "NUM_IMAGES": Knob("1000", *number(1, 10**9), False, "at least so many images end to end", "num_images"),
-    "BATCH_SIZE": Knob("64", *auto_or(number(1, 65536)), True,
-        "one or many; `auto` alone: doubled from 1 until the speed no longer rises, memory ends or swapping starts",
-        "batch_size"),
+    "BATCH_SIZE": Knob("64", *number(1, 65536, auto=True), True, field="batch_size", meaning=
+        "one or many; `auto` alone: doubled from 1 until the speed no longer rises, memory ends or swapping starts"),
     "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers", model, True,
         "any of torchvision's classifiers, one or many", "model"),
-    "MIN_SECONDS": Knob("10", *decimal(86400, "seconds"), False,
+    "MIN_SECONDS": Knob("10", *number(0, 86400, "seconds", DECIMAL), False,
         "each pass lasts at least so long; 0: exactly `NUM_IMAGES`, in whole batches", "min_seconds"),
-    "WORKERS": Knob("auto", *auto_or(number(0, 256)), False,
+    "WORKERS": Knob("auto", *number(0, 256, auto=True), False,
         "loader processes; auto tries a few, and 0 is the original's protocol", "workers"),
     "INPUT": Knob("fast", *one_of(axes.INPUTS), False,
         "`original`: float64 noise, PIL and floats from the CPU, as in the original; `fast`: bytes", "input"),
     "REPEATS": Knob("5", *number(1, 1000), meaning="fresh processes per case; 1 for a quick look"),
     "SEED": Knob("2021", *number(0, 2**32 - 1), False, "of the images, the weights and the order of the sweep", "seed"),
-    "MINUTES": Knob("0", *decimal(1440, "minutes"), False,
+    "MINUTES": Knob("0", *number(0, 1440, "minutes", DECIMAL), False,
         "a sustained end-to-end run of so many minutes, for heat and throttling", "minutes"),
     "MACHINE": Knob("", "small letters, digits and hyphens, at most 48, beginning with a letter or digit", slug,
         meaning="the machine's name in `reports/data`; from its chip where none is given"),
@@ -149,25 +132,21 @@ TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": 
 
 
 def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:
-    """Each knob's value by its name; a knob that takes a list gives a list without doubles, in the order given.
-
-    A knob that is not set, or set to nothing, has its default. WrongKnob at the first that is wrong.
-    """
+    """Each knob's value by its name; its default if not set, or set to nothing. WrongKnob at the first that is wrong.
+    A knob that takes a list gives a list without doubles, in the order given."""
     return {name: _value(name, KNOBS[name], environment.get(name, "").strip()) for name in names}
 
 
 def read_best(environment: Mapping[str, str]) -> Given:
     """The knobs of `make best`, with defaults of its own; WrongKnob for many models and for what it chooses itself."""
-    known = {k: v for k, v in environment.items() if v.strip()}
-    if stray := [k for k in CHOSEN if k in known]:
-        raise wrong(stray[0], known[stray[0]], "nothing, it is chosen by the search")
-    return _one_each(read(BEST | known | CHOSEN), known)
+    if stray := [name for name in CHOSEN if environment.get(name, "").strip()]:
+        raise wrong(stray[0], environment[stray[0]], "nothing, it is chosen by the search")
+    return _one_each(BEST | CHOSEN, environment)
 
 
 def read_trust(environment: Mapping[str, str]) -> Given:
     """The knobs of `make trust`, with defaults of its own; WrongKnob for a list, and for a single run of a label."""
-    known = {k: v for k, v in environment.items() if v.strip()}
-    given = _one_each(read(TRUST | known), known)
+    given = _one_each(TRUST, environment)
     if given["BATCH_SIZE"] == [None]:
         raise wrong("BATCH_SIZE", "auto", number(1, 65536)[0])
     if given["REPEATS"] < 2:
@@ -180,24 +159,24 @@ def wrong(name: str, given: str, allowed: str) -> WrongKnob:
     return WrongKnob(f"{name}: given {given[:60]!r}; allowed: {allowed}")
 
 
-def _one_each(given: dict[str, Any], known: Mapping[str, str]) -> Given:
-    for name, knob in KNOBS.items():
-        if knob.many and len(given[name]) > 1:
-            raise wrong(name, known[name], "one, no list")
+def _one_each(defaults: dict[str, str], environment: Mapping[str, str]) -> Given:
+    given = read(defaults | {name: text for name, text in environment.items() if text.strip()})
+    if many := [name for name, knob in KNOBS.items() if knob.many and len(given[name]) > 1]:
+        raise wrong(many[0], environment[many[0]], "one, no list")
     return given
 
 
 def _value(name: str, knob: Knob, given: str) -> Any:
-    words = re.split(r"[\s,]+", given.strip(" ,")) if knob.many else [given]
+    text, values = given or knob.default, []
     allowed = knob.allowed + (", one or many" if knob.many else "")
-    values = []
-    for word in words if given else (knob.default.split() or [""]):
+    for word in re.split(r"[\s,]+", text.strip(" ,")) if knob.many else [text]:
         try:
             values.append(knob.read(word))
         except WrongKnob:
             raise
-        except ValueError as error:
-            raise wrong(name, word, f"{allowed} ({error})" if str(error) else allowed) from None
+        except (KeyError, ValueError) as error:  # a KeyError holds but the word
+            more = f" ({error})" if str(error) and not isinstance(error, KeyError) else ""
+            raise wrong(name, word, allowed + more) from None
     if None in values and len(set(values)) > 1:
         raise wrong(name, given, f"{allowed}; auto alone")
     return list(dict.fromkeys(values)) if knob.many else values[0]

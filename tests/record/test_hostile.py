@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from siliconbench import paths
-from siliconbench.__main__ import check
+from siliconbench.__main__ import TARGETS
 from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record
@@ -256,7 +256,7 @@ def test_hand_made_files_are_refused_each_for_its_own_reason(folder, found):
 
 def test_check_names_every_bad_one_plainly(folder, found, capsys, monkeypatch):
     monkeypatch.setenv("RESULTS", str(folder))
-    assert check() == 1
+    assert TARGETS["check"]() == 1
     *bad, summary = capsys.readouterr().out.splitlines()
     assert all(re.fullmatch(r"bad: [ -;=?-~]+", line) for line in bad)
     refused = sum(isinstance(r, ValueError) for r in found.values())

@@ -64,7 +64,7 @@ def test_a_record_round_trips_and_is_never_overwritten(folder):
     assert store.newest_machine(folder) == made.machine.slug
 
 
-def test_what_is_bad_is_refused_there_as_here(folder, monkeypatch):
+def test_what_is_bad_is_refused_there_as_here(folder, monkeypatch, capsys):
     monkeypatch.setattr(store, "MOST_BYTES", 100_000)
     path = store.write(Record.model_validate(sample()), folder)
     bad = {
@@ -80,14 +80,13 @@ def test_what_is_bad_is_refused_there_as_here(folder, monkeypatch):
     assert isinstance(found.pop(path.name), Record)
     assert found.keys() == bad.keys()
     assert all(isinstance(found[name], ValueError) and why in str(found[name]) for name, (_, why) in bad.items())
-    lines, status = share.check(folder)
-    assert status == 1 and lines[-1].endswith("5 bad")
+    assert share.check(str(folder)) == 1 and capsys.readouterr().out.endswith("5 bad\n")
 
 
 WRITER = """
 import sys
 from siliconbench.record import store
-from siliconbench.record.schema import Error, Machine, Record
+from siliconbench.record.schema import Record
 from tests.samples import sample
 results, who = store.folder_at(sys.argv[1]), sys.argv[2]
 for i in range(8):
@@ -134,12 +133,11 @@ def test_a_whole_sweep_goes_there_and_comes_back(s3, tmp_path):
 
 
 def test_an_interrupted_sweep_is_finished_from_there(s3):
-    given = knobs.read({"RESULTS": "s3://fleet/cut", "MACHINE": "m", "REPEATS": "3", "IMAGE_MODEL": "resnet18"})
-    machine = Machine.model_validate(sample()["machine"] | {"slug": "m"})
-    first, again = (plan.planned(given, "cpu", machine, "", lambda _: []) for _ in range(2))
-    assert again.sweep_id[17:] == first.sweep_id[17:]
+    given = {"RESULTS": "s3://fleet/cut", "MACHINE": "m", "REPEATS": "3", "IMAGE_MODEL": "resnet18"}
+    told = knobs.read(given), "cpu", Machine.model_validate(sample()["machine"] | {"slug": "m"}), "", lambda _: False
+    first = plan.planned(*told)
     failure.failed(first, 2, store.now(), Error(kind="failed", message="for a test"))
-    again = plan.planned(given, "cpu", machine, "", lambda _: [])
+    again = plan.planned(*told)
     assert again.sweep_id == first.sweep_id and set(again.done()) == {2}
 
 
@@ -164,11 +162,12 @@ def test_a_server_that_is_gone_is_one_line_and_2(tmp_path, s3):
     assert done.returncode == 2 and "EndpointConnectionError" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_share_and_check_work_there(s3):
+def test_share_and_check_work_there(s3, capsys):
     results = store.folder_at("s3://fleet/shared")
     made = store.write(Record.model_validate(sample()), results)
-    lines, status = share.share(results, made.parent.name)
-    assert status == 0 and lines[-1] == "They are at s3://fleet/shared: who can read that address has them."
+    assert share.share("s3://fleet/shared", made.parent.name) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "They are at s3://fleet/shared: who can read that address has them."
     command = [sys.executable, "-m", "siliconbench", "check"]
     environment = os.environ | s3 | {"RESULTS": "s3://fleet/shared"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

@@ -52,13 +52,15 @@ def test_share_says_what_the_records_hold_and_how_to_send_them(tmp_path):
         assert words in done.stdout
 
 
-def test_the_git_lines_add_just_these_files(tmp_path):
+def test_the_git_lines_add_just_these_files(tmp_path, capsys):
     clone = tmp_path / "clone"
     subprocess.run(["git", "init", "-q", clone], check=True)
     paths = leave(tmp_path / "else where")
     (paths[0].parent / "machine.toml").write_text('label = "Two cores"\n')
-    lines, status = share.share(tmp_path / "else where", MACHINE)
-    script = "\n".join(line for line in lines if line.startswith("  ") and "commit" not in line)
+    status = share.share(str(tmp_path / "else where"), MACHINE)
+    script = "\n".join(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "commit" not in line
+    )
     subprocess.run(["sh", "-e", "-c", script], cwd=clone, check=True, capture_output=True)
     added = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=clone, capture_output=True, text=True)
     assert status == 0
@@ -114,9 +116,11 @@ def test_check_names_each_bad_file_and_sums_up_in_a_line(tmp_path):
 
 def test_check_of_good_records_is_one_line_without_torch_and_fast(tmp_path):
     leave(tmp_path)
-    code = "import sys; from siliconbench import __main__; s = __main__.check(); print('torch' in sys.modules, s)"
+    code = "import sys; from siliconbench import __main__; s = __main__.main(); print('torch' in sys.modules, s)"
     environment = os.environ | {"RESULTS": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "check"], env=environment, capture_output=True, text=True, timeout=20
+    )
     assert done.stdout.splitlines() == [f"3 good records of 1 machine in {tmp_path}; 0 bad", "False 0"]
 
 
@@ -147,12 +151,12 @@ def test_the_published_schema_is_what_the_models_give():
     assert paths.SCHEMA.read_text("utf-8") == share.schema() == share.schema()
 
 
-def test_check_sees_a_schema_that_is_not_current(tmp_path, monkeypatch):
+def test_check_sees_a_schema_that_is_not_current(tmp_path, monkeypatch, capsys):
     leave(tmp_path)
     monkeypatch.setattr(paths, "SCHEMA", tmp_path / "record.schema.json")
     paths.SCHEMA.write_text(share.schema().replace("maxLength", "minLength").replace("title", "name"))
-    lines, status = share.check(tmp_path)
-    assert any("it is not what the models give" in line for line in lines) and status == 1
+    assert share.check(str(tmp_path)) == 1
+    assert "bad: reports/record.schema.json: it is not what the models give" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -178,11 +182,10 @@ def test_a_real_record_names_nobody(tiny_sweep):
     assert not re.search(r"/home/|/Users/|/tmp/|([0-9a-f]{2}:){5}|\b\d+\.\d+\.\d+\.\d+\b", text)
 
 
-def test_a_folder_that_is_a_link_is_not_read(tmp_path):
+def test_a_folder_that_is_a_link_is_not_read(tmp_path, capsys):
     leave(tmp_path / "real")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / MACHINE).symlink_to(tmp_path / "real" / MACHINE)
-    lines, status = share.check(tmp_path / "data")
-    assert status == 1 and sum("it is a link" in line for line in lines) == 3
+    assert share.check(str(tmp_path / "data")) == 1 and capsys.readouterr().out.count("it is a link") == 3
     shutil.rmtree(tmp_path / "data")
     assert len(list(store.read(tmp_path / "real"))) == 3

@@ -1,15 +1,12 @@
 """The axes of a case: every value that one can take, and what follows from it. A new value is one entry here."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Precision:
-    """A precision: torch's name of its dtype, and how its outputs are judged.
-
-    tolerance: the largest difference to the CPU's fp32 output, over the scatter of that output; twice to five times
-    what was seen on the models of the tests (a wrong kernel gives 1 and more). searched_on: where `make best` tries it.
-    """
+class Precision(NamedTuple):
+    """A precision: torch's name of its dtype; tolerance, the largest difference to the CPU's fp32 output, over the
+    scatter of that output, twice to five times what was seen on the models of the tests (a wrong kernel gives 1 and
+    more); searched_on, the device types on which `make best` tries it."""
 
     dtype: str
     tolerance: float
@@ -17,12 +14,9 @@ class Precision:
     searched_on: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class DeviceType:
-    """A device type of torch: what it is called, whether copies to it come from pinned memory on a stream beside.
-
-    fallback: the variable of the environment that lets the CPU do part of its work in silence when it is 1.
-    """
+class DeviceType(NamedTuple):
+    """A device type of torch: what it is called; copies_beside, whether copies to it come from pinned memory on a
+    stream of their own; fallback, the environment's variable that, at 1, lets the CPU do a part of it in silence."""
 
     title: str
     accelerator: bool = True

@@ -1,34 +1,27 @@
-"""What the fields of a record are made of: bounded texts, finite numbers, and models that refuse what is unknown."""
+"""What a record is made of: bounded texts, finite numbers, models that refuse what is unknown; and a case."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StringConstraints, model_validator
 from pydantic_core import core_schema
 
+from siliconbench.record import axes
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ .,()+/-]{0,63}$")]
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
 Text = Annotated[str, StringConstraints(pattern=r"^[ -;=?-~]{1,500}$")]  # printable ASCII but < and >
-Stamp = Annotated[str, StringConstraints(pattern=r"^20\d\d[01]\d[0-3]\dT[0-2]\d[0-5]\d[0-6]\dZ$")]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Positive = Annotated[int, Field(ge=1, le=10**15)]
 Number = Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False)]  # no cap that a fast machine could reach
 Raw = Annotated[list[Seconds], Field(min_length=1, max_length=200_000)]  # a day of half seconds is 172,800
 
 
-@dataclass(frozen=True)
-class OneOf:
-    """Limits a text to the names of a table: pydantic's Literal, from a table that may grow."""
-
-    names: Iterable[str]
-
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> core_schema.CoreSchema:
-        return core_schema.literal_schema(list(self.names))
+def one_of(names: Iterable[str]) -> Any:
+    """What limits a text to the names of a table: pydantic's Literal, from a table that may grow."""
+    return GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(names)))
 
 
 def was(name: str) -> Any:
@@ -39,9 +32,7 @@ def was(name: str) -> Any:
 class Model(BaseModel):
     """The base of all: strict types, no field but those named, never changed after it is made."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, protected_namespaces=(), validate_by_name=True, validate_by_alias=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_by_name=True, validate_by_alias=True)
 
 
 class Section(Model):
@@ -52,10 +43,49 @@ class Section(Model):
     @model_validator(mode="after")
     def each_none_has_a_reason(self) -> Self:
         """The section itself; ValueError if a None has no reason, or a known value has one."""
-        fields = type(self).model_fields.items()
-        values = {info.serialization_alias or name: getattr(self, name) for name, info in fields}
+        values = {info.serialization_alias or f: getattr(self, f) for f, info in type(self).model_fields.items()}
         if bare := [f for f, v in values.items() if v is None and f not in self.unknown]:
             raise ValueError(f"None without a reason in unknown: {', '.join(bare)}")
         if stray := [f for f in self.unknown if values.get(f) is not None]:
             raise ValueError(f"a reason for a value that is known: {', '.join(stray)}")
         return self
+
+
+class Case(Model):
+    """What is asked for. workers None is auto; image_px None, before the run, is the model's own."""
+
+    model: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    batch_size: Annotated[int, Field(ge=1, le=65536)]
+    device: Annotated[str, one_of(axes.DEVICES)]
+    precision: Annotated[str, one_of(axes.PRECISIONS)] = "fp32"
+    memory_format: Annotated[str, one_of(axes.LAYOUTS)] = "contiguous"
+    compile: bool = False
+    mode: Annotated[str, one_of(axes.MODES)] = "inference"
+    input: Annotated[str, one_of(axes.INPUTS)] = "fast"
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    num_images: Annotated[int, Field(ge=1, le=10**9)] = 1000
+    min_seconds: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 10.0
+    minutes: Annotated[float, Field(ge=0, le=1440, allow_inf_nan=False)] = 0.0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2021
+    image_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+
+    @property
+    def reference(self) -> bool:
+        """Whether this is the class that is compared across machines: fp32, eager, default layout, inference."""
+        own = (self.precision, self.memory_format, self.compile, self.mode)
+        return own == ("fp32", "contiguous", False, "inference")
+
+
+class Sweep(Model):
+    """The `make image` that a run belongs to: its name (time and knobs), its number of runs, which of them this is."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^20\d{6}T\d{6}Z-[0-9a-f]{10}$")]
+    runs: Positive
+    order: Positive
+
+
+class Error(Model):
+    """Why a run failed."""
+
+    kind: Literal["out_of_memory", "killed", "worker", "unsupported", "skipped", "failed"]
+    message: Text

@@ -1,15 +1,12 @@
 """The models of a record, schema 1. It may come from a stranger: nothing in it is used before it has passed these.
-
-Unknown is None, and each None says why in `unknown`. Attributes have the code's names, JSON those of schema 1.
-"""
+Unknown is None, and each None says why in `unknown`. Attributes have the code's names, JSON those of schema 1."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from siliconbench.record import fields
-from siliconbench.record.case import Case, Error, Sweep
-from siliconbench.record.fields import Model, Section, was
+from siliconbench.record.fields import Case, Error, Model, Section, Sweep, was
 
 
 class Level(Model):
@@ -30,7 +27,7 @@ class Gpu(Section):
 class Machine(Section):
     """What the machine is; nothing that tells whose it is."""
 
-    slug: fields.Slug
+    slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
     chip: fields.Name | None
     model: fields.Name | None
     cores: fields.Positive | None
@@ -145,9 +142,7 @@ class Channel(Model):
 
 class Telemetry(Section):
     """Heat, fans, power and clocks once a second; time_s counts from the run's zero, as the passes' start_s does.
-
-    Samples before idle_until_s are of the machine at rest, those after cooling_from_s of its cool-down.
-    """
+    Samples before idle_until_s are of the machine at rest, those after cooling_from_s of its cool-down."""
 
     interval_s: fields.Seconds
     idle_until_s: fields.Number
@@ -229,7 +224,7 @@ class Checks(Section):
     cpu_share: Annotated[fields.Amount | None, was("busy")]
     others_share: Annotated[fields.Amount | None, was("stolen")]
     repeat_block_s: Annotated[fields.Raw | None, was("again_block_s")]
-    system_share: fields.Share | None
+    system_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None
     page_faults_per_image: Annotated[fields.Amount | None, was("faults_per_image")]
     compiled: Compiled | None
     allowed_images_per_s: fields.Rate | None
@@ -252,7 +247,7 @@ class Record(Section):
     schema_: Annotated[int, Field(ge=1, le=1), was("schema")] = 1
     status: Literal["ok", "failed"]
     error: Error | None
-    created: fields.Stamp
+    created: Annotated[str, StringConstraints(pattern=r"^20\d\d[01]\d[0-3]\dT[0-2]\d[0-5]\d[0-6]\dZ$")]
     sweep: Sweep
     repeat: Annotated[int, Field(ge=1, le=10_000)]
     case: Case

@@ -1,7 +1,5 @@
 """`make share` and `make check`: what records hold, which of them are bad, and how to send them. Needs no torch.
-
-A record is a stranger's text until its models have passed it, and its file's name always is: both are printed plainly.
-"""
+A record is a stranger's text until its models have passed it, its file's name always: both are printed plainly."""
 
 import getpass
 import json
@@ -19,8 +17,6 @@ from siliconbench.record import store
 from siliconbench.record.label import load_label
 from siliconbench.record.schema import Record
 
-LEFT_OUT = "Left out: who you are, the machine's own name, its serial numbers and addresses, your files and folders."
-
 
 def schema() -> str:
     """The JSON Schema (2020-12) of a record, as text; sums and contradictions within a record are beyond it."""
@@ -28,8 +24,9 @@ def schema() -> str:
     return json.dumps(published, indent=1, sort_keys=True) + "\n"
 
 
-def sorted_out(results: Path, machine: str = "*") -> tuple[list[Record], dict[Path, str]]:
-    """The good records of these machines, and for each bad or stray file the reason. Hidden files are never read."""
+def sorted_out(results: Path, machine: str = "*") -> tuple[list[Record], list[str]]:
+    """The good records of these machines, and a line for each bad or stray file: the end of its path, and the reason.
+    Hidden files are never read."""
     found = dict(store.read(results, machine))
     bad = {path: str(why) for path, why in found.items() if isinstance(why, ValueError)}
     for path in sorted([*results.glob(f"{machine}/*"), *(p for p in results.glob(machine) if not p.is_dir())]):
@@ -40,12 +37,8 @@ def sorted_out(results: Path, machine: str = "*") -> tuple[list[Record], dict[Pa
                 bad[path] = store.plain(error)
         elif path not in found and not path.name.startswith("."):
             bad[path] = "it is neither a record nor machine.toml: it does not belong here"
-    return [r for r in found.values() if isinstance(r, Record)], bad
-
-
-def bad_lines(bad: dict[Path, str]) -> list[str]:
-    """One line for each bad file: the last two parts of its path, and the reason."""
-    return [f"bad: {store.plain(f'{path.parent.name}/{path.name}')}: {why}" for path, why in bad.items()]
+    lines = [f"bad: {store.plain(f'{path.parent.name}/{path.name}')}: {why}" for path, why in bad.items()]
+    return [r for r in found.values() if isinstance(r, Record)], lines
 
 
 def counted(count: int, thing: str) -> str:
@@ -53,46 +46,42 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def check(results: Path) -> tuple[list[str], int]:
-    """The lines of `make check`, and its exit status: 1 if a record, or the published schema, is bad."""
+def check(address: str) -> int:
+    """The exit status of `make check`, its lines printed: 1 if a record, or the published schema, is bad."""
+    results = existing(address)
     good, bad = sorted_out(results)
     if not paths.SCHEMA.is_file() or paths.SCHEMA.read_text("utf-8") != schema():
-        bad[paths.SCHEMA] = "it is not what the models give: `python -m siliconbench schema` mends it"
+        why = "it is not what the models give: `python -m siliconbench schema` mends it"
+        bad.append(f"bad: reports/{paths.SCHEMA.name}: {why}")
     machines = counted(len({r.machine.slug for r in good}), "machine")
-    summary = f"{counted(len(good), 'good record')} of {machines} in {results}; {len(bad)} bad"
-    return [*bad_lines(bad), summary], 1 if bad else 0
+    print(*bad, f"{counted(len(good), 'good record')} of {machines} in {results}; {len(bad)} bad", sep="\n")
+    return 1 if bad else 0
 
 
 def contents(records: list[Record]) -> list[str]:
     """What one machine's records hold: how many of each model, their verdicts, their dates, the machine's facts."""
     last = max(records, key=lambda r: r.created)
-    models = Counter(r.case.model for r in records)
-    words = Counter(r.verdict.word if r.verdict else "failed" for r in records)
-    days = sorted({f"{r.created[:4]}-{r.created[4:6]}-{r.created[6:8]}" for r in records})
-    channels = sorted({name for r in records if r.telemetry for name in r.telemetry.channels})
-    return [
-        f"Models: {by_count(models)}.",
-        f"Verdicts: {by_count(words)}.",
-        f"Measured: {' to '.join(dict.fromkeys((days[0], days[-1])))} (UTC).",
-        f"Of the machine: {'; '.join(machine_facts(last))}.",
-        f"Over time: {', '.join(channels) or 'nothing'}; and its load, swap, memory and power source at each run.",
-        LEFT_OUT,
-    ]
-
-
-def by_count(counts: Counter[str]) -> str:
-    """Each word with its count, the most frequent first."""
-    return ", ".join(f"{word} {count}" for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def machine_facts(record: Record) -> list[str]:
-    """What a record says of its machine and its software, one fact each."""
-    m, s = record.machine, record.software
+    m, s = last.machine, last.software
     facts = m.model_dump(include={"chip", "model", "cores", "os", "os_build", "arch", "driver"})
     facts |= {"memory": m.memory_bytes and f"{m.memory_bytes / 2**30:.0f} GiB"}
     facts |= {"GPU": ", ".join(g.name for g in m.gpus or []) or None}
     facts |= {"Python": s.python, "torch": s.torch, "siliconbench": s.commit or s.siliconbench}
-    return [f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None]
+    known = [f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None]
+    days = {f"{r.created[:4]}-{r.created[4:6]}-{r.created[6:8]}" for r in records}
+    channels = sorted({name for r in records if r.telemetry for name in r.telemetry.channels})
+    return [
+        f"Models: {by_count(r.case.model for r in records)}.",
+        f"Verdicts: {by_count(r.verdict.word if r.verdict else 'failed' for r in records)}.",
+        f"Measured: {' to '.join(dict.fromkeys((min(days), max(days))))} (UTC).",
+        f"Of the machine: {'; '.join(known)}.",
+        f"Over time: {', '.join(channels) or 'nothing'}; and its load, swap, memory and power source at each run.",
+        "Left out: who you are, the machine's own name, its serial numbers and addresses, your files and folders.",
+    ]
+
+
+def by_count(words: Iterable[str]) -> str:
+    """Each word with its count, the most frequent first."""
+    return ", ".join(f"{word} {count}" for word, count in Counter(sorted(words)).most_common())
 
 
 def personal(records: Iterable[Record]) -> list[str]:
@@ -124,16 +113,18 @@ def sending(results: Path, slug: str) -> list[str]:
     ]
 
 
-def share(results: Path, slug: str) -> tuple[list[str], int]:
-    """The lines of `make share`, and its exit status: 1 if one of this machine's records is bad, or there is none."""
+def share(address: str, slug: str) -> int:
+    """The exit status of `make share`, its lines printed: 1 if a record of this machine is bad, or there is none."""
+    results = existing(address)
     good, bad = sorted_out(results, slug)
-    lines = [f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *bad_lines(bad)]
     if not good:
-        return [*lines, "There is nothing to send. `make image` measures this machine, MACHINE= names another."], 1
-    lines += contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
-    if bad:
-        return [*lines, f"Take the {counted(len(bad), 'bad file')} away, then `make share` again."], 1
-    return [*lines, *sending(results, slug)], 0
+        lines = ["There is nothing to send. `make image` measures this machine, MACHINE= names another."]
+    else:
+        lines = contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
+        mend = f"Take the {counted(len(bad), 'bad file')} away, then `make share` again."
+        lines += [mend] if bad else sending(results, slug)
+    print(f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *bad, *lines, sep="\n")
+    return 1 if bad or not good else 0
 
 
 def existing(address: str) -> Path:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,14 +19,11 @@ MOST_BYTES = 20_000_000  # of one file: a day of half-second blocks with 20 chan
 
 
 def file_name(case: Case, created: str, repeat: int, every_axis: bool = True) -> str:
-    """The name of a record's file in its machine's folder, from every axis in which two runs of a sweep can differ.
-
-    Layout, compile and mode are in it where they are not the default; in older records they are not (every_axis False).
-    """
-    given = (case.memory_format, "compile" if case.compile else "", case.mode)
-    usual = ("contiguous", "", "inference") if every_axis else given
-    more = "".join(f"-{word}" for word, default in zip(given, usual, strict=True) if word != default)
-    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{more}-{created}-r{repeat}.json"
+    """The name of a record's file in its machine's folder, from every axis in which two runs of a sweep can differ:
+    layout, compile and mode where they are not the default; not in older records (every_axis False)."""
+    more = (case.memory_format, "compile" if case.compile else "", case.mode) if every_axis else ()
+    words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference"))
+    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{words}-{created}-r{repeat}.json"
 
 
 def now() -> str:
@@ -60,9 +58,8 @@ def write_whole(path: Path, text: str) -> Path:
             os.fsync(file.fileno())
         Path(part).chmod(0o644)
         return Path(part).replace(path)
-    except BaseException:
+    finally:
         Path(part).unlink(missing_ok=True)
-        raise
 
 
 def folder_at(address: str) -> Path:
@@ -112,11 +109,9 @@ def content(path: Path, most_bytes: int = 0) -> bytes:
 
 def no_key_twice(pairs: list[tuple[str, Any]]) -> None:
     """Checks that no key of a JSON object is there twice (readers differ in which counts); ValueError with the key."""
-    seen = set[str]()
-    for key, _ in pairs:
-        if key in seen:
-            raise ValueError(f"the key {key} is there twice")
-        seen.add(key)
+    if len(dict(pairs)) < len(pairs):
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {key} is there twice")
 
 
 def load(path: Path) -> Record:
@@ -138,11 +133,9 @@ def load(path: Path) -> Record:
 def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
     """Each file under results that calls itself a record, in the order of names: the record, or why it is none."""
     found = sorted(results.glob(f"{machine}/*.json"))
-    if isinstance(results, Path):
-        yield from zip(found, map(_tried, found), strict=True)
-    else:
-        with ThreadPoolExecutor(16) as pool:  # each object is a wait for the network
-            yield from zip(found, pool.map(_tried, found), strict=True)
+    with ThreadPoolExecutor(16) as pool:  # elsewhere each object is a wait for the network; here no thread starts
+        tried = map(_tried, found) if isinstance(results, Path) else pool.map(_tried, found)
+        yield from zip(found, tried, strict=True)
 
 
 def _tried(path: Path) -> Record | ValueError:
