@@ -16,10 +16,6 @@ def test_without_an_accelerator_the_cpu_is_chosen_either_way():
     assert devices.choose(False) == CPU
 
 
-def test_the_cpu_is_never_behind():
-    assert devices.synchronizer(CPU)() is None
-
-
 def test_what_is_described_is_what_torch_reads_back():
     before = torch.get_num_threads()
     try:
@@ -29,15 +25,6 @@ def test_what_is_described_is_what_torch_reads_back():
         torch.set_num_threads(before)
     facts = devices.describe(CPU)
     assert {k for k, v in facts.items() if v is None} == set(facts["unknown"])
-
-
-def test_fp32_is_fp32_unless_tf32_is_asked_for():
-    devices.true_fp32()
-    assert not torch.backends.cuda.matmul.allow_tf32
-    assert not torch.backends.cudnn.allow_tf32
-    devices.true_fp32(tf32=True)
-    assert torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
-    devices.true_fp32()
 
 
 def test_the_reference_class_refuses_silent_work_on_the_cpu(monkeypatch):

@@ -2,10 +2,13 @@
 
 import hashlib
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision import transforms
 
 from siliconbench.run import images, loader
 from siliconbench.run.images import Images
@@ -23,21 +26,19 @@ def test_the_two_ways_agree_on_the_same_bytes(crop_px, size):
 
 
 def test_original_is_the_work_of_torchvisions_own_transforms():
-    from PIL import Image
-    from torchvision.transforms import functional as f
-
-    pixels = images.float_noise(images.random_generator(1, 2))
-    image = f.center_crop(f.resize(Image.fromarray(pixels), 256), [224, 224])
-    wanted = f.normalize(f.to_tensor(image), images.MEAN, images.STD)
+    pixels = images.float_noise(np.random.default_rng([1, 2]))
+    sized = [transforms.Resize(256), transforms.CenterCrop(224)]
+    steps = transforms.Compose([*sized, transforms.ToTensor(), transforms.Normalize(images.MEAN, images.STD)])
+    wanted = steps(Image.fromarray(pixels))
     assert torch.equal(images.original(pixels, 224), wanted)
 
 
 def test_noise_fills_the_law_of_the_original():
-    sizes = np.array([images.byte_noise(images.random_generator(2021, i)).shape for i in range(400)])
+    sizes = np.array([images.byte_noise(np.random.default_rng([2021, i])).shape for i in range(400)])
     assert sizes[:, :2].min() >= 200 and sizes[:, :2].max() <= 499
     assert abs(sizes[:, :2].mean() - 349.5) < 15  # uniform in [200, 500): four standard errors of 800 sides
     for make in (images.byte_noise, images.float_noise):
-        values = np.bincount(make(images.random_generator(2021, 0)).ravel(), minlength=256)
+        values = np.bincount(make(np.random.default_rng([2021, 0])).ravel(), minlength=256)
         expected = values.sum() / 255.5
         assert (np.abs(values[:255] - expected) < 6 * expected**0.5).all()
 
@@ -51,10 +52,16 @@ def test_the_device_ends_with_normalised_floats_either_way(kind):
     assert abs(float(ready.mean())) < 0.35 and 0.5 < float(ready.std()) < 1.5
 
 
-def digest(some, workers, start_method, batch_size=3, count=4):
-    stream = loader.batches(some, batch_size, workers, False, start_method)
-    data = b"".join(next(stream).numpy().tobytes() for _ in range(count))
-    del stream
+def stream(some, batch_size, workers=0, start_method=None):
+    case = SimpleNamespace(batch_size=batch_size)
+    bench = SimpleNamespace(images=some, case=case, device=torch.device("cpu"))
+    return loader.stream(bench, workers, start_method)
+
+
+def digest(some, workers, start_method, count=4):
+    made = stream(some, 3, workers, start_method)
+    data = b"".join(next(made).numpy().tobytes() for _ in range(count))
+    del made
     return hashlib.sha256(data).hexdigest()
 
 
@@ -77,5 +84,5 @@ def test_a_image_does_not_repeat_and_the_data_set_is_only_numbers():
 
 
 def test_every_batch_is_whole():
-    stream = loader.batches(Images("fast", 7, 32), 5, 0, False)
-    assert {tuple(next(stream).shape) for _ in range(7)} == {(5, 3, 32, 32)}
+    made = stream(Images("fast", 7, 32), 5)
+    assert {tuple(next(made).shape) for _ in range(7)} == {(5, 3, 32, 32)}

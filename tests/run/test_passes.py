@@ -53,6 +53,17 @@ def test_original_input_leaves_nothing_to_copy_on_the_cpu():
     assert passes.copy(passes.set_up(case(model="squeezenet1_1", input="original"))) is None
 
 
+def test_the_cpu_is_never_behind(bench):
+    assert bench.synchronize() is None
+
+
+def test_fp32_is_fp32_unless_tf32_is_asked_for(monkeypatch):
+    monkeypatch.setattr(passes, "lacks", lambda *_: None)
+    for precision, tf32 in (("fp32", False), ("tf32", True), ("fp32", False)):
+        passes.set_up(case(model="squeezenet1_1", precision=precision))
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == tf32
+
+
 def test_what_the_device_lacks_is_refused():
     with pytest.raises(Refused, match="NVIDIA"):
         passes.set_up(case(precision="tf32"))

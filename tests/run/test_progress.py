@@ -2,7 +2,7 @@
 
 import json
 
-from siliconbench.run.progress import progress
+from siliconbench.run.timing import progress
 
 
 def test_lines_are_json_few_and_the_last_is_always_there(monkeypatch, capsys):

@@ -14,7 +14,7 @@ import torchvision.models as zoo
 from torch.utils.flop_counter import FlopCounterMode
 
 from siliconbench.record.schema import Case, Experiment
-from siliconbench.run import experiment, loader, passes, roofline, selftest
+from siliconbench.run import experiment, loader, passes, selftest
 from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
 from siliconbench.run.result import Log
@@ -59,31 +59,34 @@ def test_without_the_wait_the_self_test_gives_it_away(plain):
     found = selftest.synchronization(behind(plain, wait=False))
     steps = found.synchronized_s / found.steps
     assert steps < 0.001  # twenty times too fast: the launch, not the work
-    flop = roofline.flop_per_image(plain)
-    peak = max(kernel.flop_per_s for kernel in roofline.kernels(plain))
+    flop = selftest.flop_per_image(plain)
+    peak = max(kernel.flop_per_s for kernel in selftest.kernels(plain))
     assert flop * plain.case.batch_size / steps > 1.05 * peak
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "mobilenet_v3_small", "vit_b_16"])
 def test_flops_are_twice_the_multiply_adds_that_torchvision_publishes(name):
     published = zoo.get_model_weights(name).DEFAULT.meta["_ops"]  # in units of 10^9
-    assert roofline.flop_per_image(bench(model=name, batch_size=1)) == pytest.approx(2e9 * published, rel=0.06)
+    assert selftest.flop_per_image(bench(model=name, batch_size=1)) == pytest.approx(2e9 * published, rel=0.06)
 
 
 def test_flops_do_not_depend_on_the_batch(plain):
     with FlopCounterMode(display=False) as counter:
         plain.model(plain.ready_batch)
-    assert roofline.flop_per_image(plain) == pytest.approx(counter.get_total_flops() / 4)
+    assert selftest.flop_per_image(plain) == pytest.approx(counter.get_total_flops() / 4)
 
 
 def test_bytes_hold_the_weights_and_every_output():
     small = bench(model="squeezenet1_1", batch_size=1)
     weights = sum(p.nbytes for p in small.model.parameters())
-    assert weights < roofline.bytes_per_image(small) < weights + 2 * 4 * 10e6
+    assert weights < selftest.bytes_per_image(small) < weights + 2 * 4 * 10e6
 
 
-def test_outputs_in_another_precision_agree_and_a_wrong_model_does_not():
-    right = bench(model="resnet18", precision="bf16")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_outputs_in_another_precision_agree_and_a_wrong_model_does_not(precision, monkeypatch):
+    monkeypatch.setattr(selftest, "IMAGES", 8)  # small ones: without its own instructions a CPU takes a second for one
+    right = bench(model="squeezenet1_1", precision=precision, batch_size=1)
+    right = replace(right, case=right.case.model_copy(update={"image_px": 64, "batch_size": 3}))
     found = selftest.outputs(right)
     assert found.agree and 0 < found.largest_difference < found.tolerance
     with torch.no_grad():
@@ -180,12 +183,14 @@ def test_what_the_parts_allow_is_put_into_a_sentence():
 
 
 def test_the_machine_rests_before_and_after_a_run():
-    log = Log(True, 1.2)
+    case, start = Case(model="resnet18", batch_size=1, device="cpu", min_seconds=2.4), time.perf_counter()
+    log = Log(True, case)
     zero = time.perf_counter()
     found = log.stop(zero).telemetry
     assert found.idle_until_s <= 0 < found.cooling_from_s < 1
     assert found.time_s[0] < found.idle_until_s and found.time_s[-1] > found.cooling_from_s
-    assert Log(False, 1e6).stop(zero).telemetry is None
+    assert Log(False, case.model_copy(update={"minutes": 1.0})).stop(zero).telemetry is None
+    assert time.perf_counter() - start < 30  # which it would rest around a sustained run
 
 
 @pytest.mark.xdist_group("measures")

@@ -12,9 +12,7 @@ from siliconbench.record.schema import Experiment, Pass, Passes, Synchronization
 from siliconbench.run.passes import Bench, Stream
 from siliconbench.run.timing import Call, Report, nothing
 
-BATCHES = 5  # that the run without the part takes at least, where the whole took as many: slow ones are blocks
-
-Part = Literal["forward", "copy", "input"]
+Part = Literal["forward", "copy", "input", "balanced"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Parts:
     """The end-to-end rate that the parts allow, the suspect (or "balanced"), seconds an image of each resource."""
 
     allowed_images_per_s: float
-    suspect: str
+    suspect: Part
     resources: dict[str, dict[str, float]]
 
 
@@ -30,7 +28,7 @@ class Parts:
 class Answer:
     """What is recorded: the bottleneck, the experiment behind it, and why that is None."""
 
-    bottleneck: Literal["forward", "copy", "input", "balanced"]
+    bottleneck: Part
     experiment: Experiment | None
     why: str = ""
 
@@ -46,44 +44,33 @@ def combine(bench: Bench, passes: Passes, workers: int, launches: Synchronizatio
         launch_s=launches.launched_s / (launches.steps * bench.case.batch_size), copy_stream=device.copies_beside,
     )  # fmt: skip
     measured = passes.end_to_end.images_per_s if passes.end_to_end else 0.0
-    allowed, _ = allowed_rate(ceilings, overlap)
-    return Parts(allowed, suspect(ceilings, measured, overlap), resources(ceilings, overlap))
+    suspected = cast(Part, suspect(ceilings, measured, overlap))
+    return Parts(allowed_rate(ceilings, overlap)[0], suspected, resources(ceilings, overlap))
 
 
 def without(bench: Bench, part: str, stream: Stream) -> Call:
     """The step of the whole with this part replaced by data that is ready; copies overlap as in the whole."""
     host, ready = bench.host_batch, bench.ready_batch
     if part == "input":
-        copied = bench.ahead(lambda: host)
-        return lambda: bench.call(copied())
+        return bench.whole(lambda: host)
     if part == "copy":
         return lambda: (next(stream), bench.call(ready))
     return bench.ahead(lambda: next(stream))
 
 
-def experiment(bench: Bench, part: str, stream: Stream, whole: Pass, report: Report = nothing) -> Answer:
-    """Whether the suspect is the bottleneck: the whole without it runs faster (confirmed) or doesn't (refuted).
-
-    Refuted, nothing stands out: "balanced". Where it can't tell, the suspect stays one and the experiment is None.
-    """
+def experiment(bench: Bench, part: Part, stream: Stream, whole: Pass, report: Report = nothing) -> Answer:
+    """The bottleneck: the suspect if the whole is faster without it, else "balanced"; no experiment: it can't tell."""
     if part == "balanced":
         return Answer("balanced", None, "no part stands out")
-    suspected, case = cast(Part, part), bench.case
-    rest = bench.timed(
-        without(bench, part, stream),
-        report,
-        least_images=min(whole.images, BATCHES * case.batch_size),
-        least_s=max(0.5, min(2.0, case.min_seconds / 5)),
-        window=2,
-    )
+    images = min(whole.images, 5 * bench.case.batch_size)  # slow batches are blocks, and one block can't tell
+    least_s = max(0.5, min(2.0, bench.case.min_seconds / 5))
+    rest = bench.timed(without(bench, part, stream), report, least_images=images, least_s=least_s, window=2)
     word = experiment_answer(*([p.block_images / s for s in p.block_s] for p in (whole, rest)))
     if word == "can't tell":
-        return Answer(suspected, None, "too few blocks to tell, or too different ones")
-    found = Experiment(
-        part=suspected, images_per_s_with=whole.images_per_s, images_per_s_without=rest.images_per_s,
-        confirmed=word == "confirmed",
-    )  # fmt: skip
-    return Answer(suspected if found.confirmed else "balanced", found)
+        return Answer(part, None, "too few blocks to tell, or too different ones")
+    rates = {"images_per_s_with": whole.images_per_s, "images_per_s_without": rest.images_per_s}
+    confirmed = word == "confirmed"
+    return Answer(part if confirmed else "balanced", Experiment(part=part, confirmed=confirmed, **rates))
 
 
 def sentence(parts: Parts, answer: Answer, images_per_s: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import torchvision.models as zoo
+from torch.nn.functional import cross_entropy
 
 from siliconbench.knobs import classifiers
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
@@ -20,25 +21,18 @@ SLOW_TO_FILL = ("googlenet", "inception_v3")  # their own way to draw weights ta
 
 @dataclass(frozen=True)
 class Source:
-    """A source of models: the names it has, a model's image size and the model, and lines of Python that build it."""
+    """A source of models: its names, found without an import of it, the sides of a model's images, and the model."""
 
-    names: Callable[[], list[str]]  # imports neither torch nor the source
-    image_px: Callable[[str], int]
+    names: Callable[[], list[str]]
+    image_px: Callable[[str], int]  # the smallest that it has weights for: 224 for most
     build: Callable[[str], torch.nn.Module]
-    lines: Callable[[str], list[str]]
 
 
 SOURCES = {
     "torchvision": Source(
-        names=classifiers,
-        image_px=lambda name: min(w.transforms().crop_size[0] for w in zoo.get_model_weights(name)),
-        build=lambda name: zoo.get_model(
-            name, weights=None, **({"init_weights": False} if name in SLOW_TO_FILL else {})
-        ),
-        lines=lambda name: [
-            "from torchvision.models import get_model",
-            f'model = get_model("{name}", weights=None).eval()  # weights="DEFAULT": trained ones',
-        ],
+        classifiers,
+        lambda name: min(weights.transforms().crop_size[0] for weights in zoo.get_model_weights(name)),
+        lambda name: zoo.get_model(name, weights=None, **{"init_weights": False} if name in SLOW_TO_FILL else {}),
     )
 }
 
@@ -49,11 +43,6 @@ def source(name: str) -> Source:
         if name in known.names():
             return known
     raise LookupError(f"no source of models has {name}: {', '.join(SOURCES)}")
-
-
-def image_px(name: str) -> int:
-    """The height and width of the model's images: the smallest that its source has weights for (224 for most)."""
-    return source(name).image_px(name)
 
 
 def build(name: str, seed: int, mode: str = "inference") -> torch.nn.Module:
@@ -80,12 +69,10 @@ def prepared(model: torch.nn.Module, case: Case) -> torch.nn.Module:
 
 def no_compiler(device: torch.device) -> str | None:
     """Why torch.compile can't work for this device, or None. For the CPU it writes C++ that includes Python.h."""
-    if device.type != "cpu":
-        return None
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if not shutil.which(compiler):
+    if device.type == "cpu" and not shutil.which(compiler):
         return f"torch.compile needs a C++ compiler on the CPU: install {Path(compiler).name}, or COMPILE=0"
-    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+    if device.type == "cpu" and not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "torch.compile needs Python.h on the CPU: install Python's headers (python3-dev), or COMPILE=0"
     return None
 
@@ -98,22 +85,16 @@ def graphs_compiled() -> int:
 
 
 def stepper(model: torch.nn.Module, mode: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The call that handles one batch that is ready on the device.
-
-    Inference: the forward pass, its output. Training: forward, backward and one step of SGD on random labels, the loss.
-    """
-    return _trainer(model) if mode == "train" else torch.inference_mode()(lambda batch: model(batch))
-
-
-def _trainer(model: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The call that takes a ready batch to the output or, in training, through SGD on random labels to the loss."""
+    if mode != "train":
+        return torch.inference_mode()(lambda batch: model(batch))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    loss = torch.nn.CrossEntropyLoss()
 
     def step(batch: torch.Tensor) -> torch.Tensor:
         labels = torch.randint(0, 1000, (len(batch),), device=batch.device)
         optimizer.zero_grad()
         out = model(batch)
-        error: torch.Tensor = loss(getattr(out, "logits", out), labels)  # inception_v3 and googlenet add helpers
+        error: torch.Tensor = cross_entropy(getattr(out, "logits", out), labels)  # inception_v3, googlenet add helpers
         error.backward()
         optimizer.step()
         return error

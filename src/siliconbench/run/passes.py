@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 
 from siliconbench.record.axes import DEVICES, PRECISIONS
-from siliconbench.record.schema import Case, Compiled, Latency, Pass, Passes
+from siliconbench.record.schema import Case, Latency, Pass, Passes
 from siliconbench.run import models, timing
-from siliconbench.run.device import beside, lacks, refusal, synchronizer, true_fp32
+from siliconbench.run.device import lacks, refusal
 from siliconbench.run.images import Images, finisher
 from siliconbench.run.timing import Call, Lengths, Report, nothing
 
@@ -27,7 +28,7 @@ class Bench:
 
     case: Case
     device: torch.device
-    model: torch.nn.Module
+    model: torch.nn.Module  # before torch.compile
     call: Callable[[torch.Tensor], torch.Tensor]
     finish: Callable[[torch.Tensor], torch.Tensor]
     synchronize: Callable[[], None]
@@ -54,21 +55,30 @@ class Bench:
         return self.finish(self.host_batch)
 
     def ahead(self, next_batch: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-        """The call that makes the next batch ready on the device, beside the model where the device can do that."""
-        return beside(self.device, lambda: self.finish(next_batch()))
+        """The call that makes the next batch ready, beside the model where the device type has a stream for copies."""
+        if not DEVICES[self.device.type].copies_beside:
+            return lambda: self.finish(next_batch())
+        module = getattr(torch, self.device.type)
+        side, main = module.Stream(), module.current_stream()
 
-    def timed(
-        self,
-        step: Call,
-        report: Report = nothing,
-        least_images: int = 1,
-        least_s: float | None = None,
-        warm_s: float | None = None,
-        window: int = 5,
-    ) -> Pass:
-        """One pass, at least least_s (None: MIN_SECONDS) long; its start counts from the run's zero."""
-        lengths = Lengths(least_images, self.case.min_seconds if least_s is None else least_s, warm_s, window)
-        result = timing.timed(step, self.synchronize, self.case.batch_size, lengths, report=report)
+        def step() -> torch.Tensor:
+            with module.stream(side):
+                batch = self.finish(next_batch())
+            main.wait_stream(side)
+            batch.record_stream(main)  # its memory is not handed out again before the model is done with it
+            return batch
+
+        return step
+
+    def whole(self, next_batch: Callable[[], torch.Tensor]) -> Call:
+        """The step of the whole: the next batch made ready, and handled by the model."""
+        ready = self.ahead(next_batch)
+        return lambda: self.call(ready())
+
+    def timed(self, step: Call, report: Report = nothing, **lengths: Any) -> Pass:
+        """One pass of these timing.Lengths, least_s being MIN_SECONDS; its start counts from the run's zero."""
+        long = Lengths(**{"least_s": self.case.min_seconds} | lengths)
+        result = timing.timed(step, self.synchronize, self.case.batch_size, long, report=report)
         return result.model_copy(update={"start_s": result.start_s - self.zero_s})
 
 
@@ -78,28 +88,21 @@ def set_up(case: Case) -> Bench:
     why = refusal(device, case.reference) or lacks(device, case.precision)
     if why := why or (models.no_compiler(device) if case.compile else None):
         raise Refused(why)
-    true_fp32(tf32=PRECISIONS[case.precision].tf32)
-    case = case.model_copy(update={"image_px": models.image_px(case.model)})
+    tf32 = PRECISIONS[case.precision].tf32  # else float32 means float32, for convolutions and matrix products alike
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    case = case.model_copy(update={"image_px": models.source(case.model).image_px(case.model)})
     model = models.prepared(models.build(case.model, case.seed, case.mode), case)
     call, finish = models.stepper(model, case.mode), finisher(device, *models.form(case))
     build_s = time.perf_counter() - zero_s
-    bench = Bench(case, device, model, call, finish, synchronizer(device), zero_s, build_s, 0.0, 0)
-    ready = bench.ready_batch
-    first_s = timing.block(lambda: call(ready), bench.synchronize, 1)
+    synchronize = torch.accelerator.synchronize if DEVICES[device.type].accelerator else nothing
+    bench = Bench(case, device, getattr(model, "_orig_mod", model), call, finish, synchronize, zero_s, build_s, 0.0, 0)
+    first_s = timing.block(partial(call, bench.ready_batch), synchronize, 1)
     return replace(bench, first_forward_s=first_s, graphs=models.graphs_compiled() if case.compile else 0)
-
-
-def compiled(bench: Bench) -> Compiled | None:
-    """What torch.compile took: the seconds of the first call, and how often it compiled since; None without it."""
-    if not bench.case.compile:
-        return None
-    return Compiled(seconds=bench.first_forward_s, recompiles=models.graphs_compiled() - bench.graphs)
 
 
 def forward(bench: Bench, report: Report = nothing) -> Pass:
     """The pass of the model alone: its batch lies on the device already."""
-    batch = bench.ready_batch
-    return bench.timed(lambda: bench.call(batch), report)
+    return bench.timed(partial(bench.call, bench.ready_batch), report)
 
 
 def copy(bench: Bench, report: Report = nothing) -> Pass | None:
@@ -115,9 +118,9 @@ def load(bench: Bench, stream: Stream, report: Report = nothing) -> Pass:
 
 def end_to_end(bench: Bench, stream: Stream, report: Report = nothing) -> Pass:
     """The pass of the whole, as a user's program would run it: at least NUM_IMAGES images, MINUTES minutes."""
-    case, ready = bench.case, bench.ahead(lambda: next(stream))
+    case, step = bench.case, bench.whole(lambda: next(stream))
     least_s = max(case.min_seconds, 60 * case.minutes)
-    return bench.timed(lambda: bench.call(ready()), report, case.num_images, least_s, warm_s=case.min_seconds)
+    return bench.timed(step, report, least_images=case.num_images, least_s=least_s, warm_s=case.min_seconds)
 
 
 def together(forward: Pass, copy: Pass | None, load: Pass, end_to_end: Pass) -> Passes:
@@ -131,7 +134,5 @@ def latency(bench: Bench, report: Report = nothing) -> Latency:
     batch, case = bench.host_batch, bench.case
     seconds = timing.requests(lambda: bench.call(bench.finish(batch)), bench.synchronize, case.min_seconds)
     report(1.0)
-    return Latency(
-        request_images=case.batch_size, request_s=seconds, build_s=bench.build_s,
-        first_forward_s=bench.first_forward_s,
-    )  # fmt: skip
+    cold: dict[str, Any] = {"build_s": bench.build_s, "first_forward_s": bench.first_forward_s}
+    return Latency(request_images=case.batch_size, request_s=seconds, **cold)
