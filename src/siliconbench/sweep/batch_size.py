@@ -1,7 +1,6 @@
 """BATCH_SIZE=auto: from records alone, whether a setting's batch size should double once more, and if not why."""
 
-from siliconbench.analysis import stats
-from siliconbench.analysis.verdict import SWAP_BYTES
+from siliconbench.analysis import stats, verdict
 from siliconbench.record.schema import Case, Record
 from siliconbench.sweep.plan import asked
 
@@ -19,10 +18,9 @@ def settings(records: list[Record]) -> dict[Case, list[Record]]:
 
 def larger(records: list[Record]) -> list[Case]:
     """Each setting at twice its largest batch size, unless it ends there."""
-    rising = [
-        max((r.case for r in mine), key=lambda c: c.batch_size) for mine in settings(records).values() if not ends(mine)
-    ]
-    return [asked(c, batch_size=2 * c.batch_size) for c in rising]
+    rising = [mine for mine in settings(records).values() if not ends(mine)]
+    largest = [max((r.case for r in mine), key=lambda c: c.batch_size) for mine in rising]
+    return [asked(c, batch_size=2 * c.batch_size) for c in largest]
 
 
 def rates(records: list[Record]) -> list[float]:
@@ -36,7 +34,7 @@ def short_of_memory(records: list[Record]) -> str | None:
     if any(r.error and r.error.kind == "out_of_memory" for r in records):
         return "memory ends"
     swap = max((r.memory.swap_growth_bytes or 0 for r in records if r.memory), default=0)
-    return "swapping starts" if swap > SWAP_BYTES else None
+    return "swapping starts" if swap > verdict.SWAP_BYTES else None
 
 
 def ends(records: list[Record]) -> str | None:
@@ -59,6 +57,5 @@ def ends(records: list[Record]) -> str | None:
     *before, previous, _ = sizes
     best = max(before, key=lambda size: stats.interval(speeds[size]).mean if speeds[size] else 0.0)
     changes = [stats.compare(speeds[best], speeds[late]) for late in (previous, last)]
-    if any(change.ratio > LITTLE if change.low is None else change.low > 1 for change in changes):
-        return None
-    return f"neither {previous} nor {last} images a batch are faster than {best}"
+    rises = any(change.ratio > LITTLE if change.low is None else change.low > 1 for change in changes)
+    return None if rises else f"neither {previous} nor {last} images a batch are faster than {best}"

@@ -1,5 +1,6 @@
 """What a sweep says on the terminal: a header, a line a run, a bar that moves within a run, the headline."""
 
+import io
 import json
 import os
 import sys
@@ -7,8 +8,7 @@ from contextlib import suppress
 
 from tqdm import tqdm
 
-from siliconbench.analysis import cases
-from siliconbench.analysis.bottleneck import concluded
+from siliconbench.analysis import bottleneck, cases
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.record.schema import Case, Record
 from siliconbench.sweep.plan import Plan
@@ -17,14 +17,12 @@ LABEL = 50  # characters of a line that name its run: so the whole line stays un
 STOPS = "Ctrl-C stops, and the same command goes on later."
 
 
-class Bar:
+class Bar(io.TextIOBase):
     """The sweep's progress bar on a terminal; it takes what a run prints to stderr, and moves within the run."""
 
     def __init__(self, total: int, done: int) -> None:
-        self.bar = tqdm(
-            total=total, initial=done, disable=not sys.stderr.isatty(), unit="run",
-            bar_format="{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {remaining} left",
-        )  # fmt: skip
+        form = "{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {remaining} left"
+        self.bar = tqdm(total=total, initial=done, disable=not sys.stderr.isatty(), bar_format=form)
         self.done, self.rest = float(done), ""
 
     def write(self, text: str) -> int:
@@ -37,9 +35,6 @@ class Bar:
                 self.bar.n = self.done + min(1.0, max(0.0, progress["done"]))
                 self.bar.set_description_str(f"{progress['part']:<11} ")
         return len(text)
-
-    def flush(self) -> None:
-        """Does nothing: each line is shown as it comes."""
 
     def close_run(self, line: str) -> None:
         """Prints a finished run's line above the bar."""
@@ -64,7 +59,7 @@ def line(r: Record) -> str:
         return f"{what:<{LABEL}} FAILED ({r.error.kind if r.error else '?'}): {r.error.message if r.error else ''}"
     forward = f"{r.passes.forward.images_per_s:8.1f}" if r.passes.forward else "       –"
     rates = f"{r.passes.end_to_end.images_per_s:8.1f} images/s  forward {forward}"
-    return f"{what:<{LABEL}} {rates}  bottleneck {concluded(r.checks) or 'unknown':<8} {r.verdict.word}"
+    return f"{what:<{LABEL}} {rates}  bottleneck {bottleneck.concluded(r.checks) or 'unknown':<8} {r.verdict.word}"
 
 
 def headline(records: list[Record]) -> list[str]:
@@ -81,7 +76,7 @@ def headline(records: list[Record]) -> list[str]:
 
 def header(given: Given, plan: Plan) -> list[str]:
     """What is about to be measured, on what, and about how long it takes."""
-    runs, done, device = len(plan.runs), len(plan.done()), plan.runs[0][0].device
+    runs, done, device = len(plan.runs), len(plan.done), plan.runs[0][0].device
     auto, left = given["BATCH_SIZE"] == [None], max(0, runs - done)
     knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
     lines = [f"{plan.machine.slug}: {plan.machine.chip or 'unknown chip'}, device {device}"]
