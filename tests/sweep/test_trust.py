@@ -32,9 +32,8 @@ def simulated(sd, repeats=5, truth=1 / 1.05, seed=1):
 def test_the_planted_work_is_five_per_cent(step_s):
     device = FakeDevice(step_s)
     step = trust.planted(device.step, trust.EVERY)
-    found = timing.timed(
-        step, device.wait, 8, least_images=200 * 8, least_s=5.0, clock=device.clock, cpu_clock=lambda: 0.0
-    )
+    lengths = timing.Lengths(least_images=200 * 8, least_s=5.0)
+    found = timing.timed(step, device.wait, 8, lengths, device.clock, cpu_clock=lambda: 0.0)
     assert found.images_per_s == pytest.approx(8 / step_s / 1.05, rel=0.006)  # a twentieth more or less at the end
     assert trust.planted(device.step, 0) == device.step
 

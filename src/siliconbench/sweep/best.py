@@ -11,20 +11,17 @@ from siliconbench.machine import facts
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case, Record
 from siliconbench.run.device import choose, lacks
-from siliconbench.sweep import batch_size, runner, terminal
-from siliconbench.sweep.plan import Further, Runs, asked, planned, shuffled
+from siliconbench.sweep import runner, terminal
+from siliconbench.sweep.plan import Further, Runs, asked, larger, planned, rates, short_of_memory, shuffled
 
 
 def finalists(records: list[Record]) -> list[Case]:
-    """The reference and the chosen setting, by the runs before the first final one; empty where none of them succeeded.
-
-    What is chosen brought more than 2 % when it was tried, over what was best then. The reference is fp32, contiguous,
-    eager, 64 images a batch, or as many as memory held.
-    """
+    """The reference (fp32, contiguous, eager, 64 images a batch or as many as memory held) and the chosen setting, by
+    the runs before the first final one: each in its turn must bring more than 2 %. Empty where none succeeded."""
     first = min((r.sweep.order for r in records if r.repeat > 1), default=len(records) + 1)
     chosen, best, size = None, 0.0, 64
     for r in sorted((r for r in records if r.sweep.order < first), key=lambda r: r.sweep.order):
-        short, rate = batch_size.short_of_memory([r]), sum(batch_size.rates([r]))
+        short, rate = short_of_memory([r]), sum(rates([r]))
         if short and r.case.reference:
             size = max(1, min(size, r.case.batch_size // 2))
         if rate > 1.02 * best and not short:
@@ -41,7 +38,7 @@ def search(device: torch.device, repeats: int, seed: int) -> Further:
     def further(records: list[Record]) -> Runs:
         if any(r.repeat > 1 for r in records):
             return []
-        if more := batch_size.larger([r for r in records if r.case.reference]):
+        if more := larger([r for r in records if r.case.reference]):
             return [(case, 1) for case in more]
         last = finalists(records)
         for field, values in stages.items():
@@ -82,7 +79,7 @@ def agreement(r: Record) -> str:
 
 def gain(plain: list[Record], mine: list[Record]) -> tuple[str, bool]:
     """How much faster one setting's runs are than another's, in a sentence, and whether they surely are."""
-    whole = stats.compare(batch_size.rates(plain), batch_size.rates(mine))
+    whole = stats.compare(rates(plain), rates(mine))
     span = f" ({whole.low:.2f} to {whole.high:.2f}, 95 %)" if whole.low and whole.high else " (one run each)"
     parts = [[r.passes.forward.images_per_s for r in runs if r.passes and r.passes.forward] for runs in (plain, mine)]
     model = f"; the model alone {stats.compare(parts[0], parts[1]).ratio:.2f} times" if all(parts) else ""
@@ -92,12 +89,12 @@ def gain(plain: list[Record], mine: list[Record]) -> tuple[str, bool]:
 def figure(runs: list[Record]) -> str:
     """A finalist's setting and its rate end to end with its interval, in words."""
     setting = cases.case_words(runs[0].case, ("precision", "memory_format", "compile", "batch_size")).partition(", ")[2]
-    return f"{setting}: {cases.rate_words(*stats.interval(batch_size.rates(runs))[:3])} end to end"
+    return f"{setting}: {cases.rate_words(*stats.interval(rates(runs))[:3])} end to end"
 
 
 def result(records: list[Record]) -> list[str]:
     """What the search found, by the finalists' runs: the setting, its gain, its outputs, and the Python to use it."""
-    finals = [r for r in records if r.repeat > 1 and batch_size.rates([r])]
+    finals = [r for r in records if r.repeat > 1 and rates([r])]
     plain, mine = ([r for r in finals if asked(r.case) == c] for c in finalists(records) or (None, None))
     winner, head, lines = mine or plain, "Fastest", list[str]()
     if not winner:
@@ -108,7 +105,7 @@ def result(records: list[Record]) -> list[str]:
         sentence, surely = gain(plain, mine)
         lines = [sentence, f"reference: {figure(plain)}"]
         if not surely:
-            more = stats.runs_needed(batch_size.rates(plain), batch_size.rates(mine))
+            more = stats.runs_needed(rates(plain), rates(mine))
             enough = [f"REPEATS={more + max(len(plain), len(mine))} would probably tell."] if more else []
             winner, head = plain, "None is surely faster than the reference"
             lines = [f"tried at last: {figure(mine)}", sentence, *enough]
@@ -126,4 +123,4 @@ def find(given: Given, page: runner.Page) -> int:
     print(f"{machine.slug}: the fastest {given['IMAGE_MODEL'][0]} on the {device.type}")
     print(f"About {runs} runs, {about}; {terminal.STOPS}")
     records = runner.stages(plan, further, lambda records: ["", *result(records)], page)
-    return 0 if any(r.repeat > 1 and batch_size.rates([r]) for r in records) else 1
+    return 0 if any(r.repeat > 1 and rates([r]) for r in records) else 1

@@ -14,8 +14,8 @@ from siliconbench.machine import facts
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from siliconbench.run import device
-from siliconbench.sweep import batch_size, failure, kernel, terminal
-from siliconbench.sweep.plan import Further, Plan, Runs, planned, shuffled
+from siliconbench.sweep import failure, kernel, terminal
+from siliconbench.sweep.plan import Further, Plan, Runs, ends, larger, planned, settings, shuffled
 
 Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the folder of records, the page's path
 
@@ -60,9 +60,8 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
 
 def advice(records: list[Record]) -> list[str]:
     """The headline, for each setting of BATCH_SIZE=auto why its batch sizes end, and then which one to use."""
-    groups = batch_size.settings(records).items()
-    ends = [f"{terminal.setting(setting)}: {batch_size.ends(mine)}." for setting, mine in groups]
-    return terminal.headline(records) + ends + cases.batch_advice(cases.cases(cases.runs(records)))
+    why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
+    return terminal.headline(records) + why + cases.batch_advice(cases.cases(cases.runs(records)))
 
 
 def make_image(given: Given, page: Page) -> int:
@@ -70,7 +69,7 @@ def make_image(given: Given, page: Page) -> int:
     auto = given["BATCH_SIZE"] == [None]
 
     def doubled(records: list[Record]) -> Runs:
-        return shuffled(batch_size.larger(records) if auto else [], given["REPEATS"], given["SEED"])
+        return shuffled(larger(records) if auto else [], given["REPEATS"], given["SEED"])
 
     used, machine = device.choose(given["USE_GPU"]).type, facts.machine(given["MACHINE"])
     plan = planned(given, used, machine, "auto" if auto else "", doubled)

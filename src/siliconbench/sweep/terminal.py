@@ -64,14 +64,12 @@ def line(r: Record) -> str:
 
 def headline(records: list[Record]) -> list[str]:
     """The figure of each case in words, the one that its page shows; a case without a good run says so."""
-    table = cases.named(cases.cases(cases.runs(records)))
-    lines = [
-        f"{c.name}, batch {c.batch_size}, {c.device}: {cases.rate_words(c.images_per_s, c.low, c.high)}"
-        + ", ".join(["", *(f"{n} {what}" for n, what in ((c.left_out, "left out"), (c.failed, "failed")) if n)])
-        for c in table.itertuples()
-    ]
-    single = "One run: within this run only, not for comparison."
-    return lines + ([single] if (table["runs"] == 1).any() else [])
+    table, lines = cases.named(cases.cases(cases.runs(records))), list[str]()
+    for c in table.itertuples():
+        rate = cases.rate_words(c.images_per_s, c.low, c.high)
+        others = "".join(f", {n} {what}" for n, what in ((c.left_out, "left out"), (c.failed, "failed")) if n)
+        lines += [f"{c.name}, batch {c.batch_size}, {c.device}: {rate}{others}"]
+    return lines + (["One run: within this run only, not for comparison."] if (table["runs"] == 1).any() else [])
 
 
 def header(given: Given, plan: Plan) -> list[str]:
@@ -84,8 +82,8 @@ def header(given: Given, plan: Plan) -> list[str]:
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]
     if done:
-        so_far = f"{done} runs are done" + ("" if auto else f", {left} left")
-        lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {so_far} (FRESH=1 starts anew)."]
+        to_go = "" if auto else f", {left} left"
+        lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} runs are done{to_go} (FRESH=1 starts anew)."]
     about = minutes((runs if auto else left) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
     about += " for each batch size, doubled while the speed rises" if auto else ""
     return [*lines, f"About {about}; {STOPS}"]
