@@ -10,7 +10,7 @@ import torch
 from siliconbench import knobs
 from siliconbench.knobs import WrongKnob
 from siliconbench.record.schema import Case, Record
-from siliconbench.sweep import batch_size, best, plan
+from siliconbench.sweep import best, plan
 from tests.samples import sample
 
 CPU = torch.device("cpu")
@@ -39,16 +39,16 @@ def sizes(*rates, **last):
 
 
 def test_batch_sizes_double_while_the_speed_rises():
-    assert [c.batch_size for c in batch_size.larger(sizes(10.0))] == [2]
-    assert [c.batch_size for c in batch_size.larger(sizes(10.0, 20.0, 21.0))] == [8]
-    assert batch_size.larger(sizes(10.0, 20.0, 20.5, 20.1)) == []
-    assert batch_size.ends(sizes(10.0, 20.0, 20.5, 20.1)) == "neither 4 nor 8 images a batch are faster than 2"
+    assert [c.batch_size for c in plan.larger(sizes(10.0))] == [2]
+    assert [c.batch_size for c in plan.larger(sizes(10.0, 20.0, 21.0))] == [8]
+    assert plan.larger(sizes(10.0, 20.0, 20.5, 20.1)) == []
+    assert plan.ends(sizes(10.0, 20.0, 20.5, 20.1)) == "neither 4 nor 8 images a batch are faster than 2"
 
 
 def test_one_dip_does_not_end_the_doubling():
-    assert batch_size.larger(sizes(10.0, 9.0))
-    assert batch_size.larger(sizes(10.0, 9.0, 14.0, 13.0))
-    assert not batch_size.larger(sizes(10.0, 9.0, 8.0))
+    assert plan.larger(sizes(10.0, 9.0))
+    assert plan.larger(sizes(10.0, 9.0, 14.0, 13.0))
+    assert not plan.larger(sizes(10.0, 9.0, 8.0))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_one_dip_does_not_end_the_doubling():
     ],
 )
 def test_what_else_ends_the_doubling(last, why):
-    assert batch_size.ends(sizes(10.0, 20.0, 40.0, **last)) == why
+    assert plan.ends(sizes(10.0, 20.0, 40.0, **last)) == why
 
 
 def test_with_repeats_a_rise_must_be_beyond_the_interval():
@@ -76,8 +76,8 @@ def test_with_repeats_a_rise_must_be_beyond_the_interval():
         for i, rs in enumerate([(10, 10, 10.1), (10.4, 10.5, 10.5), (11, 11, 11)])
         for n, r in enumerate(rs, 1)
     ]
-    assert not batch_size.larger(scattered)
-    assert [c.batch_size for c in batch_size.larger(tight)] == [8]
+    assert not plan.larger(scattered)
+    assert [c.batch_size for c in plan.larger(tight)] == [8]
 
 
 def searched(law, device=CPU, repeats=3, start=START):

@@ -20,8 +20,8 @@ def machine(**facts):
     return Machine.model_validate(sample()["machine"] | facts)
 
 
-def planned(tmp_path, **text):
-    return plan.planned(given(results=str(tmp_path), **text), "cpu", machine(slug="m"), "", lambda _: [])
+def planned(tmp_path, here=None, **text):
+    return plan.planned(given(results=str(tmp_path), **text), "cpu", here or machine(slug="m"), "", lambda _: [])
 
 
 def leave(this, *orders):
@@ -52,22 +52,23 @@ def test_the_order_is_seeded_and_every_repeat_has_every_case_once():
     assert len({tuple(case for case, _ in part) for part in rounds}) > 1
 
 
-def test_an_interrupted_sweep_is_found_by_the_same_command_only(tmp_path):
+def test_an_interrupted_sweep_is_found_by_the_same_command_only(tmp_path, monkeypatch):
     first = planned(tmp_path, repeats="3")
     leave(first, 1, 3)
     same = planned(tmp_path, repeats="3")
     assert same.sweep_id == first.sweep_id
-    assert set(same.done()) == {1, 3}
+    assert set(same.done) == {1, 3}
     assert planned(tmp_path, repeats="3", fresh="1").sweep_id[17:] == first.sweep_id[17:]
-    assert not planned(tmp_path, repeats="4").done()
+    assert not planned(tmp_path, repeats="4").done
     leave(same, 2)
-    assert plan.unfinished(tmp_path / "m", first.sweep_id[17:], lambda _: []) is None
+    monkeypatch.setattr(store, "now", lambda: "20300101T000000Z")
+    anew = planned(tmp_path, repeats="3")
+    assert anew.sweep_id.startswith("2030") and not anew.done
 
 
 def test_a_folder_that_holds_another_machine_is_left_alone(tmp_path):
     store.write(Record.model_validate(sample()), tmp_path)
-    folder = tmp_path / "amd-epyc-2-cores"
-    plan.refuse_another(folder, machine())
-    plan.refuse_another(tmp_path / "new", machine(cores=1))
-    with pytest.raises(knobs.WrongKnob, match=r"2 cores; here AMD EPYC, 4 cores.*MACHINE="):
-        plan.refuse_another(folder, machine(cores=4))
+    assert planned(tmp_path, machine()).runs
+    assert planned(tmp_path, machine(slug="new", cores=1)).runs
+    with pytest.raises(knobs.WrongKnob, match=r"epyc-2-cores holds .* 2 cores; here AMD EPYC, 4 cores.*MACHINE="):
+        planned(tmp_path, machine(cores=4))

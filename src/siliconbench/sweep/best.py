@@ -1,68 +1,50 @@
-"""`make best`: the fastest setting of one model on this machine whose outputs are still those of the CPU.
-
-Single runs choose batch size, layout, precision and compilation, one after the other. Then the chosen and the
-reference setting run anew, interleaved: what luck chose does not stay ahead there.
-"""
+"""`make best`: the fastest setting of one model on this machine whose outputs are still those of the CPU. Single runs
+choose batch size, layout, precision and compilation in turn; then this setting and the reference run, interleaved."""
 
 from typing import Any
 
 import torch
 
-from siliconbench.analysis import stats
-from siliconbench.analysis.cases import rate_words
+from siliconbench.analysis import cases, stats
 from siliconbench.knobs import Given
 from siliconbench.machine import facts
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case, Record
 from siliconbench.run.device import choose, lacks
-from siliconbench.sweep import batch_size, runner, terminal
-from siliconbench.sweep.plan import Further, Runs, asked, planned, shuffled
-
-WORTH = 1.02  # a change that brings less than 2 % is not kept
-USUAL = 64  # images a batch of the reference setting
+from siliconbench.sweep import runner, terminal
+from siliconbench.sweep.plan import Further, Runs, asked, larger, planned, rates, short_of_memory, shuffled
 
 
-def tries(records: list[Record]) -> list[Record]:
-    """The single runs that the finalists are chosen by: those before the first final run."""
+def finalists(records: list[Record]) -> list[Case]:
+    """The reference (fp32, contiguous, eager, 64 images a batch or as many as memory held) and the chosen setting, by
+    the runs before the first final one: each in its turn must bring more than 2 %. Empty where none succeeded."""
     first = min((r.sweep.order for r in records if r.repeat > 1), default=len(records) + 1)
-    return sorted((r for r in records if r.sweep.order < first), key=lambda r: r.sweep.order)
-
-
-def kept(records: list[Record]) -> Record | None:
-    """The try whose setting is the best: each in its turn must bring more than 2 %; None if none succeeded."""
-    best = None
-    for r in tries(records):
-        mine = [] if batch_size.short_of_memory([r]) else batch_size.rates([r])
-        if mine and (best is None or mine[0] > WORTH * batch_size.rates([best])[0]):
-            best = r
-    return best
-
-
-def reference(records: list[Record], best: Record) -> Case:
-    """The setting to beat: fp32, contiguous, eager, 64 images a batch, or as many as memory held in the tries."""
-    short = [r.case.batch_size for r in tries(records) if r.case.reference and batch_size.short_of_memory([r])]
-    plain = {"precision": "fp32", "memory_format": "contiguous", "compile": False}
-    return asked(best.case, batch_size=min([USUAL, *(size // 2 for size in short if size > 1)]), **plain)
+    chosen, best, size = None, 0.0, 64
+    for r in sorted((r for r in records if r.sweep.order < first), key=lambda r: r.sweep.order):
+        short, rate = short_of_memory([r]), sum(rates([r]))
+        if short and r.case.reference:
+            size = max(1, min(size, r.case.batch_size // 2))
+        if rate > 1.02 * best and not short:
+            chosen, best = asked(r.case), rate
+    plain = {"batch_size": size, "precision": "fp32", "memory_format": "contiguous", "compile": False}
+    return [asked(chosen, **plain), chosen] if chosen else []
 
 
 def search(device: torch.device, repeats: int, seed: int) -> Further:
     """The next stage, by the runs of those before it; the last one is the two finalists, `repeats` times each."""
-
     narrow = [p for p, axis in PRECISIONS.items() if device.type in axis.searched_on and not lacks(device, p)]
     stages: dict[str, list[Any]] = {"memory_format": ["channels_last"], "precision": narrow, "compile": [True]}
 
     def further(records: list[Record]) -> Runs:
         if any(r.repeat > 1 for r in records):
             return []
-        if more := batch_size.larger([r for r in records if r.case.reference]):
+        if more := larger([r for r in records if r.case.reference]):
             return [(case, 1) for case in more]
-        if (best := kept(records)) is None:
-            return []
+        last = finalists(records)
         for field, values in stages.items():
-            if values and not any(getattr(r.case, field) in values for r in records):
-                return [(asked(best.case, **{field: value}), 1) for value in values]
-        finalists = list(dict.fromkeys([reference(records, best), asked(best.case)]))
-        return [(case, repeat + 1) for case, repeat in shuffled(finalists, repeats, seed)]
+            if last and values and not any(getattr(r.case, field) in values for r in records):
+                return [(asked(last[1], **{field: value}), 1) for value in values]
+        return [(case, repeat + 1) for case, repeat in shuffled(list(dict.fromkeys(last)), repeats, seed)]
 
     return further
 
@@ -97,7 +79,7 @@ def agreement(r: Record) -> str:
 
 def gain(plain: list[Record], mine: list[Record]) -> tuple[str, bool]:
     """How much faster one setting's runs are than another's, in a sentence, and whether they surely are."""
-    whole = stats.compare(batch_size.rates(plain), batch_size.rates(mine))
+    whole = stats.compare(rates(plain), rates(mine))
     span = f" ({whole.low:.2f} to {whole.high:.2f}, 95 %)" if whole.low and whole.high else " (one run each)"
     parts = [[r.passes.forward.images_per_s for r in runs if r.passes and r.passes.forward] for runs in (plain, mine)]
     model = f"; the model alone {stats.compare(parts[0], parts[1]).ratio:.2f} times" if all(parts) else ""
@@ -106,27 +88,24 @@ def gain(plain: list[Record], mine: list[Record]) -> tuple[str, bool]:
 
 def figure(runs: list[Record]) -> str:
     """A finalist's setting and its rate end to end with its interval, in words."""
-    c = runs[0].case
-    ways = (c.precision, c.memory_format.replace("_", " "), "compiled" if c.compile else "eager")
-    speed = rate_words(*stats.interval(batch_size.rates(runs))[:3])
-    return f"{', '.join(ways)}, batch {c.batch_size}: {speed} end to end"
+    setting = cases.case_words(runs[0].case, ("precision", "memory_format", "compile", "batch_size")).partition(", ")[2]
+    return f"{setting}: {cases.rate_words(*stats.interval(rates(runs))[:3])} end to end"
 
 
 def result(records: list[Record]) -> list[str]:
     """What the search found, by the finalists' runs: the setting, its gain, its outputs, and the Python to use it."""
-    chosen, finals = kept(records), [r for r in records if r.repeat > 1 and batch_size.rates([r])]
-    mine = [r for r in finals if chosen and asked(r.case) == asked(chosen.case)]
-    plain = [r for r in finals if chosen and asked(r.case) == reference(records, chosen)]
-    if not mine and not plain:
-        return ["No setting ran to its end with the right outputs: the lines above say why."]
+    finals = [r for r in records if r.repeat > 1 and rates([r])]
+    plain, mine = ([r for r in finals if asked(r.case) == c] for c in finalists(records) or (None, None))
     winner, head, lines = mine or plain, "Fastest", list[str]()
+    if not winner:
+        return ["No setting ran to its end with the right outputs: the lines above say why."]
     if not plain:
         lines = ["The reference setting did not run to its end: there is nothing to compare with."]
     elif mine and mine[0].case != plain[0].case:
         sentence, surely = gain(plain, mine)
         lines = [sentence, f"reference: {figure(plain)}"]
         if not surely:
-            more = stats.runs_needed(batch_size.rates(plain), batch_size.rates(mine))
+            more = stats.runs_needed(rates(plain), rates(mine))
             enough = [f"REPEATS={more + max(len(plain), len(mine))} would probably tell."] if more else []
             winner, head = plain, "None is surely faster than the reference"
             lines = [f"tried at last: {figure(mine)}", sentence, *enough]
@@ -144,4 +123,4 @@ def find(given: Given, page: runner.Page) -> int:
     print(f"{machine.slug}: the fastest {given['IMAGE_MODEL'][0]} on the {device.type}")
     print(f"About {runs} runs, {about}; {terminal.STOPS}")
     records = runner.stages(plan, further, lambda records: ["", *result(records)], page)
-    return 0 if any(r.repeat > 1 and batch_size.rates([r]) for r in records) else 1
+    return 0 if any(r.repeat > 1 and rates([r]) for r in records) else 1

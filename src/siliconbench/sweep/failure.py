@@ -2,7 +2,6 @@
 
 import re
 
-from nbclient.exceptions import DeadKernelError
 from papermill import PapermillExecutionError
 
 from siliconbench.machine.facts import versions
@@ -20,7 +19,7 @@ KINDS |= {"^refused:": "unsupported", "": "failed"}
 def reason(error: Exception, killed_for_memory: bool) -> Error:
     """The kind and the one-line message of what ended a run; whether the system ended a process for want of memory
     meanwhile says why a kernel or a loader's worker died."""
-    if isinstance(error, DeadKernelError) or "Kernel died" in str(error):
+    if "Kernel died" in str(error):
         if killed_for_memory:
             return Error(kind="out_of_memory", message="the machine ran out of memory and the system killed the run")
         return Error(kind="killed", message="the run was killed")
@@ -35,9 +34,9 @@ def reason(error: Exception, killed_for_memory: bool) -> Error:
 def failed(plan: Plan, order: int, created: str, error: Error) -> Record:
     """The record, written, of a run that failed or was not tried."""
     case, repeat = plan.runs[order - 1]
-    software = filled(Software, versions(), "the run failed before it was asked")
     known = {"status": "failed", "error": error, "created": created, "sweep": plan.sweep(order), "repeat": repeat}
-    record = Record.model_validate(known | {"case": case, "machine": plan.machine, "software": software})
+    known |= {"software": filled(Software, versions(), "the run failed before it was asked")}
+    record = Record.model_validate(known | {"case": case, "machine": plan.machine})
     store.write(record, plan.results)
     return record
 

@@ -12,10 +12,8 @@ from traitlets import Instance
 
 
 class OwnKernel(AsyncKernelManager):
-    """A kernel of the Python that runs this, over sockets of this machine.
-
-    It looks in no folder for kernelspecs: one that lies about, or a JUPYTER_PATH, would run another Python in silence.
-    """
+    """A kernel of the Python that runs this, over sockets of this machine. It looks in no folder for kernelspecs: one
+    that lies about, or a JUPYTER_PATH, would run another Python in silence."""
 
     transport = "ipc"
     kernel_spec_manager = Instance(KernelSpecManager, (), {"kernel_dirs": []})
@@ -27,19 +25,11 @@ class OwnKernel(AsyncKernelManager):
         await super().start_kernel(stderr=subprocess.DEVNULL, env=env, **options)
 
 
-class ReportingKernel(OwnKernel):
-    """The same, whose progress somebody reads."""
-
-    reports = True
-
-
 def execute(source: Path, target: Path | None, parameters: dict[str, Any], progress: Any = None) -> Any:
     """The executed notebook, also saved as target while it runs. What it prints to stderr goes to progress.write, too.
-
-    papermill.PapermillExecutionError when a cell fails, nbclient's DeadKernelError when the kernel dies.
-    """
+    papermill.PapermillExecutionError when a cell fails, nbclient's DeadKernelError when the kernel dies."""
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
     options = {"kernel_name": "python3", "progress_bar": False, "stderr_file": progress}
-    manager = ReportingKernel if progress else OwnKernel
+    manager = type("Kernel", (OwnKernel,), {"reports": progress is not None})
     return papermill.execute_notebook(source, target, parameters, kernel_manager_class=manager, **options)

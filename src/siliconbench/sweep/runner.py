@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from nbclient.exceptions import DeadKernelError
 from papermill import PapermillExecutionError
 
 from siliconbench import paths
@@ -15,8 +14,8 @@ from siliconbench.machine import facts
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from siliconbench.run import device
-from siliconbench.sweep import batch_size, failure, kernel, plan, terminal
-from siliconbench.sweep.plan import Further, Plan
+from siliconbench.sweep import failure, kernel, terminal
+from siliconbench.sweep.plan import Further, Plan, Runs, ends, larger, planned, settings, shuffled
 
 Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the folder of records, the page's path
 
@@ -34,54 +33,47 @@ def run(plan: Plan, order: int, progress: terminal.Bar) -> Record:
     try:
         kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, parameters, progress)
         return store.load(path)
-    except (PapermillExecutionError, DeadKernelError, OSError, RuntimeError, ValueError) as error:
+    except (PapermillExecutionError, OSError, RuntimeError, ValueError) as error:
         killed = facts.killed_for_memory() > killed_before
         return failure.failed(plan, order, created, failure.reason(error, killed))
 
 
-def measure(plan: Plan) -> list[Record]:
-    """The records of all the plan's runs; each has its line on the terminal as its run ends."""
-    have = {order: r for order, r in plan.done().items() if order <= len(plan.runs)}
-    bar = terminal.Bar(len(plan.runs), len(have))
-    for order, (case, _) in enumerate(plan.runs, 1):
-        if order in have:
-            continue
-        why = failure.too_large(case, list(have.values()))
-        have[order] = failure.failed(plan, order, store.now(), why) if why else run(plan, order, bar)
-        bar.close_run(terminal.line(have[order]))
-    bar.bar.close()
-    return [have[order] for order in sorted(have)]
-
-
 def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], list[str]], page: Page) -> list[Record]:
-    """The records of a sweep, stage by stage until none is left; then its sentences and its page on the terminal."""
-    start, records = time.perf_counter(), measure(plan)
-    while more := further(records):
+    """The records of a sweep, stage by stage until none is left: on the terminal each run has its line as it ends, then
+    come the sentences and the page."""
+    start, have, records, more = time.perf_counter(), dict(plan.done), list[Record](), plan.runs
+    while more:
+        orders = range(1, len(plan.runs) + 1)
+        bar = terminal.Bar(len(orders), len(have.keys() & orders))
+        for order in (o for o in orders if o not in have):
+            why = failure.too_large(plan.runs[order - 1][0], list(have.values()))
+            have[order] = failure.failed(plan, order, store.now(), why) if why else run(plan, order, bar)
+            bar.close_run(terminal.line(have[order]))
+        bar.bar.close()
+        records = [have[order] for order in orders]
+        more = further(records)
         plan = replace(plan, runs=plan.runs + more)
-        records = measure(plan)
     print(*sentences(records), sep="\n")
-    shown = page(plan.machine.slug, plan.results)
-    print(f"{shown} ({terminal.minutes(time.perf_counter() - start)})")
+    print(page(plan.machine.slug, plan.results), f"({terminal.minutes(time.perf_counter() - start)})")
     return records
 
 
 def advice(records: list[Record]) -> list[str]:
     """The headline, for each setting of BATCH_SIZE=auto why its batch sizes end, and then which one to use."""
-    groups = batch_size.settings(records).items()
-    ends = [f"{terminal.setting(setting)}: {batch_size.ends(mine)}." for setting, mine in groups]
-    return terminal.headline(records) + ends + cases.batch_advice(cases.cases(cases.runs(records)))
+    why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
+    return terminal.headline(records) + why + cases.batch_advice(cases.cases(cases.runs(records)))
 
 
 def make_image(given: Given, page: Page) -> int:
     """The exit status of `make image`: 0 all is well, 1 runs failed."""
     auto = given["BATCH_SIZE"] == [None]
 
-    def doubled(records: list[Record]) -> plan.Runs:
-        return plan.shuffled(batch_size.larger(records) if auto else [], given["REPEATS"], given["SEED"])
+    def doubled(records: list[Record]) -> Runs:
+        return shuffled(larger(records) if auto else [], given["REPEATS"], given["SEED"])
 
     used, machine = device.choose(given["USE_GPU"]).type, facts.machine(given["MACHINE"])
-    this = plan.planned(given, used, machine, "auto" if auto else "", doubled)
-    print(*terminal.header(given, this), sep="\n", flush=True)
-    records = stages(this, doubled, advice if auto else terminal.headline, page)
+    plan = planned(given, used, machine, "auto" if auto else "", doubled)
+    print(*terminal.header(given, plan), sep="\n", flush=True)
+    records = stages(plan, doubled, advice if auto else terminal.headline, page)
     memory = ("out_of_memory", "skipped") if auto else ()  # auto looks for the end of memory: to find it is no failure
     return 1 if any(r.error and r.error.kind not in memory for r in records) else 0

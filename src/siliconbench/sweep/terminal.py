@@ -1,5 +1,6 @@
 """What a sweep says on the terminal: a header, a line a run, a bar that moves within a run, the headline."""
 
+import io
 import json
 import os
 import sys
@@ -7,8 +8,7 @@ from contextlib import suppress
 
 from tqdm import tqdm
 
-from siliconbench.analysis import cases
-from siliconbench.analysis.bottleneck import concluded
+from siliconbench.analysis import bottleneck, cases
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.record.schema import Case, Record
 from siliconbench.sweep.plan import Plan
@@ -17,14 +17,12 @@ LABEL = 50  # characters of a line that name its run: so the whole line stays un
 STOPS = "Ctrl-C stops, and the same command goes on later."
 
 
-class Bar:
+class Bar(io.TextIOBase):
     """The sweep's progress bar on a terminal; it takes what a run prints to stderr, and moves within the run."""
 
     def __init__(self, total: int, done: int) -> None:
-        self.bar = tqdm(
-            total=total, initial=done, disable=not sys.stderr.isatty(), unit="run",
-            bar_format="{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {remaining} left",
-        )  # fmt: skip
+        form = "{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {remaining} left"
+        self.bar = tqdm(total=total, initial=done, disable=not sys.stderr.isatty(), bar_format=form)
         self.done, self.rest = float(done), ""
 
     def write(self, text: str) -> int:
@@ -37,9 +35,6 @@ class Bar:
                 self.bar.n = self.done + min(1.0, max(0.0, progress["done"]))
                 self.bar.set_description_str(f"{progress['part']:<11} ")
         return len(text)
-
-    def flush(self) -> None:
-        """Does nothing: each line is shown as it comes."""
 
     def close_run(self, line: str) -> None:
         """Prints a finished run's line above the bar."""
@@ -64,24 +59,22 @@ def line(r: Record) -> str:
         return f"{what:<{LABEL}} FAILED ({r.error.kind if r.error else '?'}): {r.error.message if r.error else ''}"
     forward = f"{r.passes.forward.images_per_s:8.1f}" if r.passes.forward else "       –"
     rates = f"{r.passes.end_to_end.images_per_s:8.1f} images/s  forward {forward}"
-    return f"{what:<{LABEL}} {rates}  bottleneck {concluded(r.checks) or 'unknown':<8} {r.verdict.word}"
+    return f"{what:<{LABEL}} {rates}  bottleneck {bottleneck.concluded(r.checks) or 'unknown':<8} {r.verdict.word}"
 
 
 def headline(records: list[Record]) -> list[str]:
     """The figure of each case in words, the one that its page shows; a case without a good run says so."""
-    table = cases.named(cases.cases(cases.runs(records)))
-    lines = [
-        f"{c.name}, batch {c.batch_size}, {c.device}: {cases.rate_words(c.images_per_s, c.low, c.high)}"
-        + ", ".join(["", *(f"{n} {what}" for n, what in ((c.left_out, "left out"), (c.failed, "failed")) if n)])
-        for c in table.itertuples()
-    ]
-    single = "One run: within this run only, not for comparison."
-    return lines + ([single] if (table["runs"] == 1).any() else [])
+    table, lines = cases.named(cases.cases(cases.runs(records))), list[str]()
+    for c in table.itertuples():
+        rate = cases.rate_words(c.images_per_s, c.low, c.high)
+        others = "".join(f", {n} {what}" for n, what in ((c.left_out, "left out"), (c.failed, "failed")) if n)
+        lines += [f"{c.name}, batch {c.batch_size}, {c.device}: {rate}{others}"]
+    return lines + (["One run: within this run only, not for comparison."] if (table["runs"] == 1).any() else [])
 
 
 def header(given: Given, plan: Plan) -> list[str]:
     """What is about to be measured, on what, and about how long it takes."""
-    runs, done, device = len(plan.runs), len(plan.done()), plan.runs[0][0].device
+    runs, done, device = len(plan.runs), len(plan.done), plan.runs[0][0].device
     auto, left = given["BATCH_SIZE"] == [None], max(0, runs - done)
     knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
     lines = [f"{plan.machine.slug}: {plan.machine.chip or 'unknown chip'}, device {device}"]
@@ -89,8 +82,8 @@ def header(given: Given, plan: Plan) -> list[str]:
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]
     if done:
-        so_far = f"{done} runs are done" + ("" if auto else f", {left} left")
-        lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {so_far} (FRESH=1 starts anew)."]
+        to_go = "" if auto else f", {left} left"
+        lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} runs are done{to_go} (FRESH=1 starts anew)."]
     about = minutes((runs if auto else left) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
     about += " for each batch size, doubled while the speed rises" if auto else ""
     return [*lines, f"About {about}; {STOPS}"]

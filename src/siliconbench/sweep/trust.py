@@ -1,12 +1,8 @@
-"""Can these numbers be trusted here? The same case under two labels, and once more with 5 % of work planted.
-
-Each label is measured in fresh processes, interleaved. A versus A must not differ; A versus B must, where this machine
-can tell 5 %.
-"""
+"""Can these numbers be trusted here? The same case under two labels, and once more with 5 % of work planted, each run a
+fresh process, interleaved. A versus A must not differ; A versus B must, where this machine can tell 5 %."""
 
 import itertools
 import json
-import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,15 +18,12 @@ from siliconbench import paths
 from siliconbench.analysis import stats
 from siliconbench.knobs import Given
 from siliconbench.record import store
-from siliconbench.record.schema import Case, Pass
-from siliconbench.run import passes
-from siliconbench.run.device import choose
-from siliconbench.sweep.plan import cases
+from siliconbench.record.schema import Case
+from siliconbench.run import device, passes
+from siliconbench.sweep.plan import cases, shuffled
 
 LABELS = ("A", "A again", "B, 5 % slower")
 EVERY = 20  # in B each 20th batch is done twice: 5 % of work, not of sleep
-DIFFERENCES = (0.01, 0.02, 0.05, 0.10)
-COMMAND = (sys.executable, "-m", "siliconbench.sweep.trust")
 
 
 def planted(step: Callable[[], object], every: int) -> Callable[[], object]:
@@ -49,22 +42,17 @@ def child(case: str, every: int) -> str:
     bench = passes.set_up(Case.model_validate_json(case))
     step, batch = bench.call, bench.ready_batch
     timed = bench.timed(planted(lambda: step(batch), every), least_images=10 * EVERY * bench.case.batch_size)
-    return Pass.model_validate(timed).model_dump_json(include={"images_per_s", "block_images", "block_s"})
+    return timed.model_dump_json(include={"images_per_s", "block_images", "block_s"})
 
 
 def observe(case: Case, label: str) -> dict[str, Any]:
     """What a fresh process measured under this label; RuntimeError with its last words if it failed."""
-    every = EVERY if label == LABELS[2] else 0
-    done = subprocess.run([*COMMAND, case.model_dump_json(), str(every)], capture_output=True, text=True, check=False)
+    given = (case.model_dump_json(), str(EVERY if label == LABELS[2] else 0))
+    command = (sys.executable, "-m", "siliconbench.sweep.trust", *given)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["it said nothing"])[-1]))
     return {"label": label, **json.loads(done.stdout.splitlines()[-1])}
-
-
-def ordered(repeats: int, seed: int) -> list[str]:
-    """The label of each run: every label once in a seeded random order, then once again in another; twice at least."""
-    rng = random.Random(seed)
-    return [label for _ in range(max(2, repeats)) for label in rng.sample(LABELS, len(LABELS))]
 
 
 def rates(runs: pd.DataFrame, *labels: str) -> pd.Series:
@@ -84,9 +72,9 @@ def compare_aa(runs: pd.DataFrame) -> stats.Comparison:
 
 def power(runs: pd.DataFrame) -> pd.DataFrame:
     """For 1, 2, 5 and 10 %: whether so many repeats can tell it (nine times in ten), and how many that needs."""
-    sd, repeats = scatter(runs), len(rates(runs, LABELS[0]))
+    sd, repeats, differences = scatter(runs), len(rates(runs, LABELS[0])), (0.01, 0.02, 0.05, 0.10)
     finest = stats.resolution(sd, repeats)
-    rows = [(f"{100 * d:.0f} %", "yes" if finest <= d else "no", stats.repeats_for(sd, d)) for d in DIFFERENCES]
+    rows = [(f"{100 * d:.0f} %", "yes" if finest <= d else "no", stats.repeats_for(sd, d)) for d in differences]
     return pd.DataFrame(rows, columns=["difference", f"told apart by {repeats} repeats", "repeats that it needs"])
 
 
@@ -131,8 +119,8 @@ def naive_sentence(runs: pd.DataFrame) -> str:
 
 def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
     """The exit status of `make trust`: 0 where A is not told from itself, 1 where it is or a run failed."""
-    case, rows = cases(given, choose(given["USE_GPU"]).type)[0], list[dict[str, Any]]()
-    order = ordered(given["REPEATS"], given["SEED"])
+    case, rows = cases(given, device.choose(given["USE_GPU"]).type)[0], list[dict[str, Any]]()
+    order = [label for label, _ in shuffled(LABELS, given["REPEATS"], given["SEED"])]
     print(f"{case.model}, batch {case.batch_size}, {case.device}: {len(order)} runs in fresh processes", flush=True)
     try:
         for number, label in enumerate(tqdm(order, desc="runs", disable=not sys.stderr.isatty()), 1):
