@@ -1,7 +1,5 @@
-"""Heat, fan, power and energy of a run's end-to-end pass, and how long its speed is kept.
-
-Computed when looking, from the raw samples and blocks of a record. Nothing is estimated: unknown is None.
-"""
+"""Heat, fan, power and energy of a run's end-to-end pass, and how long its speed is kept, from a record's raw samples.
+Computed when looking. Nothing is estimated: unknown is None."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,38 +22,26 @@ SHOWN = {  # channel: what the timeline calls it, and its unit
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """Heat, fan, power and energy of an end-to-end pass; None: unknown.
-
+class Conditions(telemetry.Energy):
+    """Heat, fan, power and energy of an end-to-end pass; None: unknown. fan_rpm is the highest seen.
     peak_c is of the device's own sensor where there is one; heat_of says whose, and "mean" where the source gives only
-    the mean over its sensors, 15 to 30 degrees below the hottest. fan_rpm is the highest seen.
-    """
+    the mean over its sensors, 15 to 30 degrees below the hottest."""
 
     heat_of: str | None = None
     peak_c: float | None = None
     fan_rpm: float | None = None
-    mean_w: float | None = None
-    images_per_j: float | None = None
-    battery_percent_per_1000_images: float | None = None
-    joules_of: str | None = None
 
 
 @dataclass(frozen=True)
 class Sustained:
-    """How a sustained run kept its speed: its first minute against its last fifth, as images over seconds.
-
-    slows_after_s: when the median over a minute around falls under 97 % of the first minute's rate for good, None if
-    never. witness: a second sign of heat in words. claimed: whether it lasted least_minutes, as "sustained" takes.
-    """
+    """How a sustained run kept its speed: its first minute against its last fifth, as images over seconds."""
 
     minutes: float
-    first_minute_images_per_s: float
-    last_fifth_images_per_s: float
     kept_percent: float
-    slows_after_s: float | None
-    claimed: bool
+    slows_after_s: float | None  # the median over a minute is under 97 % of the first minute's for good; None: never
+    claimed: bool  # whether it lasted least_minutes, as "sustained" takes
     least_minutes: float
-    witness: str | None
+    witness: str | None  # a second sign of heat, in words
 
 
 def sampled(record: Record) -> tuple[Telemetry, Pass] | None:
@@ -69,17 +55,15 @@ def conditions(record: Record) -> Conditions:
     if not (both := sampled(record)):
         return Conditions()
     samples, timed = both
-    start, end = timed.start_s, timed.start_s + timed.seconds
-    seen, energy = telemetry.window(samples, start, end), telemetry.energy(samples, start, end, timed.images)
+    span = (timed.start_s, timed.start_s + timed.seconds)
     parts = ("CPU", "GPU") if record.case.device == "cpu" else ("GPU", "CPU")
-    part = next((p for p in parts if f"{p.lower()}_temperature_c" in seen), None)
-    sensor = f"{part}_temperature_c".lower()
-    mean = " mean" if part and samples.channels[sensor].statistic == "mean" else ""
+    sensors = {part: f"{part.lower()}_temperature_c" for part in parts}
+    part = next((part for part in parts if telemetry.values(samples, sensors[part], *span)), None)
+    mean = " mean" if part and samples.channels[sensors[part]].statistic == "mean" else ""
     return Conditions(
-        heat_of=part and part + mean, peak_c=seen[sensor].peak if part else None,
-        fan_rpm=seen["fan_rpm"].peak if "fan_rpm" in seen else None, mean_w=energy.mean_w,
-        images_per_j=energy.images_per_j, joules_of=energy.joules_of,
-        battery_percent_per_1000_images=energy.battery_percent_per_1000_images,
+        **vars(telemetry.energy(samples, *span, timed.images)), heat_of=part and part + mean,
+        peak_c=max(telemetry.values(samples, sensors[part], *span)) if part else None,
+        fan_rpm=max(telemetry.values(samples, "fan_rpm", *span), default=None),
     )  # fmt: skip
 
 
@@ -90,28 +74,22 @@ def rates(timed: Pass) -> pd.DataFrame:
     return pd.DataFrame({"time_s": (edges[1:] + edges[:-1]) / 2, "images_per_s": np.diff(done) / np.diff(edges)})
 
 
-def fanless(record: Record) -> bool:
-    """Whether the machine's model is known to have no fan, and none was read."""
-    fan = record.telemetry and telemetry.points(record.telemetry, "fan_rpm")
-    return not fan and (record.machine.model or "").startswith(NO_FAN)
-
-
 def sustained(record: Record) -> Sustained | None:
     """How a sustained run kept its speed; None for any other run."""
     timed = record.passes and record.passes.end_to_end
     if not record.case.minutes or not timed:
         return None
-    ends, seconds = np.cumsum(timed.block_s), timed.seconds
-    first, last = over(timed, ends <= min(60.0, seconds / 5)), over(timed, ends > 0.8 * seconds)
-    witness, checks = None, record.checks
-    if record.telemetry and checks:
+    blocks, ends, seconds = np.array(timed.block_s), np.cumsum(timed.block_s), timed.seconds
+    early, late = blocks[ends <= min(60.0, seconds / 5)], blocks[ends > 0.8 * seconds]
+    first, last = (timed.block_images / float(some.mean()) for some in (early if early.size else blocks[:1], late))
+    samples, checks, witness = record.telemetry, record.checks, None
+    if samples and checks:
         span = (timed.start_s, timed.start_s + seconds)
-        witness = telemetry.heat_witness(record.telemetry, *span, checks.before, checks.after)
-    least = CLAIM_MINUTES_FANLESS if fanless(record) else CLAIM_MINUTES
-    return Sustained(
-        seconds / 60, first, last, 100 * last / first, slows_after_s(timed, first, last), seconds >= 60 * least, least,
-        witness,
-    )  # fmt: skip
+        witness = telemetry.heat_witness(samples, *span, checks.before, checks.after)
+    fanless = (record.machine.model or "").startswith(NO_FAN) and not (samples and telemetry.points(samples, "fan_rpm"))
+    least = CLAIM_MINUTES_FANLESS if fanless else CLAIM_MINUTES
+    slows = slows_after_s(timed, first, last)
+    return Sustained(seconds / 60, 100 * last / first, slows, seconds >= 60 * least, least, witness)
 
 
 def slows_after_s(timed: Pass, first: float, last: float) -> float | None:
@@ -123,13 +101,6 @@ def slows_after_s(timed: Pass, first: float, last: float) -> float | None:
         return None
     slows = float(table["time_s"][good[-1]]) if len(good) else 0.0
     return None if slows > 0.8 * timed.seconds and low[: good[-1]].any() else slows
-
-
-def over(timed: Pass, chosen: np.ndarray) -> float:
-    """Images per second over the chosen blocks; over the first one where none is chosen."""
-    block = np.array(timed.block_s)
-    chosen = chosen if chosen.any() else np.arange(len(block)) == 0
-    return float(timed.block_images * chosen.sum() / block[chosen].sum())
 
 
 def conditions_words(found: Any) -> str:
