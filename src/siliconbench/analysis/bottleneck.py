@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,8 +15,7 @@ STANDS_OUT = 1.10  # a ceiling is measured to a few per cent: closer ones are no
 BATCHES = 10  # neighbouring blocks are alike: so many means of them are compared
 
 
-@dataclass(frozen=True)
-class Overlap:
+class Overlap(NamedTuple):
     """How a run overlaps its parts. launch_s: what launching the model costs the main process for an image."""
 
     overlapped: bool
@@ -40,10 +38,9 @@ def resources(ceilings: Ceilings, overlap: Overlap) -> dict[str, dict[str, float
         share = {"forward": overlap.threads / overlap.cores, "input": min(workers, overlap.cores) / overlap.cores}
         shared = {"the cores, shared": {part: s[part] * share.get(part, 1.0) for part in s}}
         return {f"{part} alone": {part: s[part]} for part in s} | shared
-    uses = {"main process": [] if workers else ["input"], "loader processes": ["input"] if workers else []}
+    fed = ["input"] if copy_stream else ["input", "copy"]
+    uses = {"main process": [], "loader processes": ["input"]} if workers else {"main process": fed}
     uses |= {"bus": ["copy"], "device": ["forward"]} if copy_stream else {"device": ["copy", "forward"]}
-    if not workers and not copy_stream:
-        uses["main process"].append("copy")
     ways = {name: {part: s[part] for part in parts if part in s} for name, parts in uses.items()}
     ways["main process"] |= {"forward": overlap.launch_s} if overlap.launch_s and "forward" in s else {}
     return {name: parts for name, parts in ways.items() if parts}

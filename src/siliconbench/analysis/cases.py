@@ -1,11 +1,10 @@
 """From records to tables: one row a run, one row a case with its interval, and the sentences on them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from scipy.stats import gmean
@@ -15,12 +14,12 @@ from siliconbench.analysis.bottleneck import concluded
 from siliconbench.analysis.words import THIN, ratio_words
 from siliconbench.record.schema import Case, Record
 
+BATTERY = "battery_percent_per_1000_images"
 APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of the tables of runs and of cases. Runs that differ in a column with words are never one figure."""
 
     read: str | Callable[[Any], object]  # a run's value: a path from its record (None where a part is), or a function
@@ -72,13 +71,9 @@ COLUMNS = {
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_device_bytes or r.memory.peak_process_bytes), max),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
-    "peak_c": Column("conditions.peak_c", max),
-    "heat_of": Column("conditions.heat_of", _most),
-    "fan_rpm": Column("conditions.fan_rpm", max),
-    "mean_w": Column("conditions.mean_w", pd.Series.median),
-    "images_per_j": Column("conditions.images_per_j", pd.Series.median),
-    "joules_of": Column("conditions.joules_of", _most),
-    "battery_percent_per_1000_images": Column("conditions.battery_percent_per_1000_images", pd.Series.median),
+    **{name: Column(f"conditions.{name}", max) for name in ("peak_c", "fan_rpm")},
+    **{name: Column(f"conditions.{name}", _most) for name in ("heat_of", "joules_of")},
+    **{name: Column(f"conditions.{name}", pd.Series.median) for name in ("mean_w", "images_per_j", BATTERY)},
 }
 LIKE = [name for name, column in COLUMNS.items() if column.words]
 TOLD_APART = [name for name in LIKE if name not in ("model", "batch_size")]
@@ -95,33 +90,26 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
     return frame.sort_values([*LIKE, "created", "repeat"], ignore_index=True)
 
 
-def usable(group: pd.DataFrame) -> pd.DataFrame:
-    """The runs of one case that its figure rests on: the clean ones, or all that succeeded when none is clean.
-    A run whose output disagrees with the CPU's is never among them: fast but wrong is not a result."""
-    right = group[(group["status"] == "ok") & ~group["agree"].isin([False])]
-    clean = right[right["verdict"] == "clean"]
-    return clean if len(clean) else right
-
-
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it."""
-    rows = [_case(group) for _, group in frame.groupby(LIKE, sort=True, dropna=False)]
-    return pd.DataFrame(rows, columns=[*LIKE, *FIGURES, *(name for name, column in COLUMNS.items() if column.over)])
-
-
-def _case(group: pd.DataFrame) -> dict[str, object]:
-    used = usable(group)
-    known = {name: used[name].dropna().infer_objects() for name in COLUMNS}
-    found = {
-        name: column.over(known[name]) if len(known[name]) else None for name, column in COLUMNS.items() if column.over
-    }
-    _, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
-    return dict(group.iloc[0][[*LIKE, "reference"]]) | found | {
-        "low": low, "high": high, "runs": len(used), "left_out": int((group["status"] == "ok").sum()) - len(used),
-        "clean": int((used["verdict"] == "clean").sum()), "failed": int((group["status"] == "failed").sum()),
-        "error": next(iter(group["error"].dropna()), None), "rates": list(used["images_per_s"]),
-        "request_s": found["request_s"] or [], "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
-    }  # fmt: skip
+    """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it.
+    A figure rests on the clean runs, or on all that succeeded when none is clean; never on a run whose output disagrees
+    with the CPU's: fast but wrong is not a result."""
+    over, rows = {name: column.over for name, column in COLUMNS.items() if column.over}, []
+    for _, group in frame.groupby(LIKE, sort=True, dropna=False):
+        ok = group[group["status"] == "ok"]
+        right = ok[~ok["agree"].isin([False])]
+        clean = right[right["verdict"] == "clean"]
+        used = clean if len(clean) else right
+        known = {name: used[name].dropna().infer_objects() for name in over}
+        found = {name: read(known[name]) if len(known[name]) else None for name, read in over.items()}
+        _, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
+        rows.append(dict(group.iloc[0][[*LIKE, "reference"]]) | found | {
+            "low": low, "high": high, "runs": len(used), "clean": len(clean), "left_out": len(ok) - len(used),
+            "failed": int((group["status"] == "failed").sum()), "rates": list(used["images_per_s"]),
+            "error": next(iter(group["error"].dropna()), None), "request_s": found["request_s"] or [],
+            "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=[*LIKE, *FIGURES, *over])
 
 
 def case_words(case: Any, axes: Iterable[str] | None = None) -> str:
@@ -178,9 +166,9 @@ def cliff(table: pd.DataFrame) -> str | None:
     best: Any = None
     for _, case in table.sort_values("batch_size").iterrows():
         where, rate = f"{case['name']}: at batch size {case['batch_size']}", case["images_per_s"]
+        if pd.isna(rate) and case["error"] == "out_of_memory":
+            return f"{where} memory ends."
         if pd.isna(rate):
-            if case["error"] == "out_of_memory":
-                return f"{where} memory ends."
             continue
         if best is not None and stats.compare(best["rates"], case["rates"]).word == "slower":
             swap, held = case["swap_growth_bytes"], case["peak_bytes"]
@@ -194,8 +182,8 @@ def cliff(table: pd.DataFrame) -> str | None:
 
 def batch_advice(table: pd.DataFrame) -> list[str]:
     """For each model, in a sentence, which batch size to use."""
-    groups = [group for _, group in named(table).groupby("name")]
-    sentences = [words for group in groups for words in (sweet_spot(group), cliff(group)) if words]
+    groups = named(table).groupby("name")
+    sentences = [words for _, group in groups for words in (sweet_spot(group), cliff(group)) if words]
     return sentences or ["Nothing was measured."]
 
 

@@ -2,13 +2,13 @@
 Computed when looking. Nothing is estimated: unknown is None."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import telemetry
-from siliconbench.record.schema import Pass, Record, Telemetry
+from siliconbench.record.schema import Pass, Record
 
 KEPT = 0.97  # below this share of the first minute's rate a machine has begun to slow: the drift of 3 %
 CLAIM_MINUTES, CLAIM_MINUTES_FANLESS = 10.0, 30.0  # from here on "sustained" is claimed; heat builds up later, fanless
@@ -23,17 +23,14 @@ SHOWN = {  # channel: what the timeline calls it, and its unit
 
 @dataclass(frozen=True)
 class Conditions(telemetry.Energy):
-    """Heat, fan, power and energy of an end-to-end pass; None: unknown. fan_rpm is the highest seen.
-    peak_c is of the device's own sensor where there is one; heat_of says whose, and "mean" where the source gives only
-    the mean over its sensors, 15 to 30 degrees below the hottest."""
+    """Heat, fan, power and energy of an end-to-end pass; None: unknown."""
 
-    heat_of: str | None = None
-    peak_c: float | None = None
-    fan_rpm: float | None = None
+    heat_of: str | None = None  # GPU or CPU; "mean": over its sensors, 15 to 30 degrees below the hottest
+    peak_c: float | None = None  # by the device's own sensors where there are any
+    fan_rpm: float | None = None  # the highest seen
 
 
-@dataclass(frozen=True)
-class Sustained:
+class Sustained(NamedTuple):
     """How a sustained run kept its speed: its first minute against its last fifth, as images over seconds."""
 
     minutes: float
@@ -44,17 +41,11 @@ class Sustained:
     witness: str | None  # a second sign of heat, in words
 
 
-def sampled(record: Record) -> tuple[Telemetry, Pass] | None:
-    """The telemetry of a run and its end-to-end pass; None where either is missing."""
-    timed = record.passes and record.passes.end_to_end
-    return (record.telemetry, timed) if record.telemetry and timed else None
-
-
 def conditions(record: Record) -> Conditions:
     """Heat, fan, power and energy of the run's end-to-end pass, from its samples."""
-    if not (both := sampled(record)):
+    samples, timed = record.telemetry, record.passes and record.passes.end_to_end
+    if not samples or not timed:
         return Conditions()
-    samples, timed = both
     span = (timed.start_s, timed.start_s + timed.seconds)
     parts = ("CPU", "GPU") if record.case.device == "cpu" else ("GPU", "CPU")
     sensors = {part: f"{part.lower()}_temperature_c" for part in parts}
@@ -82,10 +73,8 @@ def sustained(record: Record) -> Sustained | None:
     blocks, ends, seconds = np.array(timed.block_s), np.cumsum(timed.block_s), timed.seconds
     early, late = blocks[ends <= min(60.0, seconds / 5)], blocks[ends > 0.8 * seconds]
     first, last = (timed.block_images / float(some.mean()) for some in (early if early.size else blocks[:1], late))
-    samples, checks, witness = record.telemetry, record.checks, None
-    if samples and checks:
-        span = (timed.start_s, timed.start_s + seconds)
-        witness = telemetry.heat_witness(samples, *span, checks.before, checks.after)
+    samples, checks, span = record.telemetry, record.checks, (timed.start_s, timed.start_s + seconds)
+    witness = telemetry.heat_witness(samples, *span, checks.before, checks.after) if samples and checks else None
     fanless = (record.machine.model or "").startswith(NO_FAN) and not (samples and telemetry.points(samples, "fan_rpm"))
     least = CLAIM_MINUTES_FANLESS if fanless else CLAIM_MINUTES
     slows = slows_after_s(timed, first, last)
@@ -97,10 +86,9 @@ def slows_after_s(timed: Pass, first: float, last: float) -> float | None:
     table = rates(timed)
     low = table["images_per_s"].rolling(60, min_periods=1, center=True).median() < KEPT * first
     good = np.flatnonzero(~low.to_numpy())
-    if last >= KEPT * first:
-        return None
     slows = float(table["time_s"][good[-1]]) if len(good) else 0.0
-    return None if slows > 0.8 * timed.seconds and low[: good[-1]].any() else slows
+    comes_back = slows > 0.8 * timed.seconds and low[: good[-1]].any()
+    return None if comes_back or last >= KEPT * first else slows
 
 
 def conditions_words(found: Any) -> str:
@@ -129,8 +117,8 @@ def sustained_words(record: Record) -> str:
 def series(record: Record) -> pd.DataFrame:
     """The run over time, rest and cool-down included: columns time_s, quantity, panel, value. Empty without samples."""
     rows: list[tuple[float, str, str, float]] = []
-    if both := sampled(record):
-        samples, timed = both
+    samples, timed = record.telemetry, record.passes and record.passes.end_to_end
+    if samples and timed:
         rows = [(timed.start_s + t, "end to end", "images/s", v) for t, v in rates(timed).itertuples(index=False)]
         for name, (quantity, panel) in SHOWN.items():
             rows += [(t, quantity, panel, v) for t, v in telemetry.points(samples, name)]
@@ -139,7 +127,7 @@ def series(record: Record) -> pd.DataFrame:
 
 def longest(records: list[Record]) -> Record | None:
     """The longest sustained run; without one the longest run that has samples; None without any."""
-    good = [r for r in records if sampled(r)]
+    good = [r for r in records if r.telemetry and r.passes and r.passes.end_to_end]
     return max(good, key=lambda r: (r.case.minutes, r.checks.wall_s if r.checks else 0, r.created), default=None)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from siliconbench.record.schema import State, Telemetry
 
 Points = list[tuple[float, float]]  # seconds since the run's zero, and the value
-
 THERMAL_BITS = 0x20 | 0x40  # nvmlClocksEventReasonSwThermalSlowdown, ...HwThermalSlowdown (NVML manual)
 HOT_C, HOT_MEAN_C = 80.0, 60.0  # of the hottest sensor; of a mean over sensors, which lies 15 to 30 degrees below it
 CLOCK_FELL = 0.05
@@ -57,18 +56,14 @@ def joules(telemetry: Telemetry, name: str, start_s: float, end_s: float) -> flo
     A counter (gpu_energy_j, package_energy_j) moves in steps: 0.1 s with NVML, about 2 s for Apple's CPU. So it counts
     from 2 s on, there from 30 s; in a shorter window its part's power does (Yang et al., arXiv 2312.02741)."""
     if name.endswith("_energy_j"):
-        slow = name == "package_energy_j" and source(telemetry, name) == "zeus"
+        channel = telemetry.channels.get(name)
+        slow = name == "package_energy_j" and channel and channel.source == "zeus"
         line = covered(telemetry, name, start_s, end_s) if end_s - start_s >= (30 if slow else 2) else []
         if line:
             return line[-1][1] - line[0][1]
         name = name.replace("_energy_j", "_w")
     line = covered(telemetry, name, start_s, end_s)
     return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(line)) if line else None
-
-
-def source(telemetry: Telemetry, name: str) -> str | None:
-    """Who gives a channel; None where nobody does."""
-    return telemetry.channels[name].source if name in telemetry.channels else None
 
 
 def energy(telemetry: Telemetry, start_s: float, end_s: float, images: int) -> Energy:
@@ -78,7 +73,7 @@ def energy(telemetry: Telemetry, start_s: float, end_s: float, images: int) -> E
     fell = charge[0] - charge[-1] if charge else 0.0
     battery = 1000 * fell / images if fell >= 2 and images else None
     used = not loads or fmean(loads) > 0.02
-    nvidia = "NVML" in (source(telemetry, "gpu_energy_j"), source(telemetry, "gpu_w"))
+    nvidia = any(c.source == "NVML" for name, c in telemetry.channels.items() if name in ("gpu_energy_j", "gpu_w"))
     parts = [("whole system", "system_w")]
     parts += [] if nvidia and used else [("package", "package_energy_j")]
     parts += [("GPU", "gpu_energy_j")] if used else []
@@ -108,10 +103,8 @@ def fallen_clock(telemetry: Telemetry, start_s: float, end_s: float, part: str, 
     First against last fifth of the samples, fifteen at least, in which the part was at least half as busy as at its
     peak: an idle part clocks down without any heat."""
     channel, loads = f"{part.lower()}_temperature_c", dict(points(telemetry, load, start_s, end_s))
-    clocks, heats = (
-        points(telemetry, f"{part.lower()}_clock_mhz", start_s, end_s),
-        values(telemetry, channel, start_s, end_s),
-    )
+    clocks = points(telemetry, f"{part.lower()}_clock_mhz", start_s, end_s)
+    heats = values(telemetry, channel, start_s, end_s)
     busy = [clock for t, clock in clocks if loads.get(t, 0) >= max(0.5 * max(loads.values()), BUSY)]
     if len(busy) < 15 or not heats:
         return None
