@@ -64,9 +64,8 @@ def suspect(ceilings: Ceilings, measured: float, overlap: Overlap) -> str:
     parts = [part for part, c in ceilings.items() if c is not None]
     without = {part: allowed_rate({**ceilings, part: None}, overlap)[0] for part in parts}
     first, *others = sorted(parts, key=lambda part: -without[part])
-    if others and without[first] < STANDS_OUT * without[others[0]]:
-        return "balanced"
-    return "balanced" if measured > STANDS_OUT * (ceilings[first] or math.inf) else first
+    close = others and without[first] < STANDS_OUT * without[others[0]]
+    return "balanced" if close or measured > STANDS_OUT * (ceilings[first] or math.inf) else first
 
 
 def experiment_answer(with_part: ArrayLike, without_part: ArrayLike) -> Literal["confirmed", "refuted", "can't tell"]:

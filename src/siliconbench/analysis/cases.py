@@ -16,6 +16,7 @@ from siliconbench.record.schema import Case, Record
 
 BATTERY = "battery_percent_per_1000_images"
 APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
+PASSES = ("forward", "copy_", "input", "end_to_end")
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
@@ -40,8 +41,7 @@ def _most(values: pd.Series) -> object:
 COLUMNS = {
     "model": Column("case.model", words=str),
     "batch_size": Column("case.batch_size", words="batch {}".format),
-    "device": Column("case.device", words=str),
-    "precision": Column("case.precision", words=str),
+    **{name: Column(f"case.{name}", words=str) for name in ("device", "precision")},
     "memory_format": Column("case.memory_format", words=lambda layout: layout.replace("_", " ")),
     "compile": Column("case.compile", words=lambda on: "compiled" if on else "eager"),
     "mode": Column("case.mode", words=lambda mode: "training" if mode == "train" else mode),
@@ -61,10 +61,7 @@ COLUMNS = {
     "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
     "agree": Column("checks.outputs.agree"),
     "images_per_s": Column("passes.end_to_end.images_per_s", gmean),
-    "forward_images_per_s": Column("passes.forward.images_per_s", gmean),
-    "copy_images_per_s": Column("passes.copy_.images_per_s", gmean),
-    "input_images_per_s": Column("passes.input.images_per_s", gmean),
-    "end_to_end_images_per_s": Column("passes.end_to_end.images_per_s", gmean),
+    **{f"{part.strip('_')}_images_per_s": Column(f"passes.{part}.images_per_s", gmean) for part in PASSES},
     "allowed_images_per_s": Column("checks.allowed_images_per_s", gmean),
     "bottleneck": Column(lambda r: concluded(r.checks), _most),
     "utilization": Column("limits.utilization", pd.Series.median),
@@ -117,8 +114,8 @@ def case_words(case: Any, axes: Iterable[str] | None = None) -> str:
     if axes is None:
         usual = {name: field.default for name, field in Case.model_fields.items() if name != "image_px"}
         axes = [name for name in TOLD_APART if name in usual and getattr(case, name) != usual[name]]
-    value = (lambda name: getattr(case, name)) if isinstance(case, Case) else case.__getitem__
-    words = [value("model"), *(in_words(value(name)) for name in axes if (in_words := COLUMNS[name].words))]
+    values = dict(case)
+    words = [values["model"], *(in_words(values[name]) for name in axes if (in_words := COLUMNS[name].words))]
     return ", ".join(filter(None, words))
 
 
@@ -168,15 +165,13 @@ def cliff(table: pd.DataFrame) -> str | None:
         where, rate = f"{case['name']}: at batch size {case['batch_size']}", case["images_per_s"]
         if pd.isna(rate) and case["error"] == "out_of_memory":
             return f"{where} memory ends."
-        if pd.isna(rate):
-            continue
-        if best is not None and stats.compare(best["rates"], case["rates"]).word == "slower":
+        if best is not None and pd.notna(rate) and stats.compare(best["rates"], case["rates"]).word == "slower":
             swap, held = case["swap_growth_bytes"], case["peak_bytes"]
             why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""
             why += f"; {held / 2**30:.1f} GiB held" if (held or 0) > 0 else ""
             share = 100 * rate / best["images_per_s"]
             return f"{where} the speed falls to {share:.0f} % of that at {best['batch_size']}{why}."
-        best = case if best is None or rate > best["images_per_s"] else best
+        best = case if pd.notna(rate) and (best is None or rate > best["images_per_s"]) else best
     return None
 
 

@@ -1,5 +1,4 @@
-"""Heat, fan, power and energy of a run's end-to-end pass, and how long its speed is kept, from a record's raw samples.
-Computed when looking. Nothing is estimated: unknown is None."""
+"""Heat, fan, power and energy of a run, and how long its speed is kept: from raw samples, nothing is estimated."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,14 +47,12 @@ def conditions(record: Record) -> Conditions:
         return Conditions()
     span = (timed.start_s, timed.start_s + timed.seconds)
     parts = ("CPU", "GPU") if record.case.device == "cpu" else ("GPU", "CPU")
-    sensors = {part: f"{part.lower()}_temperature_c" for part in parts}
-    part = next((part for part in parts if telemetry.values(samples, sensors[part], *span)), None)
-    mean = " mean" if part and samples.channels[sensors[part]].statistic == "mean" else ""
-    return Conditions(
-        **vars(telemetry.energy(samples, *span, timed.images)), heat_of=part and part + mean,
-        peak_c=max(telemetry.values(samples, sensors[part], *span)) if part else None,
-        fan_rpm=max(telemetry.values(samples, "fan_rpm", *span), default=None),
-    )  # fmt: skip
+    hot = {part: telemetry.values(samples, f"{part.lower()}_temperature_c", *span) for part in parts}
+    part = next((part for part in parts if hot[part]), None)
+    mean = " mean" if part and samples.channels[f"{part.lower()}_temperature_c"].statistic == "mean" else ""
+    energy, fans = telemetry.energy(samples, *span, timed.images), telemetry.values(samples, "fan_rpm", *span)
+    peak_c = max(hot[part]) if part else None
+    return Conditions(**vars(energy), heat_of=part and part + mean, peak_c=peak_c, fan_rpm=max(fans, default=None))
 
 
 def rates(timed: Pass) -> pd.DataFrame:

@@ -148,9 +148,8 @@ def repeats_for(sd_log: float, difference: float, power: float = 0.9) -> int:
 
 
 def drift(block_s: ArrayLike) -> Drift | None:
-    """How the speed changed from the first to the last of equal blocks, None for fewer than 10 of them.
-    slope is Theil and Sen's (JASA 63, 1968) over the whole, fifths the median of the last fifth against the first.
-    Drifting: both beyond 3 % in one direction."""
+    """How the speed changed over equal blocks, None for fewer than 10: slope by Theil and Sen (JASA 63, 1968), fifths
+    the median of the last fifth against the first. Drifting: both beyond 3 % in one direction."""
     if np.size(block_s) < 10:
         return None
     y = -logs(block_s, "block")

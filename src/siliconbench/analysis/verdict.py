@@ -8,11 +8,10 @@ from siliconbench.record.schema import Verdict
 
 FIRST_LAST = 0.05  # two measures with 1.5 % of noise each differ by more in one run of fifty
 SPREAD = 0.05  # with lag-1 correlation 0.5, 20 such blocks give the rate to 0.05 sqrt(3 / 20) = 2 %: the margin
-# 46 runs on 2 cores with 2 threads (resnet18, mobilenet_v3_small, batch 1 to 64): busy was 0.96 to 1.00 when quiet,
-# 0.97 beside a loop that ran a tenth of the time on one core, 0.93 a quarter, 0.87 half, 0.60 to 0.67 all the time.
+# 46 runs on 2 cores with 2 threads (resnet18, mobilenet_v3_small, batch 1 to 64), quiet, and beside a loop that ran a
+# tenth, a quarter, half, and all of the time on one core. Busy was 0.96 to 1.00, 0.97, 0.93, 0.87, 0.60 to 0.67.
 BUSY = 0.90
-# In the same runs others took 0.003 to 0.011 of the CPU time when quiet, 0.034 beside the loop at a tenth, 0.07 at a
-# quarter, 0.13 at half, 0.33 to 0.39 all the time: so this sees what busy cannot, from the margin on.
+# Others took 0.003 to 0.011, 0.034, 0.07, 0.13, 0.33 to 0.39: this sees what busy cannot, from the margin on.
 STOLEN = 0.02
 LOAD = 2.0  # per core: threads and loader workers of this run, or of the one before it, come to no more
 SWAP_BYTES = 100e6  # the weights of a resnet50: a growth of this size can be the model itself
