@@ -14,9 +14,7 @@ from siliconbench.analysis.bottleneck import concluded
 from siliconbench.analysis.words import THIN, ratio_words
 from siliconbench.record.schema import Case, Record
 
-BATTERY = "battery_percent_per_1000_images"
 APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
-PASSES = ("forward", "copy_", "input", "end_to_end")
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
@@ -39,9 +37,8 @@ def _most(values: pd.Series) -> object:
 
 
 COLUMNS = {
-    "model": Column("case.model", words=str),
-    "batch_size": Column("case.batch_size", words="batch {}".format),
-    **{name: Column(f"case.{name}", words=str) for name in ("device", "precision")},
+    "model": Column("case.model", words=str), "batch_size": Column("case.batch_size", words="batch {}".format),
+    "device": Column("case.device", words=str), "precision": Column("case.precision", words=str),
     "memory_format": Column("case.memory_format", words=lambda layout: layout.replace("_", " ")),
     "compile": Column("case.compile", words=lambda on: "compiled" if on else "eager"),
     "mode": Column("case.mode", words=lambda mode: "training" if mode == "train" else mode),
@@ -49,29 +46,26 @@ COLUMNS = {
     "image_px": Column("case.image_px", words=lambda px: f"{px} px" if px else "image size unknown"),
     "workers": Column(lambda r: "auto" if r.case.workers is None else str(r.case.workers), words="{} workers".format),
     "machine": Column("machine.slug", words=str),
-    "torch": Column(
-        lambda r: ".".join((r.software.torch or "unknown").split("+")[0].split(".")[:2]), words="torch {}".format
-    ),
+    "torch": Column(lambda r: ".".join((r.software.torch or "unknown").split("+")[0].split(".")[:2]),
+                    words="torch {}".format),
     "sustained": Column(lambda r: r.case.minutes > 0, words=lambda long: "sustained" if long else ""),
-    "reference": Column("case.reference"),
-    **{name: Column(name) for name in ("repeat", "created", "status")},
-    "error": Column("error.kind"),
-    "why": Column("error.message"),
-    "verdict": Column("verdict.word"),
-    "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
-    "agree": Column("checks.outputs.agree"),
+    "reference": Column("case.reference"), **{name: Column(name) for name in ("repeat", "created", "status")},
+    "error": Column("error.kind"), "why": Column("error.message"), "verdict": Column("verdict.word"),
+    "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []), "agree": Column("checks.outputs.agree"),
     "images_per_s": Column("passes.end_to_end.images_per_s", gmean),
-    **{f"{part.strip('_')}_images_per_s": Column(f"passes.{part}.images_per_s", gmean) for part in PASSES},
+    **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", gmean)
+       for name in ("forward", "copy_", "input", "end_to_end")},
     "allowed_images_per_s": Column("checks.allowed_images_per_s", gmean),
     "bottleneck": Column(lambda r: concluded(r.checks), _most),
     "utilization": Column("limits.utilization", pd.Series.median),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_device_bytes or r.memory.peak_process_bytes), max),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
-    **{name: Column(f"conditions.{name}", max) for name in ("peak_c", "fan_rpm")},
-    **{name: Column(f"conditions.{name}", _most) for name in ("heat_of", "joules_of")},
-    **{name: Column(f"conditions.{name}", pd.Series.median) for name in ("mean_w", "images_per_j", BATTERY)},
-}
+    "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
+    "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),
+    **{name: Column(f"conditions.{name}", pd.Series.median)
+       for name in ("mean_w", "images_per_j", "battery_percent_per_1000_images")},
+}  # fmt: skip
 LIKE = [name for name, column in COLUMNS.items() if column.words]
 TOLD_APART = [name for name in LIKE if name not in ("model", "batch_size")]
 FIGURES = ["low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "agreed", "reference"]
@@ -88,9 +82,8 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it.
-    A figure rests on the clean runs, or on all that succeeded when none is clean; never on a run whose output disagrees
-    with the CPU's: fast but wrong is not a result."""
+    """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it: the
+    clean ones, or all that succeeded when none is; never one whose output disagrees with the CPU's (fast but wrong)."""
     over, rows = {name: column.over for name, column in COLUMNS.items() if column.over}, []
     for _, group in frame.groupby(LIKE, sort=True, dropna=False):
         ok = group[group["status"] == "ok"]

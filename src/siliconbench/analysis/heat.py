@@ -10,7 +10,6 @@ from siliconbench.analysis import telemetry
 from siliconbench.record.schema import Pass, Record
 
 KEPT = 0.97  # below this share of the first minute's rate a machine has begun to slow: the drift of 3 %
-CLAIM_MINUTES, CLAIM_MINUTES_FANLESS = 10.0, 30.0  # from here on "sustained" is claimed; heat builds up later, fanless
 NO_FAN = ("MacBook Air", "MacBookAir", "Mac14,2", "Mac14,15", "Mac15,12", "Mac15,13", "Mac16,12", "Mac16,13")
 WANTED = ("battery_percent", "cpu_temperature_c", "fan_rpm", "gpu_temperature_c", "sampler", "system_w")
 SHOWN = {  # channel: what the timeline calls it, and its unit
@@ -73,19 +72,13 @@ def sustained(record: Record) -> Sustained | None:
     samples, checks, span = record.telemetry, record.checks, (timed.start_s, timed.start_s + seconds)
     witness = telemetry.heat_witness(samples, *span, checks.before, checks.after) if samples and checks else None
     fanless = (record.machine.model or "").startswith(NO_FAN) and not (samples and telemetry.points(samples, "fan_rpm"))
-    least = CLAIM_MINUTES_FANLESS if fanless else CLAIM_MINUTES
-    slows = slows_after_s(timed, first, last)
-    return Sustained(seconds / 60, 100 * last / first, slows, seconds >= 60 * least, least, witness)
-
-
-def slows_after_s(timed: Pass, first: float, last: float) -> float | None:
-    """The second from which the pass is slower than its first rate for good; None where it never is, or comes back."""
+    least = 30.0 if fanless else 10.0  # minutes: heat builds up later without a fan
     table = rates(timed)
     low = table["images_per_s"].rolling(60, min_periods=1, center=True).median() < KEPT * first
     good = np.flatnonzero(~low.to_numpy())
     slows = float(table["time_s"][good[-1]]) if len(good) else 0.0
-    comes_back = slows > 0.8 * timed.seconds and low[: good[-1]].any()
-    return None if comes_back or last >= KEPT * first else slows
+    back = last >= KEPT * first or (slows > 0.8 * seconds and low[: good[-1]].any())  # as fast again at its end
+    return Sustained(seconds / 60, 100 * last / first, None if back else slows, seconds >= 60 * least, least, witness)
 
 
 def conditions_words(found: Any) -> str:

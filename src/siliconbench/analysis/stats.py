@@ -89,8 +89,8 @@ def _word(difference: float, half: float, margin: float) -> str:
 
 def compare(a: ArrayLike, b: ArrayLike, margin: float = MARGIN, level: float = LEVEL) -> Comparison:
     """Whether b is faster than a, from independent runs of each: Welch's t on log rates (Biometrika 34, 1947).
-    Faster or slower: the interval excludes 1 and the ratio lies beyond the margin. Same: the whole interval is within
-    the margin. With one run on a side there is a ratio, no interval, and the word is undecided."""
+    Faster or slower: the interval excludes 1 and the ratio is beyond the margin. Same: all of it is within the margin.
+    With one run on a side there is a ratio, no interval, and the word is undecided."""
     x, y = logs(a), logs(b)
     if min(x.size, y.size) < 2:
         return Comparison(math.exp(y.mean() - x.mean()), None, None, None, "undecided")

@@ -12,7 +12,6 @@ from siliconbench.record.schema import State, Telemetry
 Points = list[tuple[float, float]]  # seconds since the run's zero, and the value
 THERMAL_BITS = 0x20 | 0x40  # nvmlClocksEventReasonSwThermalSlowdown, ...HwThermalSlowdown (NVML manual)
 HOT_C, HOT_MEAN_C = 80.0, 60.0  # of the hottest sensor; of a mean over sensors, which lies 15 to 30 degrees below it
-CLOCK_FELL = 0.05
 BUSY = 0.05  # a share of busy time: below it a part does nothing
 SERIOUS = 2  # of NSProcessInfo.thermalState; 1 (fair) was read 367 of 367 times on a machine that was well
 
@@ -74,11 +73,9 @@ def energy(telemetry: Telemetry, start_s: float, end_s: float, images: int) -> E
     battery = 1000 * fell / images if fell >= 2 and images else None
     used = not loads or fmean(loads) > 0.02
     nvidia = any(c.source == "NVML" for name, c in telemetry.channels.items() if name in ("gpu_energy_j", "gpu_w"))
-    parts = [("whole system", "system_w")]
-    parts += [] if nvidia and used else [("package", "package_energy_j")]
-    parts += [("GPU", "gpu_energy_j")] if used else []
-    for whose, name in parts:
-        if (total := joules(telemetry, name, start_s, end_s)) is not None and total > 0:
+    left_out = ("package" if nvidia else "") if used else "GPU"
+    for whose, name in (("whole system", "system_w"), ("package", "package_energy_j"), ("GPU", "gpu_energy_j")):
+        if whose != left_out and (total := joules(telemetry, name, start_s, end_s) or 0) > 0:
             return Energy(images / total, whose, total / (end_s - start_s), battery)
     return Energy(battery_percent_per_1000_images=battery)
 
@@ -99,9 +96,8 @@ def heat_witness(telemetry: Telemetry, start_s: float, end_s: float, before: Sta
 
 
 def fallen_clock(telemetry: Telemetry, start_s: float, end_s: float, part: str, load: str) -> str | None:
-    """A sentence where the clock of a part fell by over 5 % while it was hot, None where it did not.
-    First against last fifth of the samples, fifteen at least, in which the part was at least half as busy as at its
-    peak: an idle part clocks down without any heat."""
+    """A sentence where the clock of a part fell by over 5 % while hot, else None: by the first and last fifth of 15 or
+    more samples in which it was at least half as busy as at its peak, as an idle part clocks down without heat."""
     channel, loads = f"{part.lower()}_temperature_c", dict(points(telemetry, load, start_s, end_s))
     clocks = points(telemetry, f"{part.lower()}_clock_mhz", start_s, end_s)
     heats = values(telemetry, channel, start_s, end_s)
@@ -110,6 +106,6 @@ def fallen_clock(telemetry: Telemetry, start_s: float, end_s: float, part: str, 
         return None
     limit = HOT_MEAN_C if telemetry.channels[channel].statistic == "mean" else HOT_C
     first, last = median(busy[: len(busy) // 5]), median(busy[-(len(busy) // 5) :])
-    if max(heats) < limit or last >= (1 - CLOCK_FELL) * first:
+    if max(heats) < limit or last >= 0.95 * first:
         return None
     return f"the {part} clock fell from {first:.0f} to {last:.0f} MHz at up to {max(heats):.0f} C"
