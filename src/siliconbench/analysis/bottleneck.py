@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,12 +15,8 @@ STANDS_OUT = 1.10  # a ceiling is measured to a few per cent: closer ones are no
 BATCHES = 10  # neighbouring blocks are alike: so many means of them are compared
 
 
-@dataclass(frozen=True)
-class Overlap:
-    """How a run overlaps its parts.
-
-    launch_s: what launching the model costs the main process for an image. copy_stream: the copy has its own stream.
-    """
+class Overlap(NamedTuple):
+    """How a run overlaps its parts. launch_s: what launching the model costs the main process for an image."""
 
     overlapped: bool
     workers: int
@@ -29,7 +24,7 @@ class Overlap:
     cores: int = 1
     threads: int = 1
     launch_s: float = 0.0
-    copy_stream: bool = False
+    copy_stream: bool = False  # the copy has a stream of its own
 
 
 def resources(ceilings: Ceilings, overlap: Overlap) -> dict[str, dict[str, float]]:
@@ -41,13 +36,11 @@ def resources(ceilings: Ceilings, overlap: Overlap) -> dict[str, dict[str, float
         return {"one after the other": s}
     if overlap.device_is_cpu:
         share = {"forward": overlap.threads / overlap.cores, "input": min(workers, overlap.cores) / overlap.cores}
-        return {f"{part} alone": {part: s[part]} for part in s} | {
-            "the cores, shared": {part: s[part] * share.get(part, 1.0) for part in s}
-        }
-    uses = {"main process": [] if workers else ["input"], "loader processes": ["input"] if workers else []}
+        shared = {"the cores, shared": {part: s[part] * share.get(part, 1.0) for part in s}}
+        return {f"{part} alone": {part: s[part]} for part in s} | shared
+    fed = ["input"] if copy_stream else ["input", "copy"]
+    uses = {"main process": [], "loader processes": ["input"]} if workers else {"main process": fed}
     uses |= {"bus": ["copy"], "device": ["forward"]} if copy_stream else {"device": ["copy", "forward"]}
-    if not workers and not copy_stream:
-        uses["main process"].append("copy")
     ways = {name: {part: s[part] for part in parts if part in s} for name, parts in uses.items()}
     ways["main process"] |= {"forward": overlap.launch_s} if overlap.launch_s and "forward" in s else {}
     return {name: parts for name, parts in ways.items() if parts}
@@ -55,13 +48,10 @@ def resources(ceilings: Ceilings, overlap: Overlap) -> dict[str, dict[str, float
 
 def allowed_rate(ceilings: Ceilings, overlap: Overlap) -> tuple[float, str]:
     """The end-to-end images/s that the parts allow, and the part that binds: the largest on the fullest resource.
-
     One after the other, 1/E is the sum of 1/C. Overlapped on an accelerator, the device holds copy and forward, or
     the bus holds the copy; the main process holds its launches and, with no workers, input, and a copy that blocks it.
     On the CPU with workers, no part beats its own ceiling, and together an image takes threads/forward + min(workers,
-    cores)/input core-seconds of the cores: in eight tries on 2 cores, 0.79 to 1.09 of that was measured. By resource,
-    after Mohan et al., VLDB 2021.
-    """
+    cores)/input core-seconds: 0.79 to 1.09 of that was measured on 2 cores. After Mohan et al., VLDB 2021."""
     fullest = max(resources(ceilings, overlap).values(), key=lambda parts: sum(parts.values()))
     if not fullest:
         return math.inf, "balanced"
@@ -70,29 +60,21 @@ def allowed_rate(ceilings: Ceilings, overlap: Overlap) -> tuple[float, str]:
 
 def suspect(ceilings: Ceilings, measured: float, overlap: Overlap) -> str:
     """The part whose removal would raise the allowed rate most, 10 % beyond any other's, else "balanced".
-
-    A hint, for the experiment to test. A measured rate 10 % above the part's own ceiling refutes it: "balanced".
-    """
+    A hint, for the experiment to test. A measured rate 10 % above the part's own ceiling refutes it: "balanced"."""
     parts = [part for part, c in ceilings.items() if c is not None]
     without = {part: allowed_rate({**ceilings, part: None}, overlap)[0] for part in parts}
     first, *others = sorted(parts, key=lambda part: -without[part])
-    if others and without[first] < STANDS_OUT * without[others[0]]:
-        return "balanced"
-    return "balanced" if measured > STANDS_OUT * (ceilings[first] or math.inf) else first
-
-
-def _batch_means(rates: ArrayLike) -> list[float]:
-    x = np.exp(stats.logs(rates))
-    return [float(part.mean()) for part in np.array_split(x, min(BATCHES, x.size))]
+    close = others and without[first] < STANDS_OUT * without[others[0]]
+    return "balanced" if close or measured > STANDS_OUT * (ceilings[first] or math.inf) else first
 
 
 def experiment_answer(with_part: ArrayLike, without_part: ArrayLike) -> Literal["confirmed", "refuted", "can't tell"]:
     """Whether the rest runs faster once the part is replaced by cached data, by the rates of blocks in their order.
-
     Confirmed: faster beyond interval and margin. Refuted: surely not faster by more than the margin, as the ratio's
-    upper bound lies within it. Can't tell: neither; always so with one block on a side, which has no interval.
-    """
-    found = stats.compare(_batch_means(with_part), _batch_means(without_part))
+    upper bound lies within it. Can't tell: neither; always so with one block on a side, which has no interval."""
+    rates = [np.exp(stats.logs(side)) for side in (with_part, without_part)]
+    before, after = ([part.mean() for part in np.array_split(x, min(BATCHES, x.size))] for x in rates)
+    found = stats.compare(before, after)
     if found.word == "faster":
         return "confirmed"
     return "refuted" if found.high is not None and found.high < 1 + stats.MARGIN else "can't tell"
@@ -100,6 +82,6 @@ def experiment_answer(with_part: ArrayLike, without_part: ArrayLike) -> Literal[
 
 def concluded(checks: Checks | None) -> str | None:
     """The bottleneck that a record shows: "balanced" where its experiment does not confirm the part, else the part."""
-    if checks is None:
-        return None
-    return "balanced" if checks.experiment and not checks.experiment.confirmed else checks.bottleneck
+    if checks and checks.experiment and not checks.experiment.confirmed:
+        return "balanced"
+    return checks.bottleneck if checks else None

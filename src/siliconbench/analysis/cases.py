@@ -1,11 +1,13 @@
 """From records to tables: one row a run, one row a case with its interval, and the sentences on them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from itertools import chain
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pandas as pd
+from scipy.stats import gmean
 
 from siliconbench.analysis import heat, stats
 from siliconbench.analysis.bottleneck import concluded
@@ -16,49 +18,27 @@ APART = 10  # an interval that spans a factor of ten tells no speed: it is said 
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of the tables of runs and of cases.
+class Column(NamedTuple):
+    """A column of the tables of runs and of cases. Runs that differ in a column with words are never one figure."""
 
-    read: a run's value, by a path from the record or its conditions (None where a part of it is) or a function.
-    over: a case's value, of those that its usable runs know; without it the table of cases lacks the column.
-    words: the value as a label says it. Runs that differ in a column with words are never one figure.
-    """
+    read: str | Callable[[Any], object]  # a run's value: a path from its record (None where a part is), or a function
+    over: Callable[[pd.Series], object] | None = None  # a case's, of those that its usable runs know; None: no column
+    words: Callable[[Any], str] | None = None  # the value as a label says it
 
-    read: str | Callable[[Record], object]
-    over: Callable[[pd.Series], object] | None = None
-    words: Callable[[Any], str] | None = None
-
-    def of(self, record: Record, conditions: heat.Conditions) -> object:
-        """A run's value."""
+    def of(self, run: SimpleNamespace) -> object:
+        """The value of a run, that is of a record's parts and its conditions."""
         if callable(self.read):
-            return self.read(record)
-        first, *names = self.read.split(".")
-        start = conditions if first == "conditions" else getattr(record, first)
-        return reduce(lambda part, name: None if part is None else getattr(part, name), names, start)
-
-
-def _mean(rates: pd.Series) -> float:
-    return stats.interval(rates).mean
+            return self.read(run)
+        return reduce(lambda part, name: None if part is None else getattr(part, name), self.read.split("."), run)
 
 
 def _most(values: pd.Series) -> object:
     return values.mode().iat[0]
 
 
-def _joined(values: pd.Series) -> list[float]:
-    return [value for some in values for value in some]
-
-
-def _torch(record: Record) -> str:
-    return ".".join((record.software.torch or "unknown").split("+")[0].split(".")[:2])
-
-
 COLUMNS = {
-    "model": Column("case.model", words=str),
-    "batch_size": Column("case.batch_size", words="batch {}".format),
-    "device": Column("case.device", words=str),
-    "precision": Column("case.precision", words=str),
+    "model": Column("case.model", words=str), "batch_size": Column("case.batch_size", words="batch {}".format),
+    "device": Column("case.device", words=str), "precision": Column("case.precision", words=str),
     "memory_format": Column("case.memory_format", words=lambda layout: layout.replace("_", " ")),
     "compile": Column("case.compile", words=lambda on: "compiled" if on else "eager"),
     "mode": Column("case.mode", words=lambda mode: "training" if mode == "train" else mode),
@@ -66,36 +46,26 @@ COLUMNS = {
     "image_px": Column("case.image_px", words=lambda px: f"{px} px" if px else "image size unknown"),
     "workers": Column(lambda r: "auto" if r.case.workers is None else str(r.case.workers), words="{} workers".format),
     "machine": Column("machine.slug", words=str),
-    "torch": Column(_torch, words="torch {}".format),
+    "torch": Column(lambda r: ".".join((r.software.torch or "unknown").split("+")[0].split(".")[:2]),
+                    words="torch {}".format),
     "sustained": Column(lambda r: r.case.minutes > 0, words=lambda long: "sustained" if long else ""),
-    "reference": Column("case.reference"),
-    "repeat": Column("repeat"),
-    "created": Column("created"),
-    "status": Column("status"),
-    "error": Column("error.kind"),
-    "why": Column("error.message"),
-    "verdict": Column("verdict.word"),
-    "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
-    "agree": Column("checks.outputs.agree"),
-    "images_per_s": Column("passes.end_to_end.images_per_s", _mean),
-    "forward_images_per_s": Column("passes.forward.images_per_s", _mean),
-    "copy_images_per_s": Column("passes.copy_.images_per_s", _mean),
-    "input_images_per_s": Column("passes.input.images_per_s", _mean),
-    "end_to_end_images_per_s": Column("passes.end_to_end.images_per_s", _mean),
-    "allowed_images_per_s": Column("checks.allowed_images_per_s", _mean),
+    "reference": Column("case.reference"), **{name: Column(name) for name in ("repeat", "created", "status")},
+    "error": Column("error.kind"), "why": Column("error.message"), "verdict": Column("verdict.word"),
+    "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []), "agree": Column("checks.outputs.agree"),
+    "images_per_s": Column("passes.end_to_end.images_per_s", gmean),
+    **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", gmean)
+       for name in ("forward", "copy_", "input", "end_to_end")},
+    "allowed_images_per_s": Column("checks.allowed_images_per_s", gmean),
     "bottleneck": Column(lambda r: concluded(r.checks), _most),
     "utilization": Column("limits.utilization", pd.Series.median),
-    "request_s": Column(lambda r: r.latency.request_s if r.latency else [], _joined),
+    "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_device_bytes or r.memory.peak_process_bytes), max),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
-    "peak_c": Column("conditions.peak_c", max),
-    "heat_of": Column("conditions.heat_of", _most),
-    "fan_rpm": Column("conditions.fan_rpm", max),
-    "mean_w": Column("conditions.mean_w", pd.Series.median),
-    "images_per_j": Column("conditions.images_per_j", pd.Series.median),
-    "joules_of": Column("conditions.joules_of", _most),
-    "battery_percent_per_1000_images": Column("conditions.battery_percent_per_1000_images", pd.Series.median),
-}
+    "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
+    "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),
+    **{name: Column(f"conditions.{name}", pd.Series.median)
+       for name in ("mean_w", "images_per_j", "battery_percent_per_1000_images")},
+}  # fmt: skip
 LIKE = [name for name, column in COLUMNS.items() if column.words]
 TOLD_APART = [name for name in LIKE if name not in ("model", "batch_size")]
 FIGURES = ["low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "agreed", "reference"]
@@ -103,49 +73,33 @@ FIGURES = ["low", "high", "runs", "clean", "failed", "left_out", "error", "rates
 
 def runs(records: Iterable[Record]) -> pd.DataFrame:
     """One row a run, sorted by case and time; it has its columns even when there is no record.
-
-    A run that failed before it knew its image size has that of its model's others, else 0.
-    """
-    rows = [[column.of(r, seen) for column in COLUMNS.values()] for r in records for seen in [heat.conditions(r)]]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    A run that failed before it knew its image size has that of its model's others, else 0."""
+    parts = (SimpleNamespace(**dict(record), conditions=heat.conditions(record)) for record in records)
+    frame = pd.DataFrame([[column.of(run) for column in COLUMNS.values()] for run in parts], columns=list(COLUMNS))
     known = pd.to_numeric(frame["image_px"])
     frame["image_px"] = known.fillna(known.groupby(frame["model"]).transform("max")).fillna(0).astype(int)
     return frame.sort_values([*LIKE, "created", "repeat"], ignore_index=True)
 
 
-def usable(group: pd.DataFrame) -> pd.DataFrame:
-    """The runs of one case that its figure rests on: the clean ones, or all that succeeded when none is clean.
-
-    A run whose output disagrees with the CPU's is never among them: fast but wrong is not a result.
-    """
-    right = group[(group["status"] == "ok") & ~group["agree"].isin([False])]
-    clean = right[right["verdict"] == "clean"]
-    return clean if len(clean) else right
-
-
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it."""
-    rows = [_case(key, group) for key, group in frame.groupby(LIKE, sort=True, dropna=False)]
-    return pd.DataFrame(rows, columns=[*LIKE, *FIGURES, *(name for name, column in COLUMNS.items() if column.over)])
-
-
-def _case(key: tuple[object, ...], group: pd.DataFrame) -> dict[str, object]:
-    used = usable(group)
-    found: dict[str, object] = dict(zip(LIKE, key, strict=True))
-    for name, column in COLUMNS.items():
-        known = used[name].dropna().infer_objects()
-        if column.over:
-            found[name] = column.over(known) if len(known) else None
-    _, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
-    clean, failed, ok = (int((some == word).sum()) for some, word in (
-        (used["verdict"], "clean"), (group["status"], "failed"), (group["status"], "ok")
-    ))  # fmt: skip
-    return found | {
-        "low": low, "high": high, "runs": len(used), "clean": clean, "failed": failed, "left_out": ok - len(used),
-        "error": next(iter(group["error"].dropna()), None), "rates": list(used["images_per_s"]),
-        "request_s": _joined(used["request_s"]), "reference": bool(group["reference"].iat[0]),
-        "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
-    }  # fmt: skip
+    """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it: the
+    clean ones, or all that succeeded when none is; never one whose output disagrees with the CPU's (fast but wrong)."""
+    over, rows = {name: column.over for name, column in COLUMNS.items() if column.over}, []
+    for _, group in frame.groupby(LIKE, sort=True, dropna=False):
+        ok = group[group["status"] == "ok"]
+        right = ok[~ok["agree"].isin([False])]
+        clean = right[right["verdict"] == "clean"]
+        used = clean if len(clean) else right
+        known = {name: used[name].dropna().infer_objects() for name in over}
+        found = {name: read(known[name]) if len(known[name]) else None for name, read in over.items()}
+        _, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
+        rows.append(dict(group.iloc[0][[*LIKE, "reference"]]) | found | {
+            "low": low, "high": high, "runs": len(used), "clean": len(clean), "left_out": len(ok) - len(used),
+            "failed": int((group["status"] == "failed").sum()), "rates": list(used["images_per_s"]),
+            "error": next(iter(group["error"].dropna()), None), "request_s": found["request_s"] or [],
+            "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=[*LIKE, *FIGURES, *over])
 
 
 def case_words(case: Any, axes: Iterable[str] | None = None) -> str:
@@ -153,8 +107,8 @@ def case_words(case: Any, axes: Iterable[str] | None = None) -> str:
     if axes is None:
         usual = {name: field.default for name, field in Case.model_fields.items() if name != "image_px"}
         axes = [name for name in TOLD_APART if name in usual and getattr(case, name) != usual[name]]
-    value = (lambda name: getattr(case, name)) if isinstance(case, Case) else case.__getitem__
-    words = [value("model"), *(in_words(value(name)) for name in axes if (in_words := COLUMNS[name].words))]
+    values = dict(case)
+    words = [values["model"], *(in_words(values[name]) for name in axes if (in_words := COLUMNS[name].words))]
     return ", ".join(filter(None, words))
 
 
@@ -191,63 +145,53 @@ def sweet_spot(table: pd.DataFrame) -> str:
     top = table.loc[table["images_per_s"].idxmax()]
     first = next(r for _, r in table.iterrows() if stats.compare(r["rates"], top["rates"]).word != "faster")
     speed = rate_words(first["images_per_s"], first["low"], first["high"])
-    start = f"{name}: batch size {first['batch_size']} gives {speed}"
-    if first["batch_size"] == top["batch_size"]:
-        return f"{start}, the fastest of those measured."
-    return f"{start}; the fastest figure, at {top['batch_size']}, is not surely better."
+    fastest = f"; the fastest figure, at {top['batch_size']}, is not surely better."
+    fastest = ", the fastest of those measured." if first["batch_size"] == top["batch_size"] else fastest
+    return f"{name}: batch size {first['batch_size']} gives {speed}{fastest}"
 
 
 def cliff(table: pd.DataFrame) -> str | None:
     """In a sentence, the first batch size of one model that is slower than a smaller one, or at which memory ends.
-
-    Memory that runs short shows as a fall in speed, or as growing swap, before any error.
-    """
+    Memory that runs short shows as a fall in speed, or as growing swap, before any error."""
     best: Any = None
     for _, case in table.sort_values("batch_size").iterrows():
-        where = f"{case['name']}: at batch size {case['batch_size']}"
-        if pd.isna(case["images_per_s"]):
-            if case["error"] == "out_of_memory":
-                return f"{where} memory ends."
-            continue
-        if best is not None and stats.compare(best["rates"], case["rates"]).word == "slower":
-            share, swap, held = (
-                case["images_per_s"] / best["images_per_s"],
-                case["swap_growth_bytes"],
-                case["peak_bytes"],
-            )
+        where, rate = f"{case['name']}: at batch size {case['batch_size']}", case["images_per_s"]
+        if pd.isna(rate) and case["error"] == "out_of_memory":
+            return f"{where} memory ends."
+        if best is not None and pd.notna(rate) and stats.compare(best["rates"], case["rates"]).word == "slower":
+            swap, held = case["swap_growth_bytes"], case["peak_bytes"]
             why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""
             why += f"; {held / 2**30:.1f} GiB held" if (held or 0) > 0 else ""
-            return f"{where} the speed falls to {100 * share:.0f} % of that at {best['batch_size']}{why}."
-        best = case if best is None or case["images_per_s"] > best["images_per_s"] else best
+            share = 100 * rate / best["images_per_s"]
+            return f"{where} the speed falls to {share:.0f} % of that at {best['batch_size']}{why}."
+        best = case if pd.notna(rate) and (best is None or rate > best["images_per_s"]) else best
     return None
 
 
 def batch_advice(table: pd.DataFrame) -> list[str]:
     """For each model, in a sentence, which batch size to use."""
-    groups = [group for _, group in named(table).groupby("name")]
-    sentences = [words for group in groups for words in (sweet_spot(group), cliff(group)) if words]
+    groups = named(table).groupby("name")
+    sentences = [words for _, group in groups for words in (sweet_spot(group), cliff(group)) if words]
     return sentences or ["Nothing was measured."]
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
     """The best tuned setting of each machine and model: what won it, over the best reference figure; one row each."""
     rows = []
-    for (machine, model, mode), group in table[table["images_per_s"].notna()].groupby(["machine", "model", "mode"]):
-        best = group[~group["reference"].astype(bool)]
+    table = table.dropna(subset=["images_per_s"]).astype({"images_per_s": float, "reference": bool, "sustained": bool})
+    for (machine, model, mode), group in table.groupby(["machine", "model", "mode"]):
+        best = group[~group["reference"]]
         if best.empty:
             continue
-        top = best.loc[best["images_per_s"].astype(float).idxmax()]
-        plain = group[group["reference"].astype(bool) & ~group["sustained"].astype(bool)]
-        for key in ("input", "image_px", "torch", "device"):
-            plain = plain[plain[key] == top[key]]
+        top, same = best.loc[best["images_per_s"].idxmax()], ["input", "image_px", "torch", "device"]
+        plain = group[group["reference"] & ~group["sustained"] & (group[same] == top[same]).all(axis=1)]
         gain = None
         if len(plain):
-            found = stats.compare(plain.loc[plain["images_per_s"].astype(float).idxmax()]["rates"], top["rates"])
+            found = stats.compare(plain.loc[plain["images_per_s"].idxmax()]["rates"], top["rates"])
             span = f" ({ratio_words(found.low)} to {ratio_words(found.high)})" if found.low and found.high else ""
             gain = f"{ratio_words(found.ratio)}{span}"
         agree, what = "yes" if top["agreed"] else "not compared", model if mode == "inference" else f"{model}, {mode}"
-        axes = ("precision", "memory_format", "compile", "batch_size")
-        setting = case_words(top, axes).removeprefix(f"{model}, ")
+        setting = case_words(top, ("precision", "memory_format", "compile", "batch_size")).removeprefix(f"{model}, ")
         rows.append((machine, what, top["images_per_s"], gain, int(top["runs"]), agree, setting))
     columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,19 +1,15 @@
-"""Heat, fan, power and energy of a run's end-to-end pass, and how long its speed is kept.
-
-Computed when looking, from the raw samples and blocks of a record. Nothing is estimated: unknown is None.
-"""
+"""Heat, fan, power and energy of a run, and how long its speed is kept: from raw samples, nothing is estimated."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import telemetry
-from siliconbench.record.schema import Pass, Record, Telemetry
+from siliconbench.record.schema import Pass, Record
 
 KEPT = 0.97  # below this share of the first minute's rate a machine has begun to slow: the drift of 3 %
-CLAIM_MINUTES, CLAIM_MINUTES_FANLESS = 10.0, 30.0  # from here on "sustained" is claimed; heat builds up later, fanless
 NO_FAN = ("MacBook Air", "MacBookAir", "Mac14,2", "Mac14,15", "Mac15,12", "Mac15,13", "Mac16,12", "Mac16,13")
 WANTED = ("battery_percent", "cpu_temperature_c", "fan_rpm", "gpu_temperature_c", "sampler", "system_w")
 SHOWN = {  # channel: what the timeline calls it, and its unit
@@ -24,63 +20,38 @@ SHOWN = {  # channel: what the timeline calls it, and its unit
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """Heat, fan, power and energy of an end-to-end pass; None: unknown.
+class Conditions(telemetry.Energy):
+    """Heat, fan, power and energy of an end-to-end pass; None: unknown."""
 
-    peak_c is of the device's own sensor where there is one; heat_of says whose, and "mean" where the source gives only
-    the mean over its sensors, 15 to 30 degrees below the hottest. fan_rpm is the highest seen.
-    """
-
-    heat_of: str | None = None
-    peak_c: float | None = None
-    fan_rpm: float | None = None
-    mean_w: float | None = None
-    images_per_j: float | None = None
-    battery_percent_per_1000_images: float | None = None
-    joules_of: str | None = None
+    heat_of: str | None = None  # GPU or CPU; "mean": over its sensors, 15 to 30 degrees below the hottest
+    peak_c: float | None = None  # by the device's own sensors where there are any
+    fan_rpm: float | None = None  # the highest seen
 
 
-@dataclass(frozen=True)
-class Sustained:
-    """How a sustained run kept its speed: its first minute against its last fifth, as images over seconds.
-
-    slows_after_s: when the median over a minute around falls under 97 % of the first minute's rate for good, None if
-    never. witness: a second sign of heat in words. claimed: whether it lasted least_minutes, as "sustained" takes.
-    """
+class Sustained(NamedTuple):
+    """How a sustained run kept its speed: its first minute against its last fifth, as images over seconds."""
 
     minutes: float
-    first_minute_images_per_s: float
-    last_fifth_images_per_s: float
     kept_percent: float
-    slows_after_s: float | None
-    claimed: bool
+    slows_after_s: float | None  # the median over a minute is under 97 % of the first minute's for good; None: never
+    claimed: bool  # whether it lasted least_minutes, as "sustained" takes
     least_minutes: float
-    witness: str | None
-
-
-def sampled(record: Record) -> tuple[Telemetry, Pass] | None:
-    """The telemetry of a run and its end-to-end pass; None where either is missing."""
-    timed = record.passes and record.passes.end_to_end
-    return (record.telemetry, timed) if record.telemetry and timed else None
+    witness: str | None  # a second sign of heat, in words
 
 
 def conditions(record: Record) -> Conditions:
     """Heat, fan, power and energy of the run's end-to-end pass, from its samples."""
-    if not (both := sampled(record)):
+    samples, timed = record.telemetry, record.passes and record.passes.end_to_end
+    if not samples or not timed:
         return Conditions()
-    samples, timed = both
-    start, end = timed.start_s, timed.start_s + timed.seconds
-    seen, energy = telemetry.window(samples, start, end), telemetry.energy(samples, start, end, timed.images)
+    span = (timed.start_s, timed.start_s + timed.seconds)
     parts = ("CPU", "GPU") if record.case.device == "cpu" else ("GPU", "CPU")
-    part = next((p for p in parts if f"{p.lower()}_temperature_c" in seen), None)
-    sensor = f"{part}_temperature_c".lower()
-    mean = " mean" if part and samples.channels[sensor].statistic == "mean" else ""
-    return Conditions(
-        heat_of=part and part + mean, peak_c=seen[sensor].peak if part else None,
-        fan_rpm=seen["fan_rpm"].peak if "fan_rpm" in seen else None, mean_w=energy.mean_w,
-        images_per_j=energy.images_per_j, joules_of=energy.joules_of,
-        battery_percent_per_1000_images=energy.battery_percent_per_1000_images,
-    )  # fmt: skip
+    hot = {part: telemetry.values(samples, f"{part.lower()}_temperature_c", *span) for part in parts}
+    part = next((part for part in parts if hot[part]), None)
+    mean = " mean" if part and samples.channels[f"{part.lower()}_temperature_c"].statistic == "mean" else ""
+    energy, fans = telemetry.energy(samples, *span, timed.images), telemetry.values(samples, "fan_rpm", *span)
+    peak_c = max(hot[part]) if part else None
+    return Conditions(**vars(energy), heat_of=part and part + mean, peak_c=peak_c, fan_rpm=max(fans, default=None))
 
 
 def rates(timed: Pass) -> pd.DataFrame:
@@ -90,46 +61,24 @@ def rates(timed: Pass) -> pd.DataFrame:
     return pd.DataFrame({"time_s": (edges[1:] + edges[:-1]) / 2, "images_per_s": np.diff(done) / np.diff(edges)})
 
 
-def fanless(record: Record) -> bool:
-    """Whether the machine's model is known to have no fan, and none was read."""
-    fan = record.telemetry and telemetry.points(record.telemetry, "fan_rpm")
-    return not fan and (record.machine.model or "").startswith(NO_FAN)
-
-
 def sustained(record: Record) -> Sustained | None:
     """How a sustained run kept its speed; None for any other run."""
     timed = record.passes and record.passes.end_to_end
     if not record.case.minutes or not timed:
         return None
-    ends, seconds = np.cumsum(timed.block_s), timed.seconds
-    first, last = over(timed, ends <= min(60.0, seconds / 5)), over(timed, ends > 0.8 * seconds)
-    witness, checks = None, record.checks
-    if record.telemetry and checks:
-        span = (timed.start_s, timed.start_s + seconds)
-        witness = telemetry.heat_witness(record.telemetry, *span, checks.before, checks.after)
-    least = CLAIM_MINUTES_FANLESS if fanless(record) else CLAIM_MINUTES
-    return Sustained(
-        seconds / 60, first, last, 100 * last / first, slows_after_s(timed, first, last), seconds >= 60 * least, least,
-        witness,
-    )  # fmt: skip
-
-
-def slows_after_s(timed: Pass, first: float, last: float) -> float | None:
-    """The second from which the pass is slower than its first rate for good; None where it never is, or comes back."""
+    blocks, ends, seconds = np.array(timed.block_s), np.cumsum(timed.block_s), timed.seconds
+    early, late = blocks[ends <= min(60.0, seconds / 5)], blocks[ends > 0.8 * seconds]
+    first, last = (timed.block_images / float(some.mean()) for some in (early if early.size else blocks[:1], late))
+    samples, checks, span = record.telemetry, record.checks, (timed.start_s, timed.start_s + seconds)
+    witness = telemetry.heat_witness(samples, *span, checks.before, checks.after) if samples and checks else None
+    fanless = (record.machine.model or "").startswith(NO_FAN) and not (samples and telemetry.points(samples, "fan_rpm"))
+    least = 30.0 if fanless else 10.0  # minutes: heat builds up later without a fan
     table = rates(timed)
     low = table["images_per_s"].rolling(60, min_periods=1, center=True).median() < KEPT * first
     good = np.flatnonzero(~low.to_numpy())
-    if last >= KEPT * first:
-        return None
     slows = float(table["time_s"][good[-1]]) if len(good) else 0.0
-    return None if slows > 0.8 * timed.seconds and low[: good[-1]].any() else slows
-
-
-def over(timed: Pass, chosen: np.ndarray) -> float:
-    """Images per second over the chosen blocks; over the first one where none is chosen."""
-    block = np.array(timed.block_s)
-    chosen = chosen if chosen.any() else np.arange(len(block)) == 0
-    return float(timed.block_images * chosen.sum() / block[chosen].sum())
+    back = last >= KEPT * first or (slows > 0.8 * seconds and low[: good[-1]].any())  # as fast again at its end
+    return Sustained(seconds / 60, 100 * last / first, None if back else slows, seconds >= 60 * least, least, witness)
 
 
 def conditions_words(found: Any) -> str:
@@ -158,8 +107,8 @@ def sustained_words(record: Record) -> str:
 def series(record: Record) -> pd.DataFrame:
     """The run over time, rest and cool-down included: columns time_s, quantity, panel, value. Empty without samples."""
     rows: list[tuple[float, str, str, float]] = []
-    if both := sampled(record):
-        samples, timed = both
+    samples, timed = record.telemetry, record.passes and record.passes.end_to_end
+    if samples and timed:
         rows = [(timed.start_s + t, "end to end", "images/s", v) for t, v in rates(timed).itertuples(index=False)]
         for name, (quantity, panel) in SHOWN.items():
             rows += [(t, quantity, panel, v) for t, v in telemetry.points(samples, name)]
@@ -168,7 +117,7 @@ def series(record: Record) -> pd.DataFrame:
 
 def longest(records: list[Record]) -> Record | None:
     """The longest sustained run; without one the longest run that has samples; None without any."""
-    good = [r for r in records if sampled(r)]
+    good = [r for r in records if r.telemetry and r.passes and r.passes.end_to_end]
     return max(good, key=lambda r: (r.case.minutes, r.checks.wall_s if r.checks else 0, r.created), default=None)
 
 

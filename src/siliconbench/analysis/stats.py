@@ -1,7 +1,5 @@
 """Rates, intervals, who is faster, how many runs that takes, and what a series of blocks or requests shows.
-
-One fresh process gives one rate; what is claimed over runs rests on the logs of those rates, never on blocks.
-"""
+One fresh process gives one rate; what is claimed over runs rests on the logs of those rates, never on blocks."""
 
 import math
 from collections.abc import Mapping
@@ -67,10 +65,7 @@ def logs(values: ArrayLike, what: str = "rate") -> np.ndarray:
 
 
 def interval(rates: ArrayLike, level: float = LEVEL) -> Interval:
-    """The geometric mean of independent runs' rates with its Student-t interval on the logs.
-
-    ValueError for no rate or one that is not finite and above zero. Georges et al., OOPSLA 2007.
-    """
+    """The geometric mean of independent runs' rates, with Student's t on their logs (Georges et al., OOPSLA 2007)."""
     y = logs(rates)
     if y.size == 1:
         return Interval(math.exp(y[0]), None, None, 1)
@@ -94,10 +89,8 @@ def _word(difference: float, half: float, margin: float) -> str:
 
 def compare(a: ArrayLike, b: ArrayLike, margin: float = MARGIN, level: float = LEVEL) -> Comparison:
     """Whether b is faster than a, from independent runs of each: Welch's t on log rates (Biometrika 34, 1947).
-
-    Faster or slower: the interval excludes 1 and the ratio lies beyond the margin. Same: the whole interval lies
-    within the margin. With one run on a side there is a ratio, no interval, and the word is undecided.
-    """
+    Faster or slower: the interval excludes 1 and the ratio is beyond the margin. Same: all of it is within the margin.
+    With one run on a side there is a ratio, no interval, and the word is undecided."""
     x, y = logs(a), logs(b)
     if min(x.size, y.size) < 2:
         return Comparison(math.exp(y.mean() - x.mean()), None, None, None, "undecided")
@@ -107,30 +100,23 @@ def compare(a: ArrayLike, b: ArrayLike, margin: float = MARGIN, level: float = L
 
 
 def compare_all(groups: Mapping[str, ArrayLike]) -> dict[tuple[str, str], Comparison]:
-    """Every pair (a, b) compared as above; faster and slower hold for all pairs at once, to 5 % (Holm 1979).
-
-    p is Holm's adjusted p. low, high and the word same stay each pair's own; a pair with too few runs is no test.
-    """
+    """Every pair (a, b) compared as above; faster, slower and p hold for all pairs at once, to 5 % (Holm 1979).
+    low, high and the word same stay each pair's own; a pair with too few runs is no test."""
     pairs = {(a, b): compare(groups[a], groups[b]) for a, b in combinations(groups, 2)}
     tests = sorted((pair.p, key) for key, pair in pairs.items() if pair.p is not None)
     adjusted = 0.0
     for rank, (p, key) in enumerate(tests):
         adjusted = max(adjusted, min(1.0, (len(tests) - rank) * p))
-        word = pairs[key].word
-        lost = adjusted > 1 - LEVEL and word in ("faster", "slower")
-        pairs[key] = pairs[key]._replace(p=adjusted, word="undecided" if lost else word)
+        lost = adjusted > 1 - LEVEL and pairs[key].word != "same"
+        pairs[key] = pairs[key]._replace(p=adjusted, word="undecided" if lost else pairs[key].word)
     return pairs
 
 
 def runs_needed(rates_a: ArrayLike, rates_b: ArrayLike, margin: float = MARGIN) -> int | None:
-    """About how many more runs of each side decide a comparison: 0 when it is decided, None when 50 would not.
-
-    It takes the difference and the scatter seen so far for the true ones. None, too, with fewer than two runs a side.
-    """
+    """About how many more runs of each side decide a comparison: 0 when it is decided, None when 50 would not,
+    were the difference and the scatter seen so far the true ones. None, too, with fewer than two runs a side."""
     x, y = logs(rates_a), logs(rates_b)
-    if min(x.size, y.size) < 2:
-        return None
-    for more in range(MOST_RUNS + 1):
+    for more in range(MOST_RUNS + 1 if min(x.size, y.size) > 1 else 0):
         d, error, df = _welch(x, y, more)
         reach = t.ppf((1 + LEVEL) / 2, df) + (t.ppf(0.9, df) if more else 0.0)
         if _word(d, reach * error, margin) != "undecided":
@@ -139,12 +125,9 @@ def runs_needed(rates_a: ArrayLike, rates_b: ArrayLike, margin: float = MARGIN) 
 
 
 def resolution(sd_log: float, n: int, power: float = 0.9) -> float:
-    """The smallest relative difference that n runs a side find with that power (0.02: 2 %).
-
+    """The smallest relative difference that n runs a side find with that power (0.02: 2 %); ValueError for n < 2.
     sd_log: standard deviation of log rates between runs. Found: compare()'s interval excludes 1; its margin comes on
-    top. Given how the two variances share out (a beta variable), Welch's t is noncentral t with 2n - 2 degrees of
-    freedom. ValueError for fewer than two runs.
-    """
+    top. Given how two variances share out (a beta variable), Welch's t is noncentral t, 2n - 2 degrees of freedom."""
     if n < 2:
         raise ValueError(f"At least two runs a side are needed to find a difference; there were {n}.")
     share = beta.ppf(np.arange(0.01, 1, 0.02), (n - 1) / 2, (n - 1) / 2)
@@ -165,11 +148,8 @@ def repeats_for(sd_log: float, difference: float, power: float = 0.9) -> int:
 
 
 def drift(block_s: ArrayLike) -> Drift | None:
-    """How the speed changed from the first to the last of equal blocks, None for fewer than 10 of them.
-
-    slope is Theil and Sen's (JASA 63, 1968) over the whole, fifths the median of the last fifth against the first.
-    Drifting: both beyond 3 % in one direction.
-    """
+    """How the speed changed over equal blocks, None for fewer than 10: slope by Theil and Sen (JASA 63, 1968), fifths
+    the median of the last fifth against the first. Drifting: both beyond 3 % in one direction."""
     if np.size(block_s) < 10:
         return None
     y = -logs(block_s, "block")
@@ -182,9 +162,7 @@ def drift(block_s: ArrayLike) -> Drift | None:
 
 def spread(block_s: ArrayLike) -> float | None:
     """The relative scatter of equal blocks (0.02: 2 %), None for fewer than 3 of them.
-
-    From differences of neighbours (von Neumann, 1941) by their median absolute deviation: no trend, no stall counts.
-    """
+    From differences of neighbours (von Neumann, 1941) by their median absolute deviation: no trend, no stall counts."""
     if np.size(block_s) < 3:
         return None
     return float(median_abs_deviation(np.diff(logs(block_s, "block")), scale="normal")) / math.sqrt(2)
@@ -192,31 +170,24 @@ def spread(block_s: ArrayLike) -> float | None:
 
 def percentile(seconds: ArrayLike, q: float) -> Percentile | None:
     """The nearest-rank percentile (0 < q < 1) with its 95 % interval by binomial ranks, None for no request.
-
-    It assumes no distribution, but independent requests. Bounds need 6 requests at the median, 36 at p90, 368 at p99.
-    """
+    It assumes no distribution, but independent requests. Bounds need 6 of them at the median, 36 at p90, 368 at p99."""
     if not 0 < q < 1:
         raise ValueError(f"A percentile lies between 0 and 1; {q:g} was asked for.")
     x = np.asarray(seconds, dtype=float).ravel()
     if not x.size:
         return None
     value = float(np.quantile(x, q * (1 - 1e-12), method="inverted_cdf"))  # 0.07 * 100 is a hair over 7
-    bounds = quantile_test(x, p=q).confidence_interval(LEVEL)
-    if not (math.isfinite(bounds.low) and math.isfinite(bounds.high)):
-        return Percentile(value, None, None)
-    return Percentile(value, float(bounds.low), float(bounds.high))
+    low, high = map(float, quantile_test(x, p=q).confidence_interval(LEVEL))
+    return Percentile(value, low, high) if math.isfinite(low + high) else Percentile(value, None, None)
 
 
 def tail(seconds: ArrayLike) -> tuple[str, Percentile] | None:
     """The farthest percentile that so many requests bear, and its name: p99, p90, or "max of n"; None for none.
-
-    p99 waits for 1,000 requests: neighbours are alike (correlation about 0.5), which leaves a third of them.
-    """
+    p99 waits for 1,000 requests: neighbours are alike (correlation about 0.5), which leaves a third of them."""
     n = np.size(seconds)
-    for q, least in ((0.99, 1000), (0.9, 36)):
-        found = percentile(seconds, q)
-        if found and n >= least:
-            return f"p{100 * q:.0f}", found
+    q = 0.99 if n >= 1000 else 0.9
+    if n >= 36 and (found := percentile(seconds, q)):
+        return f"p{100 * q:.0f}", found
     return (f"max of {n}", Percentile(float(np.max(seconds)), None, None)) if n else None
 
 

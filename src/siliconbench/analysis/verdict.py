@@ -8,11 +8,10 @@ from siliconbench.record.schema import Verdict
 
 FIRST_LAST = 0.05  # two measures with 1.5 % of noise each differ by more in one run of fifty
 SPREAD = 0.05  # with lag-1 correlation 0.5, 20 such blocks give the rate to 0.05 sqrt(3 / 20) = 2 %: the margin
-# 46 runs on 2 cores with 2 threads (resnet18, mobilenet_v3_small, batch 1 to 64): busy was 0.96 to 1.00 when quiet,
-# 0.97 beside a loop that ran a tenth of the time on one core, 0.93 a quarter, 0.87 half, 0.60 to 0.67 all the time.
+# 46 runs on 2 cores with 2 threads (resnet18, mobilenet_v3_small, batch 1 to 64), quiet, and beside a loop that ran a
+# tenth, a quarter, half, and all of the time on one core. Busy was 0.96 to 1.00, 0.97, 0.93, 0.87, 0.60 to 0.67.
 BUSY = 0.90
-# In the same runs others took 0.003 to 0.011 of the CPU time when quiet, 0.034 beside the loop at a tenth, 0.07 at a
-# quarter, 0.13 at half, 0.33 to 0.39 all the time: so this sees what busy cannot, from the margin on.
+# Others took 0.003 to 0.011, 0.034, 0.07, 0.13, 0.33 to 0.39: this sees what busy cannot, from the margin on.
 STOLEN = 0.02
 LOAD = 2.0  # per core: threads and loader workers of this run, or of the one before it, come to no more
 SWAP_BYTES = 100e6  # the weights of a resnet50: a growth of this size can be the model itself
@@ -22,46 +21,34 @@ TWICE = 0.1  # a device that is not synchronized gives a ratio far from 2; noise
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known of a run when it is judged.
-
-    cpu_share: busy_ratio() of the model alone, for the CPU. others_share: what others took of all cores' time.
-    first_last: change of speed, first to last measure (-0.05: 5 % slower). heat_witness: a second sign of heat.
-    flops_ratio: share of the measured peak. twice_over_once: time of twice the steps over once.
-    """
+    """What is known of a run when it is judged; None: unknown."""
 
     device_is_cpu: bool
-    cpu_share: float | None
+    cpu_share: float | None  # busy_ratio() of the model alone, for the CPU
     load_before: float | None
     load_after: float | None
     cores: int
     spread: float | None
     settled: bool
     drift: Drift | None
-    first_last: float | None
-    heat_witness: str | None
+    first_last: float | None  # change of speed from the first to the last measure (-0.05: 5 % slower)
+    heat_witness: str | None  # a second sign of heat, in words
     swap_growth_bytes: int | None
-    flops_ratio: float | None
-    others_share: float | None = None
-    twice_over_once: float = 2.0
+    flops_ratio: float | None  # share of the measured peak
+    others_share: float | None = None  # what others took of all cores' time
+    twice_over_once: float = 2.0  # time of twice the steps over once
     outputs_agree: bool = True
-
-    @property
-    def change(self) -> float:
-        """The larger of the changes of speed that count, 0 where none does."""
-        changes = [self.drift.fifths] if self.drift and self.drift.drifting else []
-        changes += [self.first_last] if self.first_last is not None and abs(self.first_last) > FIRST_LAST else []
-        return max(changes, key=abs, default=0.0)
 
 
 def judge(seen: Evidence) -> Verdict:
     """The run's word on itself: contended, throttled, slowed, noisy (gravest first) or clean, with the reasons."""
-    asked, taken = (
-        seen.cpu_share if seen.device_is_cpu and seen.cpu_share is not None else 1.0,
-        seen.others_share or 0.0,
-    )
+    changes = [seen.drift.fifths] if seen.drift and seen.drift.drifting else []
+    changes += [seen.first_last] if seen.first_last is not None and abs(seen.first_last) > FIRST_LAST else []
+    change, heat, twice = max(changes, key=abs, default=0.0), seen.heat_witness, seen.twice_over_once
+    asked = seen.cpu_share if seen.device_is_cpu and seen.cpu_share is not None else 1.0
     load, swap = max(seen.load_before or 0, seen.load_after or 0), seen.swap_growth_bytes or 0
-    peak, scatter, heat, change = seen.flops_ratio or 0, seen.spread or 0, seen.heat_witness, seen.change
-    twice, fell = seen.twice_over_once, f"The speed fell by {-100 * change:.0f} %"
+    peak, scatter, taken = seen.flops_ratio or 0, seen.spread or 0, seen.others_share or 0
+    fell, ran = f"The speed fell by {-100 * change:.0f} %", f"It ran at {peak:.2f} of the measured peak"
     late = "the device may not be synchronized, or was disturbed: run again."
     again, longer = "close other programs and run again.", "run again with a larger MIN_SECONDS."
     doubts = (
@@ -73,11 +60,7 @@ def judge(seen: Evidence) -> Verdict:
         (change < 0 and not heat, "slowed", f"{fell}, cause unknown: look at the power, {again}"),
         (not seen.outputs_agree, "noisy", "Its outputs are not the CPU's: this figure is not ranked; report the case."),
         (abs(twice - 2) > TWICE, "noisy", f"Twice the steps took {twice:.2f} times as long: {late}"),
-        (
-            peak > FLOPS_RATIO,
-            "noisy",
-            f"It ran at {peak:.2f} of the measured peak: check synchronization and precision.",
-        ),
+        (peak > FLOPS_RATIO, "noisy", f"{ran}: check synchronization and precision."),
         (scatter > SPREAD, "noisy", f"Neighbouring blocks differ by {100 * scatter:.0f} %: {again}"),
         (not seen.settled, "noisy", f"The warm-up ended before its blocks agreed to 1 %: {longer}"),
         (change > 0, "noisy", f"The speed rose by {100 * change:.0f} %: {longer}"),

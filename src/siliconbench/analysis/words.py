@@ -9,9 +9,7 @@ THIN = "\u202f"  # between thousands; it does not break, and DejaVu Sans has it
 
 def significant(x: float | None, digits: int = 3) -> str:
     """The number to so many significant digits: 0.0153, 20.3, 12 300; a dash for what is unknown.
-
-    Plain from 0.00001 to 10^15, by powers of ten beyond.
-    """
+    Plain from 0.00001 to 10^15, by powers of ten beyond."""
     if x is None or math.isnan(x):
         return UNKNOWN
     if math.isinf(x):
