@@ -1,14 +1,11 @@
-"""The house theme, and the figures: each a matplotlib figure of a table, shown as HTML with its caption and alt text.
-
-The same data give the same bytes.
-"""
+"""The house theme, and the figures: each of a table, shown as HTML with caption and alt text, the same bytes always."""
 
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from io import BytesIO
-from typing import TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import matplotlib as mpl
@@ -27,7 +24,6 @@ COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 1, 2, 3, 4, 
 MARKERS = "osD^vPXp*"  # one more than the colours, so that 72 names differ in the pair
 DASHES: list[tuple[float, ...]] = [(), (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25)]
 INK, LINE = "#1f2328", "#8c939c"
-Look = TypeVar("Look")
 STYLE = {
     "figure.figsize": (7, 3.8),  # 7 in are the page's column; shrunk to a phone, 12 pt become 9 pixels
     **dict.fromkeys(["font.size", "axes.labelsize", "axes.titlesize", "legend.title_fontsize"], 12),
@@ -94,23 +90,13 @@ def label(name: str) -> str:
     return textwrap.fill(("\u200b" if name.startswith("_") else "") + clean(name), 24) or UNKNOWN
 
 
-def colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, the same for the same set of names; no two of 72 are alike in colour and marker."""
-    return _dealt(names, COLOURS)
+def looks(names: Iterable[str]) -> list[dict[str, Any]]:
+    """A colour for each name, a marker, and the dashes of its line: the same for the same set of names.
 
-
-def markers(names: Iterable[str]) -> dict[str, str]:
-    """A marker for each name, handed out as colours() does; all are filled, so seaborn takes them together."""
-    return _dealt(names, MARKERS)
-
-
-def dashes(names: Iterable[str]) -> dict[str, tuple[float, ...]]:
-    """The dashes of each name's line: an unbroken line while the colours last, then dashed."""
-    return _dealt(names, [dash for dash in DASHES for _ in COLOURS])
-
-
-def _dealt(names: Iterable[str], hand: Sequence[Look]) -> dict[str, Look]:
-    return {name: hand[i % len(hand)] for i, name in enumerate(sorted(set(names)))}
+    No two of 72 names are alike in colour and marker. All markers are filled, so seaborn takes them together.
+    """
+    sorted_names, hands = sorted(set(names)), (COLOURS, MARKERS, [dash for dash in DASHES for _ in COLOURS])
+    return [{name: hand[i % len(hand)] for i, name in enumerate(sorted_names)} for hand in hands]
 
 
 def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
@@ -121,7 +107,7 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
     """
     fig, axes = plt.subplots()
     table = table.assign(name=table["name"].map(label))
-    hue, shape, dash = colours(table["name"]), markers(table["name"]), dashes(table["name"])
+    hue, shape, dash = looks(table["name"])
     for who, group in table.dropna(subset=[y]).groupby("name"):
         reach = [(group[y] - group["low"]).astype(float).fillna(0), (group["high"] - group[y]).astype(float).fillna(0)]
         style = (0, dash[who]) if dash[who] else "-"
@@ -148,7 +134,7 @@ def bars(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
 def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Figure:
     """A bar for each way, its parts end to end, in the order given; a dashed line at the total that was measured."""
     fig, axes = plt.subplots(figsize=(7, 1.5 + 0.6 * len(ways)))
-    hue = colours({part for parts in ways.values() for part in parts})
+    hue, *_ = looks({part for parts in ways.values() for part in parts})
     pd.DataFrame(ways).T[::-1].plot.barh(stacked=True, color=hue, width=0.6, ax=axes)
     axes.axvline(total, color=INK, ls="--", label="measured")
     return _finished(fig, len(hue) + 1, xlabel, "")
@@ -173,8 +159,9 @@ def steps(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
     """The share of values up to x, a line of steps for each name (an empirical distribution), x on a log axis."""
     fig, axes = plt.subplots()
     table = table.assign(name=table["name"].map(label))
-    sns.ecdfplot(table, x=x, hue="name", palette=colours(table["name"]), log_scale=True, legend=False, ax=axes)
-    for who, colour in colours(table["name"]).items():
+    hue, *_ = looks(table["name"])
+    sns.ecdfplot(table, x=x, hue="name", palette=hue, log_scale=True, legend=False, ax=axes)
+    for who, colour in hue.items():
         axes.plot([], [], c=colour, label=who)
     return _finished(fig, table["name"].nunique(), xlabel, "share of requests")
 
@@ -183,7 +170,7 @@ def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
     """A panel for each of the table's (time_s, quantity, panel, value) over one time axis; shaded while at rest."""
     panels = list(dict.fromkeys(table["panel"]))
     fig, all_axes = plt.subplots(len(panels), sharex=True, figsize=(7, 1 + 1.5 * len(panels)), squeeze=False)
-    hue = colours(table["quantity"])
+    hue, *_ = looks(table["quantity"])
     for panel, axes in zip(panels, all_axes[:, 0], strict=True):
         for quantity, group in table[table["panel"] == panel].groupby("quantity"):
             axes.plot(group["time_s"] / 60, group["value"], c=hue[quantity], lw=1.2, label=quantity)
@@ -201,7 +188,7 @@ def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str
     """A dot for each row, coloured and shaped by the names in hue; y from nought, so that no scatter is blown up."""
     fig, axes = plt.subplots()
     table = table.assign(**{hue: table[hue].map(label)})
-    colour, shape = colours(table[hue]), markers(table[hue])
+    colour, shape, _ = looks(table[hue])
     for who, group in table.groupby(hue):
         axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
     axes.set(ylim=(0, 1.2 * table[y].max()))
