@@ -7,7 +7,7 @@ import pandas as pd
 
 from siliconbench import paths
 from siliconbench.analysis import heat, stats
-from siliconbench.analysis.cases import LIKE, PARTS, rate_words, tuned
+from siliconbench.analysis.cases import LIKE, PARTS, rate_words
 from siliconbench.analysis.stats import Comparison
 from siliconbench.analysis.words import percent_words, ratio_words, significant
 from siliconbench.knobs import WrongKnob
@@ -17,7 +17,6 @@ from siliconbench.pages.ranking import ALIKE, Study, comparable, scope, timeline
 from siliconbench.pages.tables import Column
 from siliconbench.record import store
 
-MACHINE = Column("machine", "label")
 OF_FASTEST = Column("of the fastest", "share")
 WORTH = Column("images/s per 1,000", "worth", "currency")
 RANK = [
@@ -25,8 +24,8 @@ RANK = [
     tables.IMAGES_PER_S, tables.INTERVAL, OF_FASTEST, tables.HOTTEST, tables.FAN, tables.POWER, WORTH, tables.RUNS,
 ]  # fmt: skip
 PRICE = Column("price", lambda row: f"{row['price']:,.0f} {row['currency']}" if row["price"] > 0 else None)
-COST = [MACHINE, tables.IMAGES_PER_J, PRICE, WORTH]
-LIMIT = [MACHINE, *tables.LIMIT]
+COST = [Column("machine", "label"), tables.IMAGES_PER_J, PRICE, WORTH]
+LIMIT = [COST[0], *tables.LIMIT]
 CARD = ("chip", "device", "cores", "memory", "system", "torch, torchvision", "siliconbench")
 PUBLISHED = {
     "label": "machine", "images_per_s": "images/s", "low": "from", "high": "to", "model": "model",
@@ -146,12 +145,6 @@ def request_sentence(asked: pd.DataFrame) -> str:
     return f"{lead}{tables.request_sentence(tables.request_table(asked))}{tables.cut_sentence(len(asked))}"
 
 
-def cost_sentence(study: Study, rank: pd.DataFrame) -> str:
-    """Who makes most of energy and of the money, as far as machines report the one and persons the other."""
-    missing = "" if study.labels else "No price is given: a machine.toml beside a machine's records gives one."
-    return f"{tables.energy_sentence(rank)} {worth_sentence(rank) or missing}".strip()
-
-
 def health(study: Study) -> list[str]:
     """Each machine's speed over the middle one's of the others of its chip, at the case that most of them share."""
     words = {"same": "as fast as", "faster": "faster than", "slower": "slower than", "undecided": "not surely unlike"}
@@ -174,11 +167,6 @@ def health(study: Study) -> list[str]:
             case = f"{chip}; {row['model']}, batch {row['batch_size']}"
             lines.append(f"{who}{among} ({case}): {ratio_words(found.ratio)} times its speed.")
     return lines or ["No machine is among the records."]
-
-
-def tuned_table(study: Study) -> pd.DataFrame:
-    """The best tuned setting of each machine and model, the machines by their labels."""
-    return tuned(study.cases).assign(machine=lambda table: table["machine"].map(study.name))
 
 
 def published(path: Path, study: Study) -> pd.DataFrame:
@@ -207,13 +195,6 @@ def doubts(study: Study) -> list[str]:
     refused = listed(study.refused, 20)
     own = [(study.name(slug), doubt) for slug, runs in study.runs.groupby("machine") for doubt in tables.doubts(runs)]
     return [*([f"refused: {refused}"] if refused else []), *(f"{name}: {doubt}" for name, doubt in own)]
-
-
-def cards(study: Study) -> pd.DataFrame:
-    """What each machine is and ran with, by its newest record: one row a machine."""
-    newest = sorted(study.newest.items())
-    rows = [(study.name(slug), *(tables.FACTS[name](record) for name in CARD)) for slug, record in newest]
-    return pd.DataFrame(rows, columns=["machine", *CARD])
 
 
 def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:

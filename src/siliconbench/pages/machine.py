@@ -1,7 +1,4 @@
-"""What is this machine good at? What only a machine's own page says: its lead, its columns, its advice.
-
-`make image` renders notebooks/machine.ipynb with what stands here.
-"""
+"""What is this machine good at? What only a machine's page says, as notebooks/machine.ipynb shows it: `make image`."""
 
 from collections.abc import Sequence
 

@@ -168,12 +168,6 @@ def as_ranked(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def parts(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
-    """Milliseconds an image of the model alone and end to end, by machine, at the ranking's batch size."""
-    same = table["batch_size"] == (rank["batch_size"].iloc[0] if len(rank) else 0)
-    return tables.parts(table[same], ("forward", "end_to_end"))
-
-
 def smallest_batch(table: pd.DataFrame) -> pd.DataFrame:
     """The cases whose requests are compared: the smallest of the batch sizes that most machines share."""
     timed = table[table["request_s"].map(len).astype(int) > 0]

@@ -1,7 +1,6 @@
 """Tables of cases, and the sentences that read them aloud, for both pages.
 
-In a table of cases `name` stands for a line of a figure (batch size aside) and `label` for one case: on a machine's
-page they name the case, on the comparison the machine. A column of a table is one entry here: a Column.
+`name` stands for a line of a figure (batch size aside), `label` for one case; on the comparison, for the machine.
 """
 
 import re
@@ -197,35 +196,30 @@ def spanned(reasons: Sequence[str]) -> str:
     return NUMBER.sub(lambda _: next(spans), reasons[0])
 
 
-def joined(*values: object) -> str | None:
+def joined(values: Iterable[object], separator: str = " ") -> str | None:
     """What is known of these values, in one text; None where nothing is."""
-    return " ".join(str(value) for value in values if value) or None
+    return separator.join(str(value) for value in values if value) or None
 
 
 def _cores(record: Record) -> str | None:
-    kinds = ", ".join(f"{level.cores} {level.name}" for level in record.machine.core_levels or [])
-    return joined(record.machine.cores, kinds and f"({kinds})")
+    kinds = joined([f"{level.cores} {level.name}" for level in record.machine.core_levels or []], ", ")
+    return joined([record.machine.cores, kinds and f"({kinds})"])
 
 
 def _power(record: Record) -> str | None:
     state = record.checks and record.checks.before
-    known = [state.power_source, state.power_mode, state.governor] if state else []
-    return ", ".join(filter(None, known)) or None
+    return joined([state.power_source, state.power_mode, state.governor], ", ") if state else None
 
 
 FACTS: dict[str, Callable[[Record], object]] = {
-    "chip": lambda r: r.machine.chip,
-    "model": lambda r: r.machine.model,
-    "cores": _cores,
-    "GPU": lambda r: ", ".join(gpu.name for gpu in r.machine.gpus or []) or "none found",
+    "chip": lambda r: r.machine.chip, "model": lambda r: r.machine.model, "cores": _cores,
+    "GPU": lambda r: joined([gpu.name for gpu in r.machine.gpus or []], ", ") or "none found",
     "device": lambda r: r.software.device_name,
     "memory": lambda r: r.machine.memory_bytes and f"{r.machine.memory_bytes / 2**30:.0f} GiB",
-    "system": lambda r: joined(r.machine.os, r.machine.os_build),
-    "driver": lambda r: r.machine.driver,
-    "power": _power,
-    "thermal pressure": lambda r: r.checks and r.checks.before.thermal_pressure,
+    "system": lambda r: joined([r.machine.os, r.machine.os_build]), "driver": lambda r: r.machine.driver,
+    "power": _power, "thermal pressure": lambda r: r.checks and r.checks.before.thermal_pressure,
     "Python": lambda r: r.software.python,
     "torch, torchvision": lambda r: f"{r.software.torch}, {r.software.torchvision}",
     "threads": lambda r: r.software.threads,
-    "siliconbench": lambda r: joined(r.software.siliconbench, r.software.commit),
-}
+    "siliconbench": lambda r: joined([r.software.siliconbench, r.software.commit]),
+}  # fmt: skip
