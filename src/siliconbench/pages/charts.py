@@ -144,14 +144,13 @@ def relative(table: pd.DataFrame, xlabel: str) -> Figure:
     """A point with its interval for each row (name, ratio, low, high, clean; open unless clean) on a log axis."""
     fig, axes = plt.subplots(figsize=(7, 1.4 + 0.45 * max(1, len(table))))
     for i, row in enumerate(table.itertuples()):
-        reach = None if pd.isna(row.low) or pd.isna(row.high) else [[row.ratio - row.low], [row.high - row.ratio]]
+        spans = None if pd.isna(row.low) or pd.isna(row.high) else [[row.ratio - row.low], [row.high - row.ratio]]
         face = COLOURS[0] if row.clean else "white"
-        axes.errorbar(row.ratio, i, xerr=reach, fmt="o", c=COLOURS[0], mfc=face, capsize=4)
+        axes.errorbar(row.ratio, i, xerr=spans, fmt="o", c=COLOURS[0], mfc=face, capsize=4)
     axes.axvline(1, color=LINE, ls="--")
-    axes.set_xscale("log")
     axes.set_yticks(range(len(table)), [label(name) for name in table["name"]])
-    axes.set(ylim=(len(table) - 0.5, -0.5))
-    axes.set(xlim=(min(0.5, table["ratio"].min() / 1.5), max(2, table["ratio"].max() * 1.5)), xlabel=xlabel)
+    reach = (min(0.5, table["ratio"].min() / 1.5), max(2, table["ratio"].max() * 1.5))
+    axes.set(xscale="log", xlim=reach, ylim=(len(table) - 0.5, -0.5), xlabel=xlabel)
     return fig
 
 

@@ -223,10 +223,8 @@ def make_report(results: str) -> int:
     folder = store.folder_at(results)
     if os.environ.get("RESULTS") and not folder.is_dir():
         raise WrongKnob(f"RESULTS: there is no folder {results}; name one that `make image` has filled")
-    parameters = {
-        "results": str(folder.resolve()) if isinstance(folder, Path) else results,
-        "figure_path": str((paths.REPORTS / "compare.svg").resolve()),
-        "published": str(paths.PUBLISHED),
-    }
+    address = str(folder.resolve()) if isinstance(folder, Path) else results
+    figure_path = str((paths.REPORTS / "compare.svg").resolve())
+    parameters = {"results": address, "figure_path": figure_path, "published": str(paths.PUBLISHED)}
     print(render.render(paths.NOTEBOOKS / "compare.ipynb", paths.REPORTS / "compare.html", parameters))
     return 0

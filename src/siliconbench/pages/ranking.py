@@ -17,7 +17,6 @@ from siliconbench.record.schema import Record
 
 ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
-MOST_TIMELINES = 3
 
 
 @dataclass
@@ -126,19 +125,16 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
     for machine in missing if len(rank) else ():
         own = study.cases[(study.cases["machine"] == machine) & study.cases["reference"].astype(bool)]
-        cases = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
-        differ = [[k for k in ALIKE if row[k] != rank.iloc[0][k]] for row in cases]
-        if not cases:
+        rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
+        if not rows:
             lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")
             continue
-        keys = min(differ, key=len)
-        case = cases[differ.index(keys)]
-        why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {rank.iloc[0][k]}" for k in keys)
+        case = min(rows, key=lambda row: sum(row[k] != rank.iloc[0][k] for k in ALIKE))
+        differ = [k for k in ALIKE if case[k] != rank.iloc[0][k]]
+        why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {rank.iloc[0][k]}" for k in differ)
         speed = rate_words(case["images_per_s"], case["low"], case["high"])
-        lines.append(
-            f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. "
-            f"Its {case['model']} at batch {case['batch_size']} runs at {speed}."
-        )
+        own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed}."
+        lines.append(f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
     return lines
 
 
@@ -187,4 +183,4 @@ def requests(table: pd.DataFrame) -> pd.DataFrame:
 def timelines(study: Study) -> list[Record]:
     """The longest sustained runs that have samples, of three machines at most."""
     good = (r for r in study.longest.values() if r.telemetry and r.passes and r.passes.end_to_end)
-    return sorted(good, key=lambda r: (-r.case.minutes, r.machine.slug))[:MOST_TIMELINES]
+    return sorted(good, key=lambda r: (-r.case.minutes, r.machine.slug))[:3]

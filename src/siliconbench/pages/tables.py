@@ -6,6 +6,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -29,11 +30,6 @@ class Column:
     read: str | Callable[[pd.Series], object]
     owner: str = ""
     then: Callable[[Any], object] = lambda value: value
-
-    def of(self, row: pd.Series) -> object:
-        """The value of a case's row as it is shown; None where it is unknown."""
-        value = self.read(row) if callable(self.read) else row[self.read]
-        return None if pd.isna(value) else self.then(value)
 
 
 def runs_words(row: pd.Series) -> str:
@@ -60,7 +56,8 @@ def shown(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """
     rows, frame = [row for _, row in table.iterrows()], {}
     for column in columns:
-        cells = [column.of(row) for row in rows]
+        read = column.read if callable(column.read) else itemgetter(column.read)
+        cells = [None if pd.isna(value) else column.then(value) for value in map(read, rows)]
         known = {row[column.owner] for row, cell in zip(rows, cells, strict=True) if column.owner and cell is not None}
         if len(known) > 1:
             cells = [c and f"{c:,.4g} ({row[column.owner]})" for row, c in zip(rows, cells, strict=True)]
@@ -145,8 +142,8 @@ def energy_sentence(table: pd.DataFrame) -> str:
         best = top(group, "images_per_j")
         who = f"{best['label']} {'gets the most' if len(group) > 1 else 'alone has a figure'}"
         words.append(f"By energy measured at the {owner}, {who}: {significant(best['images_per_j'])} images per joule.")
-    words += ["Energy measured at unlike parts can't be compared."] if len(words) > 1 else []
-    return " ".join(words) or "No run here read power or energy."
+    unlike = " Energy measured at unlike parts can't be compared." if len(words) > 1 else ""
+    return " ".join(words) + unlike if words else "No run here read power or energy."
 
 
 def limit_sentence(table: pd.DataFrame) -> str:
@@ -171,10 +168,11 @@ def tuned_sentence(table: pd.DataFrame) -> str:
 
 def trust_sentence(runs: pd.DataFrame) -> str:
     """How many runs there are, how many are clean, flagged and failed."""
-    counts = runs["verdict"].value_counts()
-    words = [f"{counts.get('clean', 0)} clean", *(f"{n} {word}" for word, n in counts.items() if word != "clean")]
-    lost = int((runs["status"] != "ok").sum())
-    words.append(f"{lost} failed. A figure rests on the clean runs, or on all where none is clean.")
+    counts = {"clean": 0} | dict(runs["verdict"].value_counts())
+    words = [f"{n} {word}" for word, n in counts.items()]
+    words.append(
+        f"{(runs['status'] != 'ok').sum()} failed. A figure rests on the clean runs, or on all where none is clean."
+    )
     return f"{len(runs)} runs: {', '.join(words)}"
 
 
