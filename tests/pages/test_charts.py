@@ -37,7 +37,7 @@ from siliconbench.pages import charts, html
 charts.theme()
 names = sorted({"m", "_n", "$^$"})
 fig, ax = plt.subplots()
-sns.scatterplot(x=[1, 10, 100], y=[1, 2, 3], hue=names, palette=charts.colours(names), ax=ax)
+sns.scatterplot(x=[1, 10, 100], y=[1, 2, 3], hue=names, palette=charts.looks(names)[0], ax=ax)
 ax.fill_between([1, 100], 1, 3, alpha=0.2, hatch="/")
 ax.set_xscale("log")
 print(charts.figure(fig, "alt", "caption").data)
@@ -130,7 +130,8 @@ def test_hostile_names_are_drawn_as_they_are(shape):
     charts.theme()  # again: it sets the filters of warnings, which pytest resets
     names = [charts.label(name) for name in HOSTILE]
     frame = pd.DataFrame({"x": range(len(names)), "y": 1, "name": names})
-    look = {"hue": "name", "style": "name", "palette": charts.colours(names), "markers": charts.markers(names)}
+    colours, markers, _ = charts.looks(names)
+    look = {"hue": "name", "style": "name", "palette": colours, "markers": markers}
     if shape == "grid":
         fig = sns.relplot(frame, x="x", y="y", **look).figure
     else:
@@ -223,11 +224,11 @@ def test_sentences_are_escaped():
 
 def test_thirty_machines_all_look_different_and_keep_their_look():
     names = [f"machine {i:02}" for i in range(72)]
-    colours, markers, dashes = charts.colours(names), charts.markers(names), charts.dashes(names)
+    colours, markers, dashes = charts.looks(names)
     assert len({(colours[name], markers[name]) for name in names}) == 72
     assert len({(colours[name], dashes[name]) for name in names[:30]}) == 30
-    assert charts.colours([*names[::-1], names[3]]) == colours
-    assert all(charts.colours([*names, "z"])[name] == colours[name] for name in names)
+    assert charts.looks([*names[::-1], names[3]])[0] == colours
+    assert all(charts.looks([*names, "z"])[0][name] == colours[name] for name in names)
     assert all(colours[a] != colours[b] for a, b in pairwise(names))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from siliconbench import paths
 from siliconbench.__main__ import main
+from siliconbench.analysis import cases
 from siliconbench.analysis.words import percent_words
 from siliconbench.pages import compare, machine, ranking, render, tables
 from siliconbench.record import store
@@ -105,7 +106,7 @@ def test_unlike_rows_are_not_ranked_together_and_the_page_says_why(tmp_path):
     assert rank["machine"].tolist() == ["there", "here"]
     older, tuned = ranking.not_ranked(found, rank)
     assert "torch 2.11, not 2.15" in older and "tuned is not ranked: it has no reference run" in tuned
-    assert compare.tuned_table(found)["machine"].tolist() == ["tuned"]
+    assert cases.tuned(found.cases)["machine"].tolist() == ["tuned"]
 
 
 def test_the_case_that_most_machines_share_is_ranked(tmp_path):
@@ -219,7 +220,7 @@ def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_pat
     write(tmp_path, "one", [100.0, 101.0])
     write(tmp_path, "one", [900.0, 901.0], input="original")
     write(tmp_path, "one", [200.0, 202.0], precision="bf16", memory_format="channels_last")
-    (row,) = compare.tuned_table(ranking.gather(tmp_path)).to_dict("records")
+    (row,) = cases.tuned(ranking.gather(tmp_path).cases).to_dict("records")
     assert row["fastest setting"] == "bf16, channels last, eager, batch 8"
     assert row["times reference"].startswith("2 (1.") and row["outputs agree"] == "not compared"
 
@@ -264,7 +265,7 @@ def test_a_starved_device_is_not_blamed(tmp_path):
     data["passes"]["forward"] |= {"images_per_s": 3000.0, "seconds": 40 / 3000, "block_s": [8 / 3000] * 5}
     path.write_text(json.dumps(data))
     found, rank = study(tmp_path)
-    words = compare.parts_sentence(ranking.parts(ranking.alike(found, rank), rank))
+    words = compare.parts_sentence(tables.parts(ranking.alike(found, rank), ("forward", "end_to_end")))
     assert "data loading and preprocessing are what is timed" in words
 
 
@@ -383,7 +384,11 @@ def test_no_sentence_says_a_share_by_powers_of_ten(tmp_path, share):
     found, rank = study(tmp_path)
     table = machine.labelled(found.cases.assign(allowed_images_per_s=found.cases["images_per_s"] / share))
     said = [compare.lead_sentence(found, rank), compare.relative_sentence(rank), machine.time_sentence(table)]
-    said += [tables.limit_sentence(table.assign(utilization=share)), compare.cost_sentence(found, rank)]
+    said += [
+        tables.limit_sentence(table.assign(utilization=share)),
+        tables.energy_sentence(rank),
+        compare.worth_sentence(rank),
+    ]
     said += compare.health(found)
     assert not [words for words in said if re.search(r"\de[+-]?\d", words)]
     assert f"c is the slowest, at {percent_words(share)} of" in said[0] and f"{percent_words(share)} of" in said[3]

@@ -37,7 +37,7 @@ def cell(*shown: object) -> nbformat.NotebookNode:
 def ratios(names: list[str]) -> HTML:
     fig, ax = plt.subplots()
     shown = [charts.label(name) for name in names]
-    colours, markers = charts.colours(shown), charts.markers(shown)
+    colours, markers, _ = charts.looks(shown)
     for i, name in enumerate(shown):
         x = 2.0 ** (1 - i)
         ax.errorbar(x, name, xerr=[[x * 0.06], [x * 0.07]], color=colours[name], marker=markers[name], ms=9, capsize=0)
@@ -54,7 +54,7 @@ def batches(names: list[str]) -> HTML:
     rows = [(n, b, 400 * b / (b + 6 + 3 * i) / (i + 1)) for i, n in enumerate(shown) for b in size]
     frame = pd.DataFrame(rows, columns=["machine", "batch", "speed"])
     fig, ax = plt.subplots()
-    look = {"palette": charts.colours(shown), "markers": charts.markers(shown), "dashes": charts.dashes(shown)}
+    look = dict(zip(("palette", "markers", "dashes"), charts.looks(shown), strict=True))
     sns.lineplot(frame, x="batch", y="speed", hue="machine", style="machine", ax=ax, **look)
     ax.set_xscale("log", base=2)
     ax.set(xlabel="batch size", ylabel="images/s", ylim=(0, None))

@@ -1,14 +1,11 @@
-"""The house theme, and the figures: each a matplotlib figure of a table, shown as HTML with its caption and alt text.
-
-The same data give the same bytes.
-"""
+"""The house theme, and the figures: each of a table, shown as HTML with caption and alt text, the same bytes always."""
 
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from io import BytesIO
-from typing import TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import matplotlib as mpl
@@ -16,42 +13,30 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogFormatter
 
 from siliconbench.analysis.words import THIN, UNKNOWN
 from siliconbench.pages.html import clean, escaped
 
-WIDE = 30  # times the least: on a linear axis it would lie within a line's width of the floor
-COLOURS = [0, 1, 2, 3, 4, 5, 9, 7]  # of seaborn's colorblind palette: all but its yellow and pale pink, faint on white
+# Of seaborn's colorblind palette all but its yellow and pale pink, faint on white.
+COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 1, 2, 3, 4, 5, 9, 7)]
 MARKERS = "osD^vPXp*"  # one more than the colours, so that 72 names differ in the pair
 DASHES: list[tuple[float, ...]] = [(), (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25)]
 INK, LINE = "#1f2328", "#8c939c"
-Look = TypeVar("Look")
 STYLE = {
     "figure.figsize": (7, 3.8),  # 7 in are the page's column; shrunk to a phone, 12 pt become 9 pixels
-    "font.size": 12,
-    **dict.fromkeys(["axes.labelsize", "axes.titlesize", "legend.title_fontsize"], 12),
+    **dict.fromkeys(["font.size", "axes.labelsize", "axes.titlesize", "legend.title_fontsize"], 12),
     **dict.fromkeys(["xtick.labelsize", "ytick.labelsize", "legend.fontsize"], 11.5),
     **dict.fromkeys(["text.color", "axes.labelcolor", "xtick.color", "ytick.color"], INK),
-    **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
-    "axes.edgecolor": LINE,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.formatter.limits": (-5, 9),
-    "axes.formatter.useoffset": False,
+    **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon", "axes.formatter.useoffset"], False),
     **{f"{axis}tick.{kind}.size": 0 for axis in "xy" for kind in ("major", "minor")},
     **{f"{axis}tick.{kind}.pad": 6 for axis in "xy" for kind in ("major", "minor")},
-    "grid.color": "#e4e7eb",
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 2,
-    "lines.markersize": 7,
+    "axes.edgecolor": LINE, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.formatter.limits": (-5, 9),
+    "grid.color": "#e4e7eb", "grid.linewidth": 0.8, "lines.linewidth": 2, "lines.markersize": 7,
     "text.parse_math": False,  # a name with two dollar signs is no formula
-    "savefig.pad_inches": 0.12,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "siliconbench",
-}
+    "savefig.pad_inches": 0.12, "svg.fonttype": "path", "svg.hashsalt": "siliconbench",
+}  # fmt: skip
 
 
 class _Plain(Formatter):
@@ -80,10 +65,9 @@ def svg(fig: Figure) -> bytes:
     if fig.get_layout_engine() is None:
         fig.set_layout_engine("constrained")
     for axis in (axis for axes in fig.axes for axis in (axes.xaxis, axes.yaxis)):
-        if isinstance(major := axis.get_major_formatter(), LogFormatter):
-            axis.set_major_formatter(_Plain(major))
-        if isinstance(minor := axis.get_minor_formatter(), LogFormatter):
-            axis.set_minor_formatter(_Plain(minor))
+        for ticks in (axis.major, axis.minor):
+            if isinstance(ticks.formatter, LogFormatter):
+                ticks.formatter = _Plain(ticks.formatter)
     file = BytesIO()
     fig.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     plt.close(fig)
@@ -106,24 +90,13 @@ def label(name: str) -> str:
     return textwrap.fill(("\u200b" if name.startswith("_") else "") + clean(name), 24) or UNKNOWN
 
 
-def colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, the same for the same set of names; no two of 72 are alike in colour and marker."""
-    palette = sns.color_palette("colorblind").as_hex()
-    return _dealt(names, [palette[i] for i in COLOURS])
+def looks(names: Iterable[str]) -> list[dict[str, Any]]:
+    """A colour for each name, a marker, and the dashes of its line: the same for the same set of names.
 
-
-def markers(names: Iterable[str]) -> dict[str, str]:
-    """A marker for each name, handed out as colours() does; all are filled, so seaborn takes them together."""
-    return _dealt(names, MARKERS)
-
-
-def dashes(names: Iterable[str]) -> dict[str, tuple[float, ...]]:
-    """The dashes of each name's line: an unbroken line while the colours last, then dashed."""
-    return _dealt(names, [dash for dash in DASHES for _ in COLOURS])
-
-
-def _dealt(names: Iterable[str], hand: Sequence[Look]) -> dict[str, Look]:
-    return {name: hand[i % len(hand)] for i, name in enumerate(sorted(set(names)))}
+    No two of 72 names are alike in colour and marker. All markers are filled, so seaborn takes them together.
+    """
+    sorted_names, hands = sorted(set(names)), (COLOURS, MARKERS, [dash for dash in DASHES for _ in COLOURS])
+    return [{name: hand[i % len(hand)] for i, name in enumerate(sorted_names)} for hand in hands]
 
 
 def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
@@ -134,22 +107,20 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
     """
     fig, axes = plt.subplots()
     table = table.assign(name=table["name"].map(label))
-    hue, shape, dash = colours(table["name"]), markers(table["name"]), dashes(table["name"])
+    hue, shape, dash = looks(table["name"])
     for who, group in table.dropna(subset=[y]).groupby("name"):
         reach = [(group[y] - group["low"]).astype(float).fillna(0), (group["high"] - group[y]).astype(float).fillna(0)]
         style = (0, dash[who]) if dash[who] else "-"
         axes.errorbar(group[x], group[y], reach, c=hue[who], marker=shape[who], ls=style, capsize=4, label=who)
-    wide = table[y].max() > WIDE * table[y].min()
-    foot = table[y].min() / 2 if wide else 0
+    slowest, top = table[y].min(), table[y].max()  # a bar of two runs that differ can be huge: points set the scale
+    wide = top > 30 * slowest  # on a linear axis the slowest would lie within a line's width of the floor
+    foot = slowest / 2 if wide else 0
     for _, lost in table[table[y].isna()].iterrows():
         axes.plot(lost[x], foot, "x", c=hue[lost["name"]], markersize=10, clip_on=False)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(set(table[x])), [str(value) for value in sorted(set(table[x]))], minor=False)
-    top = table[y].max()  # the bar of two runs that differ can be huge: the points set the scale
-    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(foot, (2 if wide else 1.35) * top if top == top else None))
-    axes.set_yscale("log" if wide else "linear")
-    _legend(axes, len(hue))
-    return fig
+    axes.set(ylim=(foot, (2 if wide else 1.35) * top if top == top else None), yscale="log" if wide else "linear")
+    return _finished(fig, len(hue), xlabel, ylabel)
 
 
 def bars(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
@@ -157,36 +128,29 @@ def bars(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
     table = table.assign(**{y: table[y].map(label)})
     fig, axes = plt.subplots(figsize=(7, 1.3 + 0.75 * max(1, table[y].nunique())))
     sns.barplot(table, y=y, x=x, hue=hue, errorbar=None, orient="h", ax=axes)
-    axes.set(xlabel=xlabel, ylabel="")
-    _legend(axes, table[hue].nunique())
-    return fig
+    return _finished(fig, table[hue].nunique(), xlabel, "")
 
 
 def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Figure:
     """A bar for each way, its parts end to end, in the order given; a dashed line at the total that was measured."""
     fig, axes = plt.subplots(figsize=(7, 1.5 + 0.6 * len(ways)))
-    hue = colours({part for parts in ways.values() for part in parts})
+    hue, *_ = looks({part for parts in ways.values() for part in parts})
     pd.DataFrame(ways).T[::-1].plot.barh(stacked=True, color=hue, width=0.6, ax=axes)
     axes.axvline(total, color=INK, ls="--", label="measured")
-    axes.set(xlabel=xlabel, ylabel="")
-    _legend(axes, len(hue) + 1)
-    return fig
+    return _finished(fig, len(hue) + 1, xlabel, "")
 
 
 def relative(table: pd.DataFrame, xlabel: str) -> Figure:
     """A point with its interval for each row (name, ratio, low, high, clean; open unless clean) on a log axis."""
     fig, axes = plt.subplots(figsize=(7, 1.4 + 0.45 * max(1, len(table))))
-    colour = sns.color_palette("colorblind").as_hex()[0]
     for i, row in enumerate(table.itertuples()):
-        reach = None if pd.isna(row.low) or pd.isna(row.high) else [[row.ratio - row.low], [row.high - row.ratio]]
-        face = colour if row.clean else "white"
-        axes.errorbar(row.ratio, i, xerr=reach, fmt="o", c=colour, mfc=face, capsize=4)
+        spans = None if pd.isna(row.low) or pd.isna(row.high) else [[row.ratio - row.low], [row.high - row.ratio]]
+        face = COLOURS[0] if row.clean else "white"
+        axes.errorbar(row.ratio, i, xerr=spans, fmt="o", c=COLOURS[0], mfc=face, capsize=4)
     axes.axvline(1, color=LINE, ls="--")
-    axes.set_xscale("log")
     axes.set_yticks(range(len(table)), [label(name) for name in table["name"]])
-    axes.set_ylim(len(table) - 0.5, -0.5)
-    axes.set_xlim(min(0.5, table["ratio"].min() / 1.5), max(2, table["ratio"].max() * 1.5))
-    axes.set(xlabel=xlabel)
+    reach = (min(0.5, table["ratio"].min() / 1.5), max(2, table["ratio"].max() * 1.5))
+    axes.set(xscale="log", xlim=reach, ylim=(len(table) - 0.5, -0.5), xlabel=xlabel)
     return fig
 
 
@@ -194,30 +158,28 @@ def steps(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
     """The share of values up to x, a line of steps for each name (an empirical distribution), x on a log axis."""
     fig, axes = plt.subplots()
     table = table.assign(name=table["name"].map(label))
-    sns.ecdfplot(table, x=x, hue="name", palette=colours(table["name"]), log_scale=True, legend=False, ax=axes)
-    for who, colour in colours(table["name"]).items():
+    hue, *_ = looks(table["name"])
+    sns.ecdfplot(table, x=x, hue="name", palette=hue, log_scale=True, legend=False, ax=axes)
+    for who, colour in hue.items():
         axes.plot([], [], c=colour, label=who)
-    axes.set(xlabel=xlabel, ylabel="share of requests")
-    _legend(axes, table["name"].nunique())
-    return fig
+    return _finished(fig, table["name"].nunique(), xlabel, "share of requests")
 
 
 def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
     """A panel for each of the table's (time_s, quantity, panel, value) over one time axis; shaded while at rest."""
     panels = list(dict.fromkeys(table["panel"]))
     fig, all_axes = plt.subplots(len(panels), sharex=True, figsize=(7, 1 + 1.5 * len(panels)), squeeze=False)
-    hue = colours(table["quantity"])
+    hue, *_ = looks(table["quantity"])
     for panel, axes in zip(panels, all_axes[:, 0], strict=True):
         for quantity, group in table[table["panel"] == panel].groupby("quantity"):
             axes.plot(group["time_s"] / 60, group["value"], c=hue[quantity], lw=1.2, label=quantity)
         for start, end in ((table["time_s"].min(), rest[0]), (rest[1], table["time_s"].max())):
             axes.axvspan(start / 60, max(start, end) / 60, color=LINE, alpha=0.2, lw=0)
-        axes.set(ylim=(0, None))
+        axes.set(ylim=(0, None), xlabel="minutes since the start" if panel == panels[-1] else "")
         axes.set_title(panel, fontsize=11.5, fontweight="normal")
-    handles = {h.get_label(): h for axes in fig.axes for h in axes.get_lines()}
-    fig.legend(list(handles.values()), [str(name) for name in handles], loc="outside upper left", ncols=4)
+    lines = {str(line.get_label()): line for axes in fig.axes for line in axes.get_lines()}
+    fig.legend(list(lines.values()), list(lines), loc="outside upper left", ncols=4)
     fig.set_layout_engine("constrained")
-    fig.axes[-1].set(xlabel="minutes since the start")
     return fig
 
 
@@ -225,16 +187,18 @@ def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str
     """A dot for each row, coloured and shaped by the names in hue; y from nought, so that no scatter is blown up."""
     fig, axes = plt.subplots()
     table = table.assign(**{hue: table[hue].map(label)})
-    colour, shape = colours(table[hue]), markers(table[hue])
+    colour, shape, _ = looks(table[hue])
     for who, group in table.groupby(hue):
         axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
-    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.2 * table[y].max()))
-    _legend(axes, len(colour))
-    return fig
+    axes.set(ylim=(0, 1.2 * table[y].max()))
+    return _finished(fig, len(colour), xlabel, ylabel)
 
 
-def _legend(axes: Axes, names: int) -> None:
-    """Sets the legend above the axes, two names to a line; from the third line on the figure grows with it."""
-    if axes.get_legend_handles_labels()[0] and isinstance(fig := axes.figure, Figure):
+def _finished(fig: Figure, names: int, xlabel: str, ylabel: str) -> Figure:
+    """The figure with its legend above the axes, two names to a line; from the third line on it grows with it."""
+    (axes,) = fig.axes
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if axes.get_legend_handles_labels()[0]:
         fig.set_figheight(fig.get_figheight() + 0.26 * max(0, (names + 1) // 2 - 2))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if names > 1 else 1, title="")
+    return fig

@@ -1,7 +1,4 @@
-"""Which machine should I pick? What only the comparison says: its lead, its columns, its sentences.
-
-`make report` renders notebooks/compare.ipynb with what stands here.
-"""
+"""Which machine should I pick? What only the comparison says, as notebooks/compare.ipynb shows it: `make report`."""
 
 import os
 from pathlib import Path
@@ -10,32 +7,29 @@ import pandas as pd
 
 from siliconbench import paths
 from siliconbench.analysis import heat, stats
-from siliconbench.analysis.cases import LIKE, PARTS, rate_words, tuned
+from siliconbench.analysis.cases import LIKE, PARTS, rate_words
 from siliconbench.analysis.stats import Comparison
 from siliconbench.analysis.words import percent_words, ratio_words, significant
 from siliconbench.knobs import WrongKnob
 from siliconbench.pages import render, tables
 from siliconbench.pages.html import listed
 from siliconbench.pages.ranking import ALIKE, Study, comparable, scope, timelines, weight, with_state
-from siliconbench.pages.tables import Column, field
+from siliconbench.pages.tables import Column
 from siliconbench.record import store
-from siliconbench.record.schema import Record
 
-OURS = "measured with this tool"
-MACHINE = field("machine", "label")
-OF_FASTEST = field("of the fastest", "share")
-WORTH = field("images/s per 1,000", "worth", "currency")
+OF_FASTEST = Column("of the fastest", "share")
+WORTH = Column("images/s per 1,000", "worth", "currency")
 RANK = [
     Column("machine", lambda row: f"{row['label']} ({row['device']})"),
     tables.IMAGES_PER_S, tables.INTERVAL, OF_FASTEST, tables.HOTTEST, tables.FAN, tables.POWER, WORTH, tables.RUNS,
 ]  # fmt: skip
 PRICE = Column("price", lambda row: f"{row['price']:,.0f} {row['currency']}" if row["price"] > 0 else None)
-COST = [MACHINE, tables.IMAGES_PER_J, PRICE, WORTH]
-LIMIT = [MACHINE, *tables.LIMIT]
+COST = [Column("machine", "label"), tables.IMAGES_PER_J, PRICE, WORTH]
+LIMIT = [COST[0], *tables.LIMIT]
 CARD = ("chip", "device", "cores", "memory", "system", "torch, torchvision", "siliconbench")
 PUBLISHED = {
     "label": "machine", "images_per_s": "images/s", "low": "from", "high": "to", "model": "model",
-    "batch_size": "batch", "temperature_c": "hottest, °C", "fan_rpm": "fan, rpm", "source": "source",
+    "batch_size": "batch", "temperature_c": "hottest, °C", "fan_rpm": "fan, rpm",
 }  # fmt: skip
 
 
@@ -43,21 +37,22 @@ def lead_sentence(study: Study, rank: pd.DataFrame) -> str:
     """The page's first sentences: who is faster, by how much, how sure, in what; then heat, fan and price."""
     if rank.empty:
         return "No machine has a reference figure yet: `make image` measures this one."
-    best = rank.iloc[0]
+    best, last = rank.iloc[0], rank.iloc[-1]
     if len(rank) == 1:
         words = f"{best['name']} runs {scope(rank)} at {rate_words(best['images_per_s'], best['low'], best['high'])}. "
         words += "There is no other machine to compare it with under the same conditions."
     else:
         pairs = stats.compare_all({row["machine"]: row["rates"] for _, row in rank[::-1].iterrows()})
-        second, last = rank.iloc[1], rank.iloc[-1]
+        second = rank.iloc[1]
         words = pair_sentence(second, best, pairs[second["machine"], best["machine"]], scope(rank))
-        if len(rank) > 2:
-            slowest = f"{last['name']} is the slowest, at {percent_words(last['share'])} of the first one's speed"
-            words += f" Of {len(rank)} machines {slowest}."
-    doubted = [row["name"] for _, row in rank.head(2).iterrows() if not row["clean"]]
-    words += f" No run of {' and '.join(doubted)} was clean: see the doubts below." if doubted else ""
-    states = [(row["name"], heat.conditions_words(row)) for _, row in with_state(study, rank.head(2)).iterrows()]
-    words += "".join(f" {name} runs at {state}." for name, state in states if state)
+    if len(rank) > 2:
+        share = percent_words(last["share"])
+        words += f" Of {len(rank)} machines {last['name']} is the slowest, at {share} of the first one's speed."
+    doubted = " and ".join(row["name"] for _, row in rank.head(2).iterrows() if not row["clean"])
+    words += f" No run of {doubted} was clean: see the doubts below." if doubted else ""
+    for _, row in with_state(study, rank.head(2)).iterrows():
+        state = heat.conditions_words(row)
+        words += f" {row['name']} runs at {state}." if state else ""
     return f"{words} {worth_sentence(rank)}".strip()
 
 
@@ -65,20 +60,18 @@ def pair_sentence(slow: pd.Series, fast: pd.Series, found: Comparison, what: str
     """Which of two machines is faster, by how much; where that is undecided, what would decide it."""
     if found.word == "same":
         return f"{fast['name']} and {slow['name']} are equally fast within {100 * stats.MARGIN:.0f} % at {what}."
-    bounds = found.low is not None and found.high is not None
     ratio = f"{ratio_words(found.ratio)} times as fast"
-    span = f" ({ratio_words(found.low)} to {ratio_words(found.high)})" if bounds else ""
+    span = "" if found.low is None else f" ({ratio_words(found.low)} to {ratio_words(found.high)})"
     if found.word == "faster":
         return f"{fast['name']} is {ratio} as {slow['name']}{span} at {what}."
     more = stats.runs_needed(slow["rates"], fast["rates"])
-    if min(len(slow["rates"]), len(fast["rates"])) < 2:
+    if found.low is None:
         advice = "one run can't tell; REPEATS=5 can"
     elif more is None:
         advice = "the noise is too large for more runs to tell"
     else:  # 0: decided were it the only pair
         advice = f"{more} more {'run' if more == 1 else 'runs'} of each would tell" if more else "more runs would tell"
-    whether = f"Whether {fast['name']} or {slow['name']} is faster at {what} is undecided"
-    return f"{whether}: {ratio}{span}; {advice}."
+    return f"Whether {fast['name']} or {slow['name']} is faster at {what} is undecided: {ratio}{span}; {advice}."
 
 
 def worth_sentence(rank: pd.DataFrame) -> str:
@@ -98,24 +91,21 @@ def rank_table(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
 
 def relative(rank: pd.DataFrame) -> pd.DataFrame:
     """Each machine's speed over the first one's, with Welch's interval: name, ratio, low, high, clean."""
-    rows = []
-    for i, (_, row) in enumerate(rank.head(tables.MOST_SHOWN).iterrows()):
-        found = stats.compare(rank.iloc[0]["rates"], row["rates"])
-        bounds = (found.low, found.high) if i else (None, None)
-        rows.append((row["name"], found.ratio, *bounds, row["clean"] > 0))
-    return pd.DataFrame(rows, columns=["name", "ratio", "low", "high", "clean"])
+    rank = rank.head(tables.MOST_SHOWN)
+    table = pd.DataFrame([stats.compare(rank.iloc[0]["rates"], rates) for rates in rank["rates"]])
+    table.loc[0, ["low", "high"]] = None
+    return table.assign(name=[*rank["name"]], clean=[*(rank["clean"] > 0)])
 
 
 def relative_sentence(rank: pd.DataFrame) -> str:
     """What the figure of relative speed shows: the next ones' shares, and how many pairs differ."""
     if len(rank) < 2:
         return "There are no two machines to set beside one another."
-    near = [
-        f"{r.name} at {percent_words(r.ratio)}"
-        + ("" if pd.isna(r.low) else f" ({percent_words(r.low)} to {percent_words(r.high)})")
-        for r in relative(rank).iloc[1:4].itertuples(index=False)
-    ]
-    pairs = stats.compare_all({row["name"]: row["rates"] for _, row in rank.iterrows()})
+    near = []
+    for r in relative(rank).iloc[1:4].itertuples():
+        span = "" if pd.isna(r.low) else f" ({percent_words(r.low)} to {percent_words(r.high)})"
+        near.append(f"{r.name} at {percent_words(r.ratio)}{span}")
+    pairs = stats.compare_all(dict(zip(rank["name"], rank["rates"], strict=True)))
     differ = sum(pair.word in ("faster", "slower") for pair in pairs.values())
     words = f"Of {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} {differ} differ (Holm, 5 % over all pairs)."
     for word, heading in (("same", "Equally fast within 2 %"), ("undecided", "Undecided")):
@@ -128,32 +118,24 @@ def parts_sentence(table: pd.DataFrame) -> str:
     """Where end to end is far slower than the model: the machine is not to blame, what feeds it is."""
     if table.empty:
         return "No case succeeded: there are no parts to show."
-    wide = table.pivot_table(index="case", columns="part", values="ms", sort=False)
-    wide = wide.reindex(columns=[PARTS["forward"], PARTS["end_to_end"]])
+    ms = table.pivot_table(index="case", columns="part", values="ms", sort=False)
+    rates = 1000 / ms.reindex(columns=[PARTS["forward"], PARTS["end_to_end"]])
     starved = [
-        f"{case}: {significant(1000 / alone)} images/s for the model alone, {significant(1000 / total)} end to end"
-        for case, alone, total in wide.itertuples()
-        if total > 1.5 * alone
+        f"{case}: {significant(alone)} images/s for the model alone, {significant(total)} end to end"
+        for case, alone, total in rates.itertuples()
+        if alone > 1.5 * total
     ]
+    words = "End to end, every machine reaches at least two thirds of the model's own rate: the device sets the pace."
     if starved:
         words = f"{listed(starved, 4)}. There data loading and preprocessing are what is timed, not the device."
-    else:
-        words = (
-            "End to end, every machine reaches at least two thirds of the model's own rate: the device sets the pace."
-        )
-    return words + tables.cut_sentence(len(wide))
-
-
-def sustained_sentence(study: Study, record: Record) -> str:
-    """How one machine held its speed in its sustained run, with its heat, fan and watts."""
-    return f"{study.name(record.machine.slug)}: {heat.sustained_words(record)}"
+    return words + tables.cut_sentence(len(rates))
 
 
 def other_sustained(study: Study) -> list[str]:
-    """The same of each machine that no timeline shows; what to do where no machine has a sustained run."""
-    drawn = timelines(study)
-    others = [sustained_sentence(study, record) for _, record in sorted(study.longest.items()) if record not in drawn]
-    return others if study.longest else ["No sustained run is among the records: `make image MINUTES=10` adds one."]
+    """How each machine held its speed that no timeline shows; what to do where no machine has a sustained run."""
+    others = [(slug, record) for slug, record in sorted(study.longest.items()) if record not in timelines(study)]
+    lines = [f"{study.name(slug)}: {heat.sustained_words(record)}" for slug, record in others]
+    return lines if study.longest else ["No sustained run is among the records: `make image MINUTES=10` adds one."]
 
 
 def request_sentence(asked: pd.DataFrame) -> str:
@@ -163,60 +145,39 @@ def request_sentence(asked: pd.DataFrame) -> str:
     return f"{lead}{tables.request_sentence(tables.request_table(asked))}{tables.cut_sentence(len(asked))}"
 
 
-def cost_sentence(study: Study, rank: pd.DataFrame) -> str:
-    """Who makes most of energy and of the money, as far as machines report the one and persons the other."""
-    missing = "" if study.labels else "No price is given: a machine.toml beside a machine's records gives one."
-    return f"{tables.energy_sentence(rank)} {worth_sentence(rank) or missing}".strip()
-
-
 def health(study: Study) -> list[str]:
-    """Each machine against the others of its chip, in words: at the reference case that most of them share."""
+    """Each machine's speed over the middle one's of the others of its chip, at the case that most of them share."""
+    words = {"same": "as fast as", "faster": "faster than", "slower": "slower than", "undecided": "not surely unlike"}
     chips: dict[tuple[str, str], list[str]] = {}
     for (slug, device), chip in sorted(study.chips.items()):
         chips.setdefault((chip, device), []).append(slug)
     good, lines = comparable(study).dropna(subset=["images_per_s"]), list[str]()
     for (chip, device), slugs in chips.items():
         own = good[good["machine"].isin(slugs) & (good["device"] == device)]
-        groups = [group for _, group in own.groupby(ALIKE) if len(group) > 1]
-        names = " and ".join(map(study.name, slugs))
-        alone = [f"{names}: no other {chip} with a case in common, so nothing shows whether it is healthy."]
-        lines += health_sentences(study, max(groups, key=weight), chip) if groups else alone
+        group = max((group for _, group in own.groupby(ALIKE) if len(group) > 1), key=weight, default=own[:0])
+        if group.empty:
+            names = " and ".join(map(study.name, slugs))
+            lines.append(f"{names}: no other {chip} with a case in common, so nothing shows whether it is healthy.")
+        for _, row in group.iterrows():
+            others = group[group["machine"] != row["machine"]].sort_values("images_per_s")
+            middle = others.iloc[len(others) // 2]
+            found = stats.compare(middle["rates"], row["rates"])
+            who = f"{study.name(row['machine'])}: {words[found.word]} {study.name(middle['machine'])}"
+            among = "" if len(others) == 1 else f", the middle one of {len(others)} others"
+            case = f"{chip}; {row['model']}, batch {row['batch_size']}"
+            lines.append(f"{who}{among} ({case}): {ratio_words(found.ratio)} times its speed.")
     return lines or ["No machine is among the records."]
-
-
-def health_sentences(study: Study, group: pd.DataFrame, chip: str) -> list[str]:
-    """For each machine of a chip, its speed over that of the middle one of the others."""
-    words = {"same": "as fast as", "faster": "faster than", "slower": "slower than", "undecided": "not surely unlike"}
-    lines = []
-    for _, row in group.iterrows():
-        others = group[group["machine"] != row["machine"]].sort_values("images_per_s")
-        middle = others.iloc[len(others) // 2]
-        found = stats.compare(middle["rates"], row["rates"])
-        among = "" if len(others) == 1 else f", the middle one of {len(others)} others"
-        lines.append(
-            f"{study.name(row['machine'])}: {words[found.word]} {study.name(middle['machine'])}{among} "
-            f"({chip}; {row['model']}, batch {row['batch_size']}): {ratio_words(found.ratio)} times its speed."
-        )
-    return lines
-
-
-def tuned_table(study: Study) -> pd.DataFrame:
-    """The best tuned setting of each machine and model, the machines by their labels."""
-    table = tuned(study.cases)
-    return table.assign(machine=table["machine"].map(study.name))
 
 
 def published(path: Path, study: Study) -> pd.DataFrame:
     """Figures from elsewhere, and beside them those of ours that followed the original's protocol."""
-    ours = study.cases
+    ours = study.cases.dropna(subset=["images_per_s"]).rename(columns={"peak_c": "temperature_c"})
     ours = ours[ours["reference"].astype(bool) & (ours["input"] == "original") & (ours["workers"] == "0")]
-    ours = ours[ours["images_per_s"].notna()].rename(columns={"peak_c": "temperature_c"})
-    ours = ours.assign(label=ours["machine"].map(study.name), source=OURS)
-    rows = [*pd.read_csv(path).to_dict("records"), *ours.to_dict("records")]
-    both = pd.DataFrame(rows, columns=[*PUBLISHED]).rename(columns=PUBLISHED)
-    measured = both["source"] == OURS
-    both["machine"] += measured.map({True: " (measured here)", False: " (published)"})
-    return both.drop(columns="source").assign(measured=measured)
+    ours = ours.assign(label=ours["machine"].map(study.name), measured=True)
+    rows = [*pd.read_csv(path).assign(measured=False).to_dict("records"), *ours.to_dict("records")]
+    both = pd.DataFrame(rows, columns=[*PUBLISHED, "measured"]).rename(columns=PUBLISHED)
+    both["machine"] += both["measured"].map({True: " (measured here)", False: " (published)"})
+    return both
 
 
 def published_sentence(table: pd.DataFrame) -> str:
@@ -229,11 +190,6 @@ def published_sentence(table: pd.DataFrame) -> str:
     return f"{words} By the same protocol the fastest here is {own['machine']}: {own['images/s']:.0f}."
 
 
-def sources(path: Path) -> list[str]:
-    """What each published figure is, and where it stands."""
-    return [f"{r.label}: {r.what} ({r.source})." for r in pd.read_csv(path).itertuples()]
-
-
 def doubts(study: Study) -> list[str]:
     """The files that were refused, and why; then by machine, each reason for which a run is not clean or failed."""
     refused = listed(study.refused, 20)
@@ -241,17 +197,9 @@ def doubts(study: Study) -> list[str]:
     return [*([f"refused: {refused}"] if refused else []), *(f"{name}: {doubt}" for name, doubt in own)]
 
 
-def cards(study: Study) -> pd.DataFrame:
-    """What each machine is and ran with, by its newest record: one row a machine."""
-    rows = [
-        (study.name(slug), *(tables.FACTS[name](newest) for name in CARD))
-        for slug, newest in sorted(study.newest.items())
-    ]
-    return pd.DataFrame(rows, columns=["machine", *CARD])
-
-
 def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
-    """How to repeat the ranking's measurement, what prices stand on, and where the records lie."""
+    """How to repeat the ranking's measurement, what prices stand on, and by machine where the records lie: how many,
+    and those of the ranking's case by the names of their files."""
     if rank.empty:
         return []
     case = rank.iloc[0]
@@ -262,16 +210,9 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
     for given in (label for _, label in sorted(study.labels.items()) if label.price):
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"
         lines.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
-    return [*lines, *files(study, rank)]
-
-
-def files(study: Study, rank: pd.DataFrame) -> list[str]:
-    """By machine, the records of the ranking's case by the names of their files, and how many records it has."""
-    lines = []
     for slug, own in study.runs.groupby("machine"):
-        case = rank[rank["machine"] == slug]
-        same = own[(own[LIKE] == case.iloc[0][LIKE]).all(axis=1)] if len(case) else case
-        names = [store.file_name(r, r.created, r.repeat) for r in same.itertuples()]
+        same = own.merge(rank[LIKE], on=LIKE)
+        names = [study.files[slug, store.file_name(r, r.created, r.repeat)] for r in same.itertuples()]
         behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
         lines.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")
     return lines
@@ -282,10 +223,8 @@ def make_report(results: str) -> int:
     folder = store.folder_at(results)
     if os.environ.get("RESULTS") and not folder.is_dir():
         raise WrongKnob(f"RESULTS: there is no folder {results}; name one that `make image` has filled")
-    parameters = {
-        "results": str(folder.resolve()) if isinstance(folder, Path) else results,
-        "figure_path": str((paths.REPORTS / "compare.svg").resolve()),
-        "published": str(paths.PUBLISHED),
-    }
+    address = str(folder.resolve()) if isinstance(folder, Path) else results
+    figure_path = str((paths.REPORTS / "compare.svg").resolve())
+    parameters = {"results": address, "figure_path": figure_path, "published": str(paths.PUBLISHED)}
     print(render.render(paths.NOTEBOOKS / "compare.ipynb", paths.REPORTS / "compare.html", parameters))
     return 0

@@ -34,9 +34,8 @@ def sentence(text: str) -> HTML:
 def note(items: Sequence[str]) -> HTML:
     """A list as HTML, set small, to its fortieth line: reasons, versions, what was left out."""
     more = [f"and {len(items) - MOST_LINES} more"] if len(items) > MOST_LINES else []
-    return HTML(
-        f'<ul class="note">{"".join(f"<li>{escaped(item)}</li>" for item in [*items[:MOST_LINES], *more])}</ul>'
-    )
+    lines = "".join(f"<li>{escaped(item)}</li>" for item in [*items[:MOST_LINES], *more])
+    return HTML(f'<ul class="note">{lines}</ul>')
 
 
 def listed(items: Sequence[str], most: int, separator: str = "; ") -> str:
@@ -49,10 +48,7 @@ def table(frame: pd.DataFrame, caption: str, bars: str | None = None, best: str 
 
     The first column names the rows. bars: the column with a bar in each cell. best: the one whose highest is strong.
     """
-    columns = [
-        _column(str(name), values, "th" if i == 0 else "td", name == bars, name == best)
-        for i, (name, values) in enumerate(frame.items())
-    ]
+    columns = [_column(str(n), frame[n], n == frame.columns[0], n == bars, n == best) for n in frame]
     head, *rows = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
     return HTML(
         f'<figure class="table"><figcaption>{escaped(caption)}</figcaption>'
@@ -61,20 +57,17 @@ def table(frame: pd.DataFrame, caption: str, bars: str | None = None, best: str 
     )
 
 
-def _column(heading: str, values: pd.Series, tag: str, bars: bool, best: bool) -> list[str]:
+def _column(heading: str, values: pd.Series, first: bool, bars: bool, best: bool) -> list[str]:
     known = values.dropna().infer_objects()
     numbers = len(known) and pd.api.types.is_numeric_dtype(known) and not pd.api.types.is_bool_dtype(known)
-    kind = "n" if numbers else "t"
-    most = known.max() if numbers else 0
-    strong = most if numbers and best and known.nunique() > 1 else None
-    scope = ' scope="row"' if tag == "th" else ""
+    kind, most = ("n", known.max()) if numbers else ("t", 0)
+    opening, closing = ('<th scope="row"', "</th>") if first else ("<td", "</td>")
     cells = [f'<th scope="col" class="{kind}">{escaped(heading)}</th>']
     for value, unknown in zip(values, values.isna(), strict=True):
         text = UNKNOWN if unknown else escaped(_shown(value))
-        text = f"<strong>{text}</strong>" if strong is not None and value == strong else text
-        look = f' class="{kind}{" unknown" if unknown else ""}"'
-        look += f' style="--bar:{max(0.0, value / most):.3f}"' if bars and most > 0 and not unknown else ""
-        cells.append(f"<{tag}{scope}{look}>{text}</{tag}>")
+        text = f"<strong>{text}</strong>" if numbers and best and value == most and known.nunique() > 1 else text
+        bar = f' style="--bar:{max(0.0, value / most):.3f}"' if bars and most > 0 and not unknown else ""
+        cells.append(f'{opening} class="{kind}{" unknown" if unknown else ""}"{bar}>{text}{closing}')
     return cells
 
 

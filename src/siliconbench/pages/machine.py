@@ -1,7 +1,4 @@
-"""What is this machine good at? What only a machine's own page says: its lead, its columns, its advice.
-
-`make image` renders notebooks/machine.ipynb with what stands here.
-"""
+"""What is this machine good at? What only a machine's page says, as notebooks/machine.ipynb shows it: `make image`."""
 
 from collections.abc import Sequence
 
@@ -11,21 +8,16 @@ from siliconbench.analysis.cases import PARTS, named, rate_words
 from siliconbench.analysis.words import percent_words, significant
 from siliconbench.pages import tables
 from siliconbench.pages.html import listed
-from siliconbench.pages.tables import Column, field
+from siliconbench.pages.tables import Column
 from siliconbench.record.schema import Record
 
-CASE = field("case", "label")
+CASE = Column("case", "label")
 COLUMNS = [
-    field("case", "name"),
-    field("batch", "batch_size"),
-    tables.IMAGES_PER_S,
-    tables.INTERVAL,
-    Column("memory, GiB", lambda case: case["peak_bytes"] / 2**30 if pd.notna(case["peak_bytes"]) else None),
-    field("model alone", "forward_images_per_s"),
-    Column("bottleneck", lambda case: PARTS.get(case["bottleneck"], case["bottleneck"])),
-    tables.RUNS,
-]
-BATTERY = field("battery, % per 1,000 images", "battery_percent_per_1000_images")
+    Column("case", "name"), Column("batch", "batch_size"), tables.IMAGES_PER_S, tables.INTERVAL,
+    Column("memory, GiB", "peak_bytes", then=lambda held: held / 2**30), Column("model alone", "forward_images_per_s"),
+    Column("bottleneck", "bottleneck", then=lambda part: PARTS.get(part, part)), tables.RUNS,
+]  # fmt: skip
+BATTERY = Column("battery, % per 1,000 images", "battery_percent_per_1000_images")
 HEAT = [CASE, tables.HOTTEST, tables.FAN, tables.POWER, tables.IMAGES_PER_J, BATTERY]
 LIMIT = [CASE, *tables.LIMIT]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import heat
@@ -16,7 +17,6 @@ from siliconbench.record.schema import Record
 
 ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
-MOST_TIMELINES = 3
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Study:
     longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
     labels: dict[str, Label] = field(default_factory=dict)
     chips: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and device
+    files: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and the name that a new one would have
     refused: list[str] = field(default_factory=list)
 
     def name(self, machine: str) -> str:
@@ -39,9 +40,10 @@ class Study:
         twice = own in self.newest or sum(other.label == own for other in self.labels.values()) > 1
         return f"{own} ({machine})" if twice else own
 
-    def add(self, record: Record) -> None:
-        """Takes note of the record's machine, its chip and its sustained run."""
+    def add(self, path: Path, record: Record) -> None:
+        """Takes note of the record's file, its machine, its chip and its sustained run."""
         slug, device, software = record.machine.slug, record.case.device, record.software
+        self.files[slug, store.file_name(record.case, record.created, record.repeat)] = path.name
         self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
         gpu = next((g.name for g in record.machine.gpus or []), None)
         accelerator = None if device == "cpu" else software.device_name or gpu
@@ -60,7 +62,7 @@ def gather(results: Path) -> Study:
             if isinstance(record, ValueError):
                 study.refused.append(f"{store.plain(path.parent.name)}/{store.plain(path.name)}: {record}")
             else:
-                study.add(record)
+                study.add(path, record)
                 yield record
 
     study.runs = runs(good())
@@ -89,11 +91,10 @@ def ranking(study: Study) -> pd.DataFrame:
     groups = [group for _, group in table.drop_duplicates([*ALIKE, "machine"]).groupby(ALIKE, sort=True)]
     table = max(groups, key=weight) if groups else table
     given = [study.labels.get(machine) for machine in table["machine"]]
-    names = [study.name(machine) for machine in table["machine"]]
-    table = table.assign(name=names, label=names, share=table["images_per_s"] / table["images_per_s"].max())
-    price = pd.Series([label.price if label else None for label in given], index=table.index, dtype=float)
-    currency = [label.currency if label else None for label in given]
-    return table.assign(price=price, currency=currency, worth=1000 * table["images_per_s"].astype(float) / price)
+    names, speed = [study.name(machine) for machine in table["machine"]], table["images_per_s"].astype(float)
+    price = pd.Series([label and label.price for label in given], index=table.index, dtype=float)
+    table = table.assign(name=names, label=names, share=speed / speed.max(), price=price, worth=1000 * speed / price)
+    return table.assign(currency=[label and label.currency for label in given])
 
 
 def weight(group: pd.DataFrame) -> tuple[int | list[int], ...]:
@@ -106,18 +107,16 @@ def weight(group: pd.DataFrame) -> tuple[int | list[int], ...]:
 def scope(rank: pd.DataFrame) -> str:
     """What the ranking compares, in words: resnet50, batch 64, fp32, end to end, torch 2.15."""
     case = rank.iloc[0]
-    words = [case["model"], f"batch {case['batch_size']}", case["precision"], "end to end"]
-    words += [] if case["input"] == "fast" else [f"{case['input']} input"]
-    words += [] if case["workers"] == "auto" else [f"{case['workers']} workers"]
-    return ", ".join([*words, f"torch {case['torch']}"])
+    words = f"{case['model']}, batch {case['batch_size']}, {case['precision']}, end to end"
+    for key, usual in (("input", "fast"), ("workers", "auto")):
+        words += "" if case[key] == usual else f", {case[key]} {key}"
+    return f"{words}, torch {case['torch']}"
 
 
 def with_state(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     """The ranking with heat, fan and power of each machine's longest sustained run, where it has one."""
-    states = [
-        heat.conditions(study.longest[row["machine"]]) if row["machine"] in study.longest else row
-        for _, row in rank.iterrows()
-    ]
+    longest = [(study.longest.get(row["machine"]), row) for _, row in rank.iterrows()]
+    states = [heat.conditions(record) if record else row for record, row in longest]
     return rank.assign(**{name: [getattr(state, name) for state in states] for name in STATE})
 
 
@@ -126,19 +125,16 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
     for machine in missing if len(rank) else ():
         own = study.cases[(study.cases["machine"] == machine) & study.cases["reference"].astype(bool)]
-        own = own.dropna(subset=["images_per_s"])
-        differ = [[k for k in ALIKE if row[k] != rank.iloc[0][k]] for _, row in own.iterrows()]
-        if not differ:
+        rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
+        if not rows:
             lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")
             continue
-        keys = min(differ, key=len)
-        case = own.iloc[differ.index(keys)]
-        why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {rank.iloc[0][k]}" for k in keys)
+        case = min(rows, key=lambda row: sum(row[k] != rank.iloc[0][k] for k in ALIKE))
+        differ = [k for k in ALIKE if case[k] != rank.iloc[0][k]]
+        why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {rank.iloc[0][k]}" for k in differ)
         speed = rate_words(case["images_per_s"], case["low"], case["high"])
-        lines.append(
-            f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. "
-            f"Its {case['model']} at batch {case['batch_size']} runs at {speed}."
-        )
+        own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed}."
+        lines.append(f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
     return lines
 
 
@@ -148,8 +144,7 @@ def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     What differs: the device of a machine that has several, and an input or a number of workers unlike the ranking's.
     """
     if rank.empty:
-        table = named(study.cases)
-        return table.assign(label=table["name"])
+        return named(study.cases).assign(label=lambda table: table["name"])
     case, table = rank.iloc[0], comparable(study)
     for key in ("model", "image_px", "torch"):
         table = table[table[key] == case[key]]
@@ -157,8 +152,8 @@ def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
     for key in ("input", "workers"):
         names += (", " + table[key] + f" {key}").where(table[key] != case[key], "")
-    order = table["machine"].map({machine: i for i, machine in enumerate(rank["machine"])}).fillna(len(rank))
-    table = table.assign(name=names, label=names, order=order)
+    places = dict(zip(rank["machine"], range(len(rank)), strict=True))
+    table = table.assign(name=names, label=names, order=table["machine"].map(places).fillna(len(rank)))
     return table.sort_values(["order", "input", "workers", "batch_size"])
 
 
@@ -169,32 +164,23 @@ def as_ranked(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def parts(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
-    """Milliseconds an image of the model alone and end to end, by machine, at the ranking's batch size."""
-    same = table["batch_size"] == (rank["batch_size"].iloc[0] if len(rank) else 0)
-    return tables.parts(table[same], ("forward", "end_to_end"))
-
-
 def smallest_batch(table: pd.DataFrame) -> pd.DataFrame:
     """The cases whose requests are compared: the smallest of the batch sizes that most machines share."""
     timed = table[table["request_s"].map(len).astype(int) > 0]
-    return (
-        timed[timed["batch_size"] == timed.groupby("batch_size")["machine"].nunique().idxmax()] if len(timed) else timed
-    )
+    machines = timed.groupby("batch_size")["machine"].nunique()
+    return timed[timed["batch_size"] == (machines.idxmax() if len(timed) else 0)]
 
 
 def requests(table: pd.DataFrame) -> pd.DataFrame:
     """The requests of the first of these cases, thinned to 200 quantiles each: name, ms."""
     rows = []
     for _, row in table.head(tables.MOST_SHOWN).iterrows():
-        seconds = pd.Series(row["request_s"], dtype=float)
-        steps = min(200, len(seconds))
-        wanted = [i / steps for i in range(steps + 1)]
-        rows += [(row["name"], 1000 * s) for s in seconds.quantile(wanted, interpolation="higher")]
+        wanted = np.linspace(0, 1, min(200, len(row["request_s"])) + 1)
+        rows += [(row["name"], 1000 * s) for s in np.quantile(row["request_s"], wanted, method="higher")]
     return pd.DataFrame(rows, columns=["name", "ms"])
 
 
 def timelines(study: Study) -> list[Record]:
     """The longest sustained runs that have samples, of three machines at most."""
     good = (r for r in study.longest.values() if r.telemetry and r.passes and r.passes.end_to_end)
-    return sorted(good, key=lambda r: (-r.case.minutes, r.machine.slug))[:MOST_TIMELINES]
+    return sorted(good, key=lambda r: (-r.case.minutes, r.machine.slug))[:3]

@@ -7,7 +7,6 @@ from typing import Any
 import nbconvert
 import nbformat
 from nbclient.exceptions import DeadKernelError
-from nbconvert.preprocessors import TagRemovePreprocessor
 from nbformat import NotebookNode
 from papermill import PapermillExecutionError
 
@@ -16,29 +15,14 @@ from siliconbench.record import store
 from siliconbench.sweep import failure, kernel
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-# nbconvert looks for its own templates in Jupyter's folders alone: `pip install --target` puts them beside it.
-BESIDE = Path(nbconvert.__file__).parents[1] / "share" / "jupyter" / "nbconvert" / "templates"
-
 for loud in ("papermill", "asyncio"):  # the caller reports what goes wrong, in one line
     logging.getLogger(loud).setLevel(logging.CRITICAL)
-
-HIDDEN = {"parameters", "injected-parameters", "remove_cell"}  # tags of cells that a page leaves out
 
 
 def to_html(executed: NotebookNode) -> str:
     """The page of an executed notebook: what its cells show, without code, in the house template."""
-    exporter = nbconvert.HTMLExporter(
-        template_name="report",
-        extra_template_basedirs=[str(TEMPLATES), str(BESIDE)],
-        extra_template_paths=[str(BESIDE)],
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    )
-    exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags=HIDDEN), enabled=True)
-    html, _ = exporter.from_notebook_node(nbformat.from_dict(executed))
-    return str(html)
+    exporter = nbconvert.HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
+    return str(exporter.from_notebook_node(nbformat.from_dict(executed))[0])
 
 
 def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:

@@ -1,12 +1,13 @@
 """Tables of cases, and the sentences that read them aloud, for both pages.
 
-In a table of cases `name` stands for a line of a figure (batch size aside) and `label` for one case: on a machine's
-page they name the case, on the comparison the machine. A column of a table is one entry here: a Column.
+`name` stands for a line of a figure (batch size aside), `label` for one case; on the comparison, for the machine.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import pandas as pd
 
@@ -22,40 +23,30 @@ NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, what it reads from a case's row, and the field that says whose heat or energy that is."""
+    """A column: its heading, the field or function of a case's row that it reads, the field that says whose heat or
+    energy that is, and what makes of a known value the one that is shown."""
 
     heading: str
-    read: Callable[[pd.Series], object]
+    read: str | Callable[[pd.Series], object]
     owner: str = ""
-
-
-def field(heading: str, name: str, owner: str = "") -> Column:
-    """The column of a field as it is."""
-    return Column(heading, lambda row: row[name], owner)
-
-
-def rounded(heading: str, name: str, owner: str = "") -> Column:
-    """The column of a field in whole numbers."""
-    return Column(heading, lambda row: round(row[name]) if pd.notna(row[name]) else None, owner)
+    then: Callable[[Any], object] = lambda value: value
 
 
 def runs_words(row: pd.Series) -> str:
     """How many runs a case's figure rests on, and how many are not in it."""
-    names = ["clean", *(name for name in ("failed", "left_out") if row[name])]
-    return f"{row['runs']} ({', '.join(f'{row[name]} {name}' for name in names).replace('_', ' ')})"
+    counts = [f"{row[n]} {n}".replace("_", " ") for n in ("clean", "failed", "left_out") if row[n] or n == "clean"]
+    return f"{row['runs']} ({', '.join(counts)})"
 
 
-IMAGES_PER_S = field("images/s", "images_per_s")
+IMAGES_PER_S = Column("images/s", "images_per_s")
 INTERVAL = Column("95 % over runs", lambda row: span_words(row["images_per_s"], row["low"], row["high"]))
 RUNS = Column("runs", runs_words)
-HOTTEST = rounded("hottest, °C", "peak_c", "heat_of")
-FAN = rounded("fan, rpm", "fan_rpm")
-POWER = rounded("power, W", "mean_w", "joules_of")
-IMAGES_PER_J = field("images/J", "images_per_j", "joules_of")
-LIMIT = [
-    field("model alone, images/s", "forward_images_per_s"),
-    Column("of the peak, %", lambda row: 100 * row["utilization"] if pd.notna(row["utilization"]) else None),
-]
+HOTTEST = Column("hottest, °C", "peak_c", "heat_of", round)
+FAN = Column("fan, rpm", "fan_rpm", then=round)
+POWER = Column("power, W", "mean_w", "joules_of", round)
+IMAGES_PER_J = Column("images/J", "images_per_j", "joules_of")
+UTILIZATION = Column("of the peak, %", "utilization", then=lambda share: 100 * share)
+LIMIT = [Column("model alone, images/s", "forward_images_per_s"), UTILIZATION]
 
 
 def shown(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
@@ -65,12 +56,13 @@ def shown(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """
     rows, frame = [row for _, row in table.iterrows()], {}
     for column in columns:
-        cells = [value if pd.notna(value := column.read(row)) else None for row in rows]
-        known = [row[column.owner] for row, cell in zip(rows, cells, strict=True) if column.owner and cell is not None]
-        heading = column.heading + (f" ({known[0]})" if len(set(known)) == 1 else "")
-        if len(set(known)) > 1:
+        read = column.read if callable(column.read) else itemgetter(column.read)
+        cells = [None if pd.isna(value) else column.then(value) for value in map(read, rows)]
+        known = {row[column.owner] for row, cell in zip(rows, cells, strict=True) if column.owner and cell is not None}
+        if len(known) > 1:
             cells = [c and f"{c:,.4g} ({row[column.owner]})" for row, c in zip(rows, cells, strict=True)]
         if column is columns[0] or any(cell is not None for cell in cells):
+            heading = column.heading + (f" ({known.pop()})" if len(known) == 1 else "")
             frame[heading] = pd.Series(cells, dtype=object)
     return pd.DataFrame(frame)
 
@@ -99,28 +91,20 @@ def speed_sentence(table: pd.DataFrame) -> str:
         best = top(group, "images_per_s")
         near = group[group["images_per_s"] * (1 + stats.MARGIN) >= best["images_per_s"]]["batch_size"].min()
         speed = rate_words(best["images_per_s"], best["low"], best["high"])
-        words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed}")
-        words[-1] += f", and at {near} within {100 * stats.MARGIN:.0f} % of it." if near < best["batch_size"] else "."
-    lost = [f"{c['name']} at {c['batch_size']} ({c['error'] or 'wrong outputs'})" for c in failed(table)]
+        also = f", and at {near} within {100 * stats.MARGIN:.0f} % of it" if near < best["batch_size"] else ""
+        words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed}{also}.")
+    failed = [row for _, row in table[table["images_per_s"].isna()].iterrows()]
+    lost = [f"{row['name']} at {row['batch_size']} ({row['error'] or 'wrong outputs'})" for row in failed]
     words += [f"Failed, marked by a cross: {listed(lost, 6, ', ')}.".replace("_", " ")] if lost else []
     words += [f"The figure shows the {MOST_SHOWN} fastest of {len(groups)}."] if len(groups) > MOST_SHOWN else []
     return " ".join(words) or "No case succeeded: there is no speed to show."
 
 
-def failed(table: pd.DataFrame) -> list[pd.Series]:
-    """The cases without a figure."""
-    return [case for _, case in table[table["images_per_s"].isna()].iterrows()]
-
-
 def parts(table: pd.DataFrame, names: Iterable[str] = PARTS) -> pd.DataFrame:
     """Milliseconds an image of these parts of each case that has a figure: case, part, ms."""
-    rows = [
-        (case["label"], PARTS[name], 1000 / case[f"{name}_images_per_s"])
-        for _, case in table.dropna(subset=["images_per_s"]).iterrows()
-        for name in names
-        if pd.notna(case[f"{name}_images_per_s"])
-    ]
-    return pd.DataFrame(rows, columns=["case", "part", "ms"])
+    good = table.dropna(subset=["images_per_s"]).set_index("label")
+    ms = pd.DataFrame({PARTS[name]: 1000 / good[f"{name}_images_per_s"].astype(float) for name in names})
+    return ms.stack(future_stack=True).dropna().rename_axis(["case", "part"]).reset_index(name="ms")
 
 
 def request_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -129,8 +113,8 @@ def request_table(table: pd.DataFrame) -> pd.DataFrame:
     for _, case in table.iterrows():
         middle, far = stats.percentile(case["request_s"], 0.5), stats.tail(case["request_s"])
         if middle and far:
-            row = (case["label"], case["batch_size"], len(case["request_s"]), 1000 * middle.value_s)
-            rows.append((*row, far[0], 1000 * far[1].value_s))
+            times = (1000 * middle.value_s, far[0], 1000 * far[1].value_s)
+            rows.append((case["label"], case["batch_size"], len(case["request_s"]), *times))
     return pd.DataFrame(rows, columns=["case", "images", "requests", "median ms", "tail", "tail ms"])
 
 
@@ -145,30 +129,29 @@ def request_sentence(requests: pd.DataFrame) -> str:
 
 def heat_sentence(table: pd.DataFrame) -> str:
     """The hottest case."""
-    hot = table[table["peak_c"].notna()]
-    if hot.empty:
+    if table["peak_c"].isna().all():
         return "No temperature was read here: `make doctor` says what this machine can read."
-    return f"The hottest is {top(hot, 'peak_c')['label']}: {heat.conditions_words(top(hot, 'peak_c'))}."
+    hot = top(table, "peak_c")
+    return f"The hottest is {hot['label']}: {heat.conditions_words(hot)}."
 
 
 def energy_sentence(table: pd.DataFrame) -> str:
     """Who processes most images per joule, for each part whose energy was measured."""
-    known, words = table[table["images_per_j"].notna()], []
-    for owner, group in known.groupby("joules_of"):
+    words = []
+    for owner, group in table.dropna(subset=["images_per_j"]).groupby("joules_of"):
         best = top(group, "images_per_j")
         who = f"{best['label']} {'gets the most' if len(group) > 1 else 'alone has a figure'}"
         words.append(f"By energy measured at the {owner}, {who}: {significant(best['images_per_j'])} images per joule.")
-    words += ["Energy measured at unlike parts can't be compared."] if known["joules_of"].nunique() > 1 else []
-    return " ".join(words) or "No run here read power or energy."
+    unlike = " Energy measured at unlike parts can't be compared." if len(words) > 1 else ""
+    return " ".join(words) + unlike if words else "No run here read power or energy."
 
 
 def limit_sentence(table: pd.DataFrame) -> str:
     """The case that comes nearest to its device's limit."""
-    known = table[table["utilization"].notna()]
-    if known.empty:
+    known = table["utilization"].count()
+    if not known:
         return "No run measured its device's limit."
-    best = top(known, "utilization")
-    verb = "comes nearest to its own limit:" if len(known) > 1 else "reaches"
+    best, verb = top(table, "utilization"), "comes nearest to its own limit:" if known > 1 else "reaches"
     return f"{best['label']} {verb} {percent_words(best['utilization'])} of its device's peak."
 
 
@@ -185,11 +168,12 @@ def tuned_sentence(table: pd.DataFrame) -> str:
 
 def trust_sentence(runs: pd.DataFrame) -> str:
     """How many runs there are, how many are clean, flagged and failed."""
-    counts = runs["verdict"].value_counts()
-    words = [f"{counts.get('clean', 0)} clean", *(f"{n} {word}" for word, n in counts.items() if word != "clean")]
-    lost = int((runs["status"] != "ok").sum())
-    rule = "A figure rests on the clean runs, or on all where none is clean."
-    return f"{len(runs)} runs: {', '.join(words)}, {lost} failed. {rule}"
+    counts = {"clean": 0} | dict(runs["verdict"].value_counts())
+    words = [f"{n} {word}" for word, n in counts.items()]
+    words.append(
+        f"{(runs['status'] != 'ok').sum()} failed. A figure rests on the clean runs, or on all where none is clean."
+    )
+    return f"{len(runs)} runs: {', '.join(words)}"
 
 
 def doubts(runs: pd.DataFrame) -> list[str]:
@@ -199,49 +183,41 @@ def doubts(runs: pd.DataFrame) -> list[str]:
         run = f"{r['model']} b{r['batch_size']} r{r['repeat']}"
         for reason in [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else r["reasons"]:
             found.setdefault(NUMBER.sub("0", reason), []).append((reason, run))
-    return [
-        f"{spanned([reason for reason, _ in of])} ({listed([run for _, run in of], 4, ', ')})" for of in found.values()
-    ]
+    alike = (zip(*of, strict=True) for of in found.values())
+    return [f"{spanned(reasons)} ({listed(of, 4, ', ')})" for reasons, of in alike]
 
 
-def spanned(reasons: list[str]) -> str:
+def spanned(reasons: Sequence[str]) -> str:
     """Sentences that differ in figures alone as one: each figure as the span of all."""
     figures = zip(*map(NUMBER.findall, reasons), strict=True)
     spans = (" to ".join(dict.fromkeys((min(of, key=float), max(of, key=float)))) for of in figures)
     return NUMBER.sub(lambda _: next(spans), reasons[0])
 
 
-def joined(*values: object) -> str | None:
+def joined(values: Iterable[object], separator: str = " ") -> str | None:
     """What is known of these values, in one text; None where nothing is."""
-    return " ".join(str(value) for value in values if value) or None
+    return separator.join(str(value) for value in values if value) or None
 
 
-def cores(record: Record) -> str | None:
-    """The number of cores, and of each kind where there are several."""
-    kinds = ", ".join(f"{level.cores} {level.name}" for level in record.machine.core_levels or [])
-    return joined(record.machine.cores, kinds and f"({kinds})")
+def _cores(record: Record) -> str | None:
+    kinds = joined([f"{level.cores} {level.name}" for level in record.machine.core_levels or []], ", ")
+    return joined([record.machine.cores, kinds and f"({kinds})"])
 
 
-def power(record: Record) -> str | None:
-    """Where the power came from before the run, and in which mode."""
+def _power(record: Record) -> str | None:
     state = record.checks and record.checks.before
-    known = [state.power_source, state.power_mode, state.governor] if state else []
-    return ", ".join(filter(None, known)) or None
+    return joined([state.power_source, state.power_mode, state.governor], ", ") if state else None
 
 
 FACTS: dict[str, Callable[[Record], object]] = {
-    "chip": lambda r: r.machine.chip,
-    "model": lambda r: r.machine.model,
-    "cores": cores,
-    "GPU": lambda r: ", ".join(gpu.name for gpu in r.machine.gpus or []) or "none found",
+    "chip": lambda r: r.machine.chip, "model": lambda r: r.machine.model, "cores": _cores,
+    "GPU": lambda r: joined([gpu.name for gpu in r.machine.gpus or []], ", ") or "none found",
     "device": lambda r: r.software.device_name,
     "memory": lambda r: r.machine.memory_bytes and f"{r.machine.memory_bytes / 2**30:.0f} GiB",
-    "system": lambda r: joined(r.machine.os, r.machine.os_build),
-    "driver": lambda r: r.machine.driver,
-    "power": power,
-    "thermal pressure": lambda r: r.checks and r.checks.before.thermal_pressure,
+    "system": lambda r: joined([r.machine.os, r.machine.os_build]), "driver": lambda r: r.machine.driver,
+    "power": _power, "thermal pressure": lambda r: r.checks and r.checks.before.thermal_pressure,
     "Python": lambda r: r.software.python,
     "torch, torchvision": lambda r: f"{r.software.torch}, {r.software.torchvision}",
     "threads": lambda r: r.software.threads,
-    "siliconbench": lambda r: joined(r.software.siliconbench, r.software.commit),
-}
+    "siliconbench": lambda r: joined([r.software.siliconbench, r.software.commit]),
+}  # fmt: skip
