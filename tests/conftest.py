@@ -39,7 +39,13 @@ def chromium() -> Iterator:
         browser.close()
 
 
-KNOBS = {"MIN_SECONDS": "0.2", "NUM_IMAGES": "8", "REPEATS": "1", "BATCH_SIZE": "4", "IMAGE_MODEL": "squeezenet1_1"}
+KNOBS = {
+    "MIN_SECONDS": "0.2",
+    "NUM_IMAGES": "8",
+    "REPEATS": "1",
+    "BATCH_SIZE": "4",
+    "IMAGE_MODEL": "mobilenet_v3_small",
+}
 KNOBS |= {"WORKERS": "0"}  # auto is tried in tests of its own
 
 

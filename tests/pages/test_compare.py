@@ -367,9 +367,8 @@ def test_the_tracked_page_is_what_the_tracked_records_give(tmp_path):
         pytest.skip("this is no clone: without git nothing tells the tracked records from a user's own")
     made = rendered(reports / "data", tmp_path / "made" / "compare.html")
     for name in ("compare.html", "compare.svg"):
-        assert without_ids(made.with_name(name)) == without_ids(reports / name), (
-            "run `make report`, commit what it makes"
-        )
+        same = without_ids(made.with_name(name)) == without_ids(reports / name)
+        assert same, f"{name} is not what the records give: run `make report`, commit what it makes"
 
 
 def without_ids(page):

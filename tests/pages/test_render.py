@@ -140,7 +140,7 @@ def test_a_machines_own_page_is_fit_to_be_sent(chromium, tiny_sweep):
     (path,) = (folder / "reports").glob("*.html")
     check_page(chromium, path)
     text = path.read_text("utf-8")
-    assert "://" not in text and "Traceback" not in text and "squeezenet1_1" in text
+    assert "://" not in text and "Traceback" not in text and "mobilenet_v3_small" in text
     with open_page(chromium, path, 1200) as (page, _, _):
         links = page.locator("main a[href^='#']").evaluate_all("found => found.map(a => a.getAttribute('href'))")
         assert links and all(page.evaluate("id => !!document.getElementById(id)", href[1:]) for href in links)

@@ -125,7 +125,7 @@ def test_a_whole_sweep_goes_there_and_comes_back(s3, tmp_path):
     ((path, made),) = store.read(store.folder_at("s3://fleet/study"))
     assert isinstance(made, Record) and made.status == "ok" and made.machine.slug == "far"
     assert not (tmp_path / "reports/data").exists()
-    assert "squeezenet1_1" in (tmp_path / "reports/far.html").read_text("utf-8")
+    assert "mobilenet_v3_small" in (tmp_path / "reports/far.html").read_text("utf-8")
     assert SECRET not in done.stdout + done.stderr + path.read_text()
     for file in tmp_path.rglob("*.*"):
         assert file.is_dir() or SECRET.encode() not in file.read_bytes()
@@ -138,7 +138,7 @@ def test_an_interrupted_sweep_is_finished_from_there(s3):
     first = plan.planned(*told)
     failure.failed(first, 2, store.now(), Error(kind="failed", message="for a test"))
     again = plan.planned(*told)
-    assert again.sweep_id == first.sweep_id and set(again.done()) == {2}
+    assert again.sweep_id == first.sweep_id and set(again.done) == {2}
 
 
 @pytest.mark.parametrize(

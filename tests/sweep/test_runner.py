@@ -53,7 +53,7 @@ def test_the_same_command_finishes_an_interrupted_sweep(tiny_sweep):
 
 
 VARIANTS = (
-    {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "BATCH_SIZE": "1"},
+    {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "BATCH_SIZE": "1", "IMAGE_MODEL": "squeezenet1_1"},
     {"MODE": "train", "BATCH_SIZE": "2"},
 )
 

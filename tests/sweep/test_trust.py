@@ -68,7 +68,7 @@ def test_scatter_is_the_pooled_deviation():
 
 
 def make_trust(folder, **given):
-    own = {"MIN_SECONDS": "0.2", "REPEATS": "2", "IMAGE_MODEL": "squeezenet1_1", "BATCH_SIZE": "1", "USE_GPU": "0"}
+    own = {"MIN_SECONDS": "0.2", "REPEATS": "2", "IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "1", "USE_GPU": "0"}
     return subprocess.run(
         [sys.executable, "-m", "siliconbench", "trust"],
         env=dict(os.environ) | own | given, cwd=folder, capture_output=True, text=True, check=False,
