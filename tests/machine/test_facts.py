@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from siliconbench import paths
 from siliconbench.machine import facts as machine_facts
-from siliconbench.machine import linux
 from siliconbench.machine import mac as mac_facts
 from siliconbench.machine import tools as asked
 from siliconbench.record.schema import Gpu, Machine, State
@@ -240,7 +239,7 @@ junk = st.one_of(st.text(), st.binary().map(lambda b: b.decode("utf-8", "replace
 
 @given(junk)
 def test_parsers_take_any_text(text):
-    (mac_facts.battery(text), mac_facts.power_mode(text), mac_facts.megabytes(text), linux.cpu_list(text[:50]))
+    (mac_facts.battery(text), mac_facts.power_mode(text), mac_facts.megabytes(text), machine_facts.cpu_list(text[:50]))
     assert asked.tried(mac_facts.vm_free, text) in (None, 0)
     assert asked.number(text) is None or 1 <= asked.number(text) <= 10**6
     assert asked.clean(text) is None or NAME.fullmatch(asked.clean(text))

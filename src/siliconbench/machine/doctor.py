@@ -10,7 +10,6 @@ from siliconbench.machine import facts, sampler
 from siliconbench.record.schema import Machine, Section, State, Telemetry
 
 SAMPLED_S = 3.2  # macmon's first line is one second late
-WIDTH = 100
 BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
 LOAD = 0.5  # per core; over the last minute
 HOT_C, HOT_MEAN_C = 70.0, 50.0  # before any work: of the hottest sensor, of a mean over sensors
@@ -54,7 +53,7 @@ def fields(section: Section) -> list[str]:
 def wrapped(text: str, first: str, later: str) -> str:
     """The text in lines of no more than 100 characters; a command to type is not broken."""
     unbroken = re.sub(r"(brew|pip) install ", "\\1\xa0install\xa0", text)
-    return textwrap.fill(unbroken, WIDTH, initial_indent=first, subsequent_indent=later).replace("\xa0", " ")
+    return textwrap.fill(unbroken, 100, initial_indent=first, subsequent_indent=later).replace("\xa0", " ")
 
 
 def known(samples: Telemetry) -> dict[str, list[float]]:
@@ -76,9 +75,8 @@ def sources(samples: Telemetry) -> list[str]:
 
 def blanks(samples: Telemetry) -> list[str]:
     """What no source reports, by reason, with what to install where that helps."""
-    reasons = {reason: list[str]() for reason in samples.unknown.values()}
-    for name, reason in samples.unknown.items():
-        reasons[reason].append(spoken(name))
+    said = samples.unknown.items()
+    reasons = {reason: [spoken(name) for name, why in said if why == reason] for _, reason in said}
     return [wrapped(f"{', '.join(names)}: {why}", "  ", "    ") for why, names in reasons.items()] or ["  nothing"]
 
 
@@ -113,18 +111,16 @@ def report(machine: Machine, state: State, samples: Telemetry) -> str:
     doubts = unfit(state, samples, machine.cores)
     fit = [f"  {number}. {doubt}" for number, doubt in enumerate(doubts, 1)] or ["  yes"]
     parts = {
-        f"This machine: {machine.slug}": fields(machine),
-        "Its state": fields(state),
-        "What it can tell while it works": sources(samples),
-        "What it cannot tell": blanks(samples),
+        f"This machine: {machine.slug}": fields(machine), "Its state": fields(state),
+        "What it can tell while it works": sources(samples), "What it cannot tell": blanks(samples),
         "Is it fit to be measured now?": fit,
-    }
+    }  # fmt: skip
     return "\n\n".join("\n".join((title, *lines)) for title, lines in parts.items())
 
 
 def main() -> int:
     """0 when the machine is fit to be measured now, 1 when it is not; the report goes to stdout."""
-    machine, sampling = facts.machine(), sampler.start()
+    machine, sampling = facts.machine(), sampler.Sampler()
     time.sleep(SAMPLED_S)
     samples, state = sampling.stop(), facts.state()
     print(report(machine, state, samples))

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from siliconbench.machine.tools import finite
 
 Reading = dict[str, Any]  # channel: a number, or the reason why there is none, or None
-
 BUSY = 0.05  # a share of busy time from which 0 W can't be true
 NO_WATTS = "0 W under load: this system does not publish the counter"
 CHANNELS = {  # anything outside these limits is no reading
@@ -26,7 +25,6 @@ class Source:
     """One origin of samples; to make one is to open it: Absent or ImportError says why it is not to be had."""
 
     name: ClassVar[str]  # as records show it
-    platform: ClassVar[str] = ""  # darwin or linux; both if empty
     package: ClassVar[str] = ""  # what pip installs for it
     gives: ClassVar[dict[str, str]]  # channel: its statistic
     version: str
