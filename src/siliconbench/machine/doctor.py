@@ -9,7 +9,6 @@ from typing import Any
 from siliconbench.machine import facts, sampler
 from siliconbench.record.schema import Machine, Section, State, Telemetry
 
-SAMPLED_S = 3.2  # macmon's first line is one second late
 BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
 LOAD = 0.5  # per core; over the last minute
 HOT_C, HOT_MEAN_C = 70.0, 50.0  # before any work: of the hottest sensor, of a mean over sensors
@@ -108,12 +107,11 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
 
 def report(machine: Machine, state: State, samples: Telemetry) -> str:
     """The whole text: the machine, its state, what it can report and what not, and whether it is fit."""
-    doubts = unfit(state, samples, machine.cores)
-    fit = [f"  {number}. {doubt}" for number, doubt in enumerate(doubts, 1)] or ["  yes"]
+    doubts = [f"  {number}. {doubt}" for number, doubt in enumerate(unfit(state, samples, machine.cores), 1)]
     parts = {
         f"This machine: {machine.slug}": fields(machine), "Its state": fields(state),
         "What it can tell while it works": sources(samples), "What it cannot tell": blanks(samples),
-        "Is it fit to be measured now?": fit,
+        "Is it fit to be measured now?": doubts or ["  yes"],
     }  # fmt: skip
     return "\n\n".join("\n".join((title, *lines)) for title, lines in parts.items())
 
@@ -121,7 +119,7 @@ def report(machine: Machine, state: State, samples: Telemetry) -> str:
 def main() -> int:
     """0 when the machine is fit to be measured now, 1 when it is not; the report goes to stdout."""
     machine, sampling = facts.machine(), sampler.Sampler()
-    time.sleep(SAMPLED_S)
+    time.sleep(3.2)  # macmon's first line is one second late
     samples, state = sampling.stop(), facts.state()
     print(report(machine, state, samples))
     return 1 if unfit(state, samples, machine.cores) else 0

@@ -1,8 +1,10 @@
-"""What this machine is, its power state and its software; nothing that tells whose it is. A Mac's tools are in mac."""
+"""What this machine is, its power state and its software; nothing that tells whose it is."""
 
+import json
 import math
 import os
 import platform
+import plistlib
 import re
 from collections.abc import Iterable
 from importlib import metadata
@@ -11,17 +13,18 @@ from typing import Any
 import psutil
 
 from siliconbench import paths
-from siliconbench.machine import mac, tools
+from siliconbench.machine import tools
 from siliconbench.machine.tools import Pairs, clean, content, gpu, matched, number, section, text_of, tool, tried
 from siliconbench.record.schema import Gpu, Level, Machine, State
 
+PRESSURE = ("nominal", "moderate", "heavy", "trapping", "sleeping")  # libkern/OSThermalNotification.h
 LEVELS = {"Performance": "cpu_core", "Efficiency": "cpu_atom"}  # of a hybrid chip, by the kernel's folder
 EMPTY_NAMES = "to be filled|system product name|default string|not specified|system manufacturer"  # of board makers
 
 
 def machine(slug: str = "") -> Machine:
     """Chip, cores, GPUs, memory and system; the slug follows from them unless one is given. Spawns tools."""
-    pairs = mac.facts() if tools.PLATFORM == "darwin" else linux_facts()
+    pairs = mac_facts() if tools.PLATFORM == "darwin" else linux_facts()
     arch = {"arch": (platform.machine(), "Python does not know")}
     known = section(Machine, {"slug": (slug or "machine", ""), **pairs, **arch})
     return known if slug else known.model_copy(update={"slug": slug_of(known)})
@@ -29,7 +32,7 @@ def machine(slug: str = "") -> Machine:
 
 def state() -> State:
     """The power and load at this moment. Spawns tools: not for a timed region."""
-    pairs = mac.state() if tools.PLATFORM == "darwin" else linux_state()
+    pairs = mac_state() if tools.PLATFORM == "darwin" else linux_state()
     return section(State, {**pairs, "load_1m": (tried(lambda: os.getloadavg()[0]), "the system tells no load")})
 
 
@@ -83,28 +86,25 @@ def linux_facts() -> Pairs:
     usable, affinity = usable_cores(), tried(lambda: os.sched_getaffinity(0)) or set[int]()  # macOS has no affinity
     cores = min(physical(affinity) or tried(psutil.cpu_count, False) or usable, usable)
     gpus, driver, why = nvidia()
-    release = tried(platform.freedesktop_os_release) or {}
+    limits = [number(text, 10**15) for text in cgroup("memory.max")]  # less where a control group allows less
+    memory = min((n for n in (tried(lambda: psutil.virtual_memory().total), *limits) if n), default=None)
+    dmi = tools.SYS / "class" / "dmi" / "id"
+    names = [content(dmi, "sys_vendor"), content(dmi, "product_name"), content(tools.PROC, "device-tree", "model")]
+    model = " ".join(name for name in names if name and not re.search(EMPTY_NAMES, name, re.IGNORECASE)) or None
     pattern = r"(?i)^model name\s*:\s*(.+)$"
     chip = matched(pattern, content(tools.PROC, "cpuinfo")) or matched(pattern, text_of(tool("lscpu")))
     return {
         "chip": (chip, "neither /proc/cpuinfo nor lscpu names the chip"),
-        "model": (board(), "the firmware names no model (usual in a virtual machine or container)"),
+        "model": (model, "the firmware names no model (usual in a virtual machine or container)"),
         "cores": (cores, "the system tells no number of cores"),
         "logical_cores": (usable, "the system tells no number of processors"),
         "core_levels": ([Level(name=name, cores=n) for name, n in kinds if n], ""),
         "gpus": (gpus, why),
-        "memory_bytes": (memory_bytes(), "/proc/meminfo could not be read"),
-        "os": (release.get("PRETTY_NAME"), "there is no /etc/os-release"),
+        "memory_bytes": (memory, "/proc/meminfo could not be read"),
+        "os": ((tried(platform.freedesktop_os_release) or {}).get("PRETTY_NAME"), "there is no /etc/os-release"),
         "os_build": (platform.release(), "Python does not know"),
         "driver": (driver, why),
     }
-
-
-def board() -> str | None:
-    """Maker and model as the firmware has them, None where it has none or a maker's empty form."""
-    dmi = tools.SYS / "class" / "dmi" / "id"
-    names = [content(dmi, "sys_vendor"), content(dmi, "product_name"), content(tools.PROC, "device-tree", "model")]
-    return " ".join(name for name in names if name and not re.search(EMPTY_NAMES, name, re.IGNORECASE)) or None
 
 
 def cpu_list(text: str) -> set[int]:
@@ -115,16 +115,13 @@ def cpu_list(text: str) -> set[int]:
 
 def physical(cpus: Iterable[int]) -> int:
     """How many cores these processors are: hyper-threads of one core count once, 0 if the system doesn't tell."""
-    topology = tools.SYS / "devices" / "system" / "cpu"
-    return len({content(topology, f"cpu{cpu}", "topology", "thread_siblings_list") for cpu in cpus} - {""})
+    files = [f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list" for cpu in cpus]
+    return len({content(tools.SYS, file) for file in files} - {""})
 
 
 def usable_cores() -> int:
-    """How many logical processors this process may use: by its affinity and its control groups' quotas, rounded up.
-
-    loky reads the affinity, the outermost group and a user's LOKY_MAX_CPU_COUNT; the groups in between are read here.
-    """
-    from loky import cpu_count  # takes a fifth of a second to import
+    """How many logical processors this process may use: by its affinity and its control groups' quotas, rounded up."""
+    from loky import cpu_count  # by affinity, outermost group and LOKY_MAX_CPU_COUNT; takes 0.2 s to import
 
     limits = [re.fullmatch(r"(\d{1,15}) ([1-9]\d{0,14})", text) for text in cgroup("cpu.max")]
     quotas = [max(1, math.ceil(int(m[1]) / int(m[2]))) for m in limits if m]
@@ -136,13 +133,6 @@ def cgroup(name: str) -> list[str]:
     top = tools.SYS / "fs" / "cgroup"
     own = top / (matched(r"^0::/(.*)$", content(tools.PROC, "self", "cgroup")) or "")
     return [text for folder in (own, *own.parents) if folder.is_relative_to(top) and (text := content(folder, name))]
-
-
-def memory_bytes() -> int | None:
-    """The machine's memory, or less where a control group allows less."""
-    total = tried(lambda: psutil.virtual_memory().total)
-    limits = [number(text, 10**15) for text in cgroup("memory.max")]
-    return min([n for n in (total, *limits) if n], default=None)
 
 
 def nvidia() -> tuple[list[Gpu] | None, str | None, str]:
@@ -192,3 +182,80 @@ def killed_for_memory() -> int:
     """How many processes the system has ended for want of memory so far; 0 where it keeps no count."""
     counts = matched(r"^oom_kill (\d{1,15})$", "\n".join(cgroup("memory.events")[:1]) or content(tools.PROC, "vmstat"))
     return int(counts or 0)
+
+
+def sysctl(name: str) -> str | None:
+    """One value of the kernel's, None if this system doesn't know it."""
+    return text_of(tool("sysctl", "-n", name)) or None
+
+
+def mac_facts() -> Pairs:
+    """The facts on macOS, each with the reason that counts if it is None."""
+    shown = tried(gpus, tool("system_profiler", "SPDisplaysDataType", "-json", timeout_s=20.0))
+    plist = tool("ioreg", "-arc", "IOPlatformDevice", "-k", "product-name") or b""
+    product = tried(lambda: text_of(plistlib.loads(plist)[0]["product-name"]))
+    folders = [f"hw.perflevel{i}" for i in range(number(sysctl("hw.nperflevels"), 8) or 0)]  # an M6 has three
+    kinds = [{"name": clean(sysctl(f"{at}.name")), "cores": number(sysctl(f"{at}.physicalcpu"))} for at in folders]
+    levels = tried(lambda: [Level.model_validate(kind) for kind in kinds]) or None
+    version = text_of(tool("sw_vers", "-productVersion"))
+    return {
+        "chip": (sysctl("machdep.cpu.brand_string"), "sysctl gave no machdep.cpu.brand_string"),
+        "model": (product, "ioreg gave no product-name"),
+        "cores": (number(sysctl("hw.physicalcpu")), "sysctl gave no hw.physicalcpu"),
+        "logical_cores": (number(sysctl("hw.logicalcpu")), "sysctl gave no hw.logicalcpu"),
+        "core_levels": (levels, "sysctl gave no names and counts for hw.perflevel0 and on"),
+        "gpus": (shown, "system_profiler gave no list of displays"),
+        "memory_bytes": (number(sysctl("hw.memsize"), 10**15), "sysctl gave no hw.memsize"),
+        "os": (f"macOS {version}" if version else None, "sw_vers gave no version"),
+        "os_build": (text_of(tool("sw_vers", "-buildVersion")), "sw_vers gave no build"),
+        "driver": (None, "on macOS the driver is part of the system"),
+    }
+
+
+def gpus(printed: bytes) -> list[Gpu]:
+    """The GPUs in system_profiler's JSON; raises on what is none."""
+    shown = [(clean(str(g.get("sppci_model"))), g) for g in json.loads(printed)["SPDisplaysDataType"]]
+    return [gpu(name, number(g.get("sppci_cores")), None, "it shares the memory of the machine") for name, g in shown]
+
+
+def mac_state() -> Pairs:
+    """The state on macOS, each value with the reason that counts if it is None."""
+    source, percent = battery(text_of(tool("pmset", "-g", "batt")))
+    said = text_of(tool("notifyutil", "-g", "com.apple.system.thermalpressurelevel"))
+    pressure = tried(lambda: PRESSURE[int(matched(r"^com\.apple\.system\.thermalpressurelevel (\d)$", said) or "")])
+    swap = megabytes(matched(r"\bused = (\S+M)\b", sysctl("vm.swapusage") or ""))
+    return {
+        "power_source": (source, "pmset named no source of power"),
+        "battery_percent": (percent, "pmset showed no battery"),
+        "power_mode": (power_mode(text_of(tool("pmset", "-g"))), "pmset showed no power mode"),
+        "governor": (None, "macOS has no governor"),
+        "thermal_pressure": (pressure, "notifyutil gave no thermal pressure level"),
+        "swap_used_bytes": (swap, "sysctl gave no vm.swapusage"),
+        "free_memory_bytes": (tried(vm_free, text_of(tool("vm_stat"))), "vm_stat gave no free pages"),
+    }
+
+
+def battery(pmset: str) -> tuple[str | None, float | None]:
+    """The power source and the battery's per cent in `pmset -g batt`, None for what it doesn't say."""
+    source = {"AC Power": "mains", "Battery Power": "battery"}.get(matched(r"^Now drawing from '([^']+)'", pmset) or "")
+    percent = matched(r"InternalBattery.*\s(\d{1,3})%", pmset)
+    return source, float(percent) if percent and int(percent) <= 100 else None
+
+
+def power_mode(pmset: str) -> str | None:
+    """The power mode in `pmset -g`: powermode since macOS 15, lowpowermode before; None if it has neither."""
+    mode = matched(r"^\s*powermode\s+([012])\s*$", pmset) or matched(r"^\s*lowpowermode\s+([01])\s*$", pmset)
+    return ("automatic", "low power", "high power")[int(mode)] if mode else None
+
+
+def megabytes(text: str | None) -> int | None:
+    """Bytes of a text such as 1024.50M (or 1024,50M, in some languages), None for another."""
+    value = tried(float, (text or "").rstrip("M").replace(",", "."))
+    return int(value * 2**20) if value is not None and 0 <= value < 1e9 else None
+
+
+def vm_free(vm_stat: str) -> int:
+    """Bytes free or soon to be had (inactive) in vm_stat's pages; raises on what is none."""
+    size = int(matched(r"page size of (\d{1,9}) bytes", vm_stat) or "")
+    pages = sum(int(matched(rf"^Pages {kind}:\s+(\d{{1,9}})\.", vm_stat) or "") for kind in ("free", "inactive"))
+    return min(size * pages, 10**15)

@@ -1,7 +1,4 @@
-"""Heat, fans, power, clocks and load once a second, by a process: a thread would share the measured program's lock.
-
-The parent holds its stdin as a leash: when that closes, it ends its tools and leaves. Its stdout is an unnamed file.
-"""
+"""Heat, fans, power, clocks and load once a second, by a process: a thread would share the measured program's lock."""
 
 import json
 import os
@@ -21,7 +18,6 @@ from siliconbench.record.schema import Channel, Telemetry
 
 SOURCES = {"darwin": (Macmon, Actop, Zeus, System), "linux": (Nvml, Rapl, System)}  # the preferred first
 COMMAND = (sys.executable, "-m", "siliconbench.machine.sampler")
-MOST_SAMPLES = 20_000
 GRACE_S = 5.0  # for a sampler to leave by itself
 NONE_HERE = {
     "cpu_temperature_c": "no sensor of the CPU is shown (usual in a virtual machine)", "fan_rpm": "no fan is shown",
@@ -86,6 +82,7 @@ def main(interval_s: float) -> None:
 class Sampler:
     """Samples every interval_s seconds until stop(), in a process of its own. It never raises: stop() tells why."""
 
+    # Its stdin is a leash: when that closes, it ends its tools and leaves. Its stdout is a file without a name.
     def __init__(self, interval_s: float = 1.0) -> None:
         self.interval_s, self.said, self.trouble = interval_s, b"", ""
         self.child: Popen[bytes] | None = None
@@ -96,10 +93,7 @@ class Sampler:
             self.trouble = f"it could not be started: {type(error).__name__}"
 
     def stop(self, zero_s: float = 0.0, idle_until_s: float = 0.0, cooling_from_s: float = 0.0) -> Telemetry:
-        """The record's section, the same when asked again. Its times count in seconds from zero_s, a perf_counter().
-
-        So do idle_until_s, when the machine ceased to rest, and cooling_from_s, when it began to cool down.
-        """
+        """The record's section, the same when asked again; all times, in seconds, from zero_s, a perf_counter()."""
         if self.child:
             if self.child.poll() is not None:
                 self.trouble = f"it ended by itself, with {self.child.returncode}"
@@ -120,7 +114,7 @@ def telemetry(printed: bytes, interval_s: float, zero_s: float, trouble: str = "
     """The record's section of what a sampler printed; of more than 20,000 samples every second or third is kept."""
     lines = [line for text in printed.splitlines() if isinstance(line := tried(json.loads, text), dict)]
     rows = [line for line in lines if finite(line.get("t")) is not None]
-    thin = 1 + len(rows) // MOST_SAMPLES
+    thin = 1 + len(rows) // 20_000
     head: Reading = {"versions": {}, "absent": {}} | next(iter(lines), {})
     given = {name: channel(name, head, rows[::thin]) for name in CHANNELS}
     trouble = trouble or ("" if rows else "it ended before its first sample")

@@ -31,14 +31,11 @@ def tried(read: Callable[..., T], *args: Any) -> T | None:
 
 
 def tool(*argv: str, timeout_s: float = 5.0) -> bytes | None:
-    """What a tool prints, into a file of limited size: no flood or child left behind can hold us up.
-
-    None if it is absent, fails, takes longer than timeout_s or prints over a megabyte.
-    """
+    """What a tool prints; None if it is absent, fails, takes longer than timeout_s or prints over a megabyte."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/usr/sbin", "/sbin"))
     env = os.environ | {"LC_ALL": "C", "PATH": path}
     try:
-        with tempfile.TemporaryFile() as out:
+        with tempfile.TemporaryFile() as out:  # no pipe: a child that it leaves behind would hold that open
             child = Popen((*LIMITED, *argv), stdin=DEVNULL, stdout=out, stderr=DEVNULL, env=env, start_new_session=True)
             try:
                 status = child.wait(timeout_s)

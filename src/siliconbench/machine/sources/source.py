@@ -52,9 +52,8 @@ def plausible(value: Any, low: float, high: float) -> float | str:
 class Counter:
     """A counter that never falls: from 0 on, with what it lost when it wrapped at span, or began anew, added."""
 
-    def __init__(self) -> None:
-        self.last: float | None = None
-        self.total = 0.0
+    last: float | None = None
+    total = 0.0
 
     def __call__(self, raw: float, span: float = 0.0) -> float:
         step = raw - (raw if self.last is None else self.last)

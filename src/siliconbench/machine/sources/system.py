@@ -66,19 +66,14 @@ class Rapl(Source):
         if not all(os.access(zone / "energy_uj", os.R_OK) for zone in zones):
             raise Absent("RAPL may be read by root only (since Linux 5.10, against a side channel)")
         self.version, self.last = "powercap", (0.0, 0.0)
-        self.zones = [(zone / "energy_uj", microjoules(zone / "max_energy_range_uj"), Counter()) for zone in zones]
+        self.zones = [(z / "energy_uj", int((z / "max_energy_range_uj").read_text()), Counter()) for z in zones]
         self.read()
 
     def read(self) -> Reading:
         """Joules since the start over all packages, and the mean watts since the last reading."""
-        joules = sum(count(microjoules(file), span) for file, span, count in self.zones) / 1e6
+        joules = sum(count(int(file.read_text()), span) for file, span, count in self.zones) / 1e6
         then, self.last = self.last, (time.perf_counter(), joules)
         return {"package_energy_j": joules, "package_w": (joules - then[1]) / (self.last[0] - then[0])}
-
-
-def microjoules(file: Path) -> float:
-    """The number in a file; OSError or ValueError where there is none."""
-    return float(int(file.read_text()))
 
 
 class Nvml(Source):
