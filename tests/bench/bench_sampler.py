@@ -15,7 +15,7 @@ ROUNDS = 12
 
 
 def rate(bench, sampled):
-    sampler = samplers.start() if sampled else None
+    sampler = samplers.Sampler() if sampled else None
     found = passes.quick_rate(bench, lambda: bench.call(bench.ready_batch), 2, 2.0)
     if sampler:
         sampler.stop()
@@ -35,7 +35,7 @@ def test_the_sampler_costs_next_to_nothing():
 
 
 def test_the_processor_time_that_the_sampler_takes():
-    sampler = samplers.start()
+    sampler = samplers.Sampler()
     child = psutil.Process(sampler.child.pid)
     time.sleep(5)  # its imports are over long before a pass is timed
     before = sum(child.cpu_times())

@@ -109,7 +109,7 @@ def test_the_report_of_a_mac(tmp_path, monkeypatch):
     monkeypatch.setattr(tools, "PLATFORM", "darwin")
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setattr(samplers, "COMMAND", mac.launcher(folder))
-    sampler = samplers.start(0.1)
+    sampler = samplers.Sampler(0.1)
     mac.heard(sampler, '"fan_rpm": 1200')
     facts, state, sample = machine_facts.machine(), machine_facts.state(), sampler.stop()
     text = doctor.report(facts, state, sample)

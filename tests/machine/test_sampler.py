@@ -20,12 +20,11 @@ from siliconbench import paths
 from siliconbench.machine import facts as machine_facts
 from siliconbench.machine import sampler as samplers
 from siliconbench.machine import tools
-from siliconbench.machine.sources import apple, system, table
+from siliconbench.machine.sources import apple, system
 from siliconbench.machine.sources import source as sources
 from siliconbench.machine.sources.apple import Actop, Macmon, Stream, Zeus
-from siliconbench.machine.sources.nvml import Nvml
 from siliconbench.machine.sources.source import Absent, Counter
-from siliconbench.machine.sources.system import Rapl, System, share
+from siliconbench.machine.sources.system import Nvml, Rapl, System, share
 from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record, Telemetry
@@ -36,7 +35,7 @@ PARENT = """
 import os, sys, time
 from siliconbench.machine import sampler as samplers
 samplers.COMMAND = {command!r}
-sampler = samplers.start(0.1)
+sampler = samplers.Sampler(0.1)
 print(sampler.child.pid, flush=True)
 {then}
 time.sleep(60)
@@ -59,7 +58,7 @@ def on_a_mac(tmp_path, monkeypatch):
 
 def sample(seconds: float, *words: str) -> dict:
     """What a sampler leaves that has said these words, and then ran so long; checked against the record's schema."""
-    sampler = samplers.start(0.1)
+    sampler = samplers.Sampler(0.1)
     mac.heard(sampler, *words)
     time.sleep(seconds)
     section = sampler.stop().model_dump()
@@ -98,7 +97,7 @@ def pids(folder) -> list[int]:
 @pytest.mark.xdist_group("measures")
 def test_a_sampler_here_keeps_the_parents_clock_and_does_not_drift():
     zero = time.perf_counter()
-    sampler = samplers.start(0.1)
+    sampler = samplers.Sampler(0.1)
     mac.heard(sampler, '"t"')
     time.sleep(1.2)
     end_s = time.perf_counter() - zero
@@ -143,7 +142,7 @@ def test_a_mac_from_its_tools_to_the_page(on_a_mac, tmp_path):
     mac.install(on_a_mac)
     mac.install_macmon(on_a_mac)
     mac.install_actop(tmp_path / "site")
-    sampler = samplers.start(0.1)
+    sampler = samplers.Sampler(0.1)
     mac.heard(sampler, '"fan_rpm": 1200', "99.1")
     zero = time.perf_counter()
     time.sleep(1.5)
@@ -223,7 +222,7 @@ def test_kill_9_of_the_parent_leaves_no_process(on_a_mac, then):
 
 def test_a_killed_sampler_gives_what_it_had(on_a_mac):
     mac.install_macmon(on_a_mac)
-    sampler = samplers.start(0.1)
+    sampler = samplers.Sampler(0.1)
     mac.heard(sampler, "1200")
     sampler.child.kill()
     sampler.child.wait()
@@ -236,7 +235,7 @@ def test_a_killed_sampler_gives_what_it_had(on_a_mac):
 @pytest.mark.parametrize("command", [("/no/such/python",), (sys.executable, "-c", "1/0"), ("sh", "-c", "echo [")])
 def test_a_sampler_that_never_was(monkeypatch, command):
     monkeypatch.setattr(samplers, "COMMAND", command)
-    sampler = samplers.start(0.1)
+    sampler = samplers.Sampler(0.1)
     time.sleep(0.2)
     section = sampler.stop().model_dump()
     Telemetry.model_validate(section)
@@ -244,7 +243,7 @@ def test_a_sampler_that_never_was(monkeypatch, command):
 
 
 def test_a_stopped_sampler_is_ended_all_the_same(monkeypatch):
-    sampler = samplers.start(0.1)
+    sampler = samplers.Sampler(0.1)
     mac.heard(sampler, '"t"')
     os.kill(sampler.child.pid, signal.SIGSTOP)
     monkeypatch.setattr(samplers, "GRACE_S", 0.3)
@@ -253,7 +252,7 @@ def test_a_stopped_sampler_is_ended_all_the_same(monkeypatch):
 
 @pytest.mark.xdist_group("measures")
 def test_it_takes_no_long_while_to_leave():
-    sampler = samplers.start(60.0)
+    sampler = samplers.Sampler(60.0)
     mac.heard(sampler, '"t"')
     start = time.monotonic()
     assert len(sampler.stop().time_s) == 2
@@ -340,9 +339,9 @@ def test_nvml_without_driver_or_library(nvml, monkeypatch):
         raise nvml.NVMLError
 
     monkeypatch.setattr(nvml, "nvmlInit", fail)
-    assert "no NVIDIA GPU answers" in table.opened()[1]["NVML"]
+    assert "no NVIDIA GPU answers" in samplers.opened()[1]["NVML"]
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert "pip install nvidia-ml-py" in table.opened()[1]["NVML"]
+    assert "pip install nvidia-ml-py" in samplers.opened()[1]["NVML"]
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from typing import Any
 from siliconbench.machine import facts, sampler
 from siliconbench.record.schema import Machine, Section, State, Telemetry
 
-SAMPLED_S = 3.2  # macmon's first line is one second late
-WIDTH = 100
 BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
 LOAD = 0.5  # per core; over the last minute
 HOT_C, HOT_MEAN_C = 70.0, 50.0  # before any work: of the hottest sensor, of a mean over sensors
@@ -54,7 +52,7 @@ def fields(section: Section) -> list[str]:
 def wrapped(text: str, first: str, later: str) -> str:
     """The text in lines of no more than 100 characters; a command to type is not broken."""
     unbroken = re.sub(r"(brew|pip) install ", "\\1\xa0install\xa0", text)
-    return textwrap.fill(unbroken, WIDTH, initial_indent=first, subsequent_indent=later).replace("\xa0", " ")
+    return textwrap.fill(unbroken, 100, initial_indent=first, subsequent_indent=later).replace("\xa0", " ")
 
 
 def known(samples: Telemetry) -> dict[str, list[float]]:
@@ -76,9 +74,8 @@ def sources(samples: Telemetry) -> list[str]:
 
 def blanks(samples: Telemetry) -> list[str]:
     """What no source reports, by reason, with what to install where that helps."""
-    reasons = {reason: list[str]() for reason in samples.unknown.values()}
-    for name, reason in samples.unknown.items():
-        reasons[reason].append(spoken(name))
+    said = samples.unknown.items()
+    reasons = {reason: [spoken(name) for name, why in said if why == reason] for _, reason in said}
     return [wrapped(f"{', '.join(names)}: {why}", "  ", "    ") for why, names in reasons.items()] or ["  nothing"]
 
 
@@ -110,22 +107,19 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
 
 def report(machine: Machine, state: State, samples: Telemetry) -> str:
     """The whole text: the machine, its state, what it can report and what not, and whether it is fit."""
-    doubts = unfit(state, samples, machine.cores)
-    fit = [f"  {number}. {doubt}" for number, doubt in enumerate(doubts, 1)] or ["  yes"]
+    doubts = [f"  {number}. {doubt}" for number, doubt in enumerate(unfit(state, samples, machine.cores), 1)]
     parts = {
-        f"This machine: {machine.slug}": fields(machine),
-        "Its state": fields(state),
-        "What it can tell while it works": sources(samples),
-        "What it cannot tell": blanks(samples),
-        "Is it fit to be measured now?": fit,
-    }
+        f"This machine: {machine.slug}": fields(machine), "Its state": fields(state),
+        "What it can tell while it works": sources(samples), "What it cannot tell": blanks(samples),
+        "Is it fit to be measured now?": doubts or ["  yes"],
+    }  # fmt: skip
     return "\n\n".join("\n".join((title, *lines)) for title, lines in parts.items())
 
 
 def main() -> int:
     """0 when the machine is fit to be measured now, 1 when it is not; the report goes to stdout."""
-    machine, sampling = facts.machine(), sampler.start()
-    time.sleep(SAMPLED_S)
+    machine, sampling = facts.machine(), sampler.Sampler()
+    time.sleep(3.2)  # macmon's first line is one second late
     samples, state = sampling.stop(), facts.state()
     print(report(machine, state, samples))
     return 1 if unfit(state, samples, machine.cores) else 0

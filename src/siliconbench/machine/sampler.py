@@ -1,8 +1,4 @@
-"""Heat, fans, power, clocks and load once a second, from a process of its own, while a run is measured.
-
-A thread would share the interpreter lock of the measured program. The parent holds the sampler's stdin as a leash:
-when that closes, the sampler ends its tools and leaves. Its stdout is a file without a name: nothing stays behind.
-"""
+"""Heat, fans, power, clocks and load once a second, by a process: a thread would share the measured program's lock."""
 
 import json
 import os
@@ -13,25 +9,44 @@ import tempfile
 import time
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
+from siliconbench.machine import tools
+from siliconbench.machine.sources.apple import Actop, Macmon, Zeus
 from siliconbench.machine.sources.source import CHANNELS, Absent, Reading, Source, plausible
-from siliconbench.machine.sources.table import kinds, opened
+from siliconbench.machine.sources.system import Nvml, Rapl, System
 from siliconbench.machine.tools import clean, end, finite, tried
 from siliconbench.record.schema import Channel, Telemetry
 
+SOURCES = {"darwin": (Macmon, Actop, Zeus, System), "linux": (Nvml, Rapl, System)}  # the preferred first
 COMMAND = (sys.executable, "-m", "siliconbench.machine.sampler")
-MOST_SAMPLES = 20_000
 GRACE_S = 5.0  # for a sampler to leave by itself
 NONE_HERE = {
-    "cpu_temperature_c": "no sensor of the CPU is shown (usual in a virtual machine)",
-    "fan_rpm": "no fan is shown",
-    "fan_percent": "this GPU has no fan of its own",
-    "battery_percent": "no battery is to be seen",
-}
+    "cpu_temperature_c": "no sensor of the CPU is shown (usual in a virtual machine)", "fan_rpm": "no fan is shown",
+    "fan_percent": "this GPU has no fan of its own", "battery_percent": "no battery is to be seen",
+}  # fmt: skip
 NOWHERE = {
     "system_w": "no program can tell it here: it takes a meter at the wall",
-    "gpu_memory_used_bytes": "the GPU shares the machine's memory",
-    "thermal_pressure": "this system has no such level",
-}
+    "gpu_memory_used_bytes": "the GPU shares the machine's memory", "thermal_pressure": "this system has no such level",
+}  # fmt: skip
+
+
+def kinds() -> tuple[type[Source], ...]:
+    """The sources of this system, in order of preference."""
+    return SOURCES["darwin" if tools.PLATFORM == "darwin" else "linux"]
+
+
+def opened() -> tuple[list[Source], dict[str, str]]:
+    """The sources that are to be had, and for each other one the reason, with what to install."""
+    sources, absent = list[Source](), dict[str, str]()
+    for kind in kinds():
+        try:
+            sources.append(kind())
+        except Absent as error:
+            absent[kind.name] = str(error)
+        except ImportError as error:
+            absent[kind.name] = f"{error.name or kind.package} is not installed: pip install {kind.package}"
+        except Exception as error:
+            absent[kind.name] = f"it failed: {type(error).__name__}"
+    return sources, absent
 
 
 def sampled(source: Source) -> Reading | str:
@@ -46,10 +61,7 @@ def sampled(source: Source) -> Reading | str:
 
 
 def main(interval_s: float) -> None:
-    """Prints samples, a JSON line each, until stdin closes or says something, or the parent is gone.
-
-    The schedule is fixed, so late samples don't make later ones late; one more is taken when it is to stop.
-    """
+    """Prints a JSON line a sample, on a fixed schedule; the last when stdin closes or speaks, or the parent is gone."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     parent = os.getppid()
     sources, absent = opened()
@@ -68,23 +80,20 @@ def main(interval_s: float) -> None:
 
 
 class Sampler:
-    """A sampler under way, in a process of its own. It never raises: what goes wrong is in what stop() gives."""
+    """Samples every interval_s seconds until stop(), in a process of its own. It never raises: stop() tells why."""
 
+    # Its stdin is a leash: when that closes, it ends its tools and leaves. Its stdout is a file without a name.
     def __init__(self, interval_s: float = 1.0) -> None:
         self.interval_s, self.said, self.trouble = interval_s, b"", ""
         self.child: Popen[bytes] | None = None
         try:
-            self.file = tempfile.TemporaryFile()  # noqa: SIM115
-            command = [*COMMAND, str(interval_s)]
-            self.child = Popen(command, stdin=PIPE, stdout=self.file, stderr=DEVNULL, start_new_session=True)
+            self.file, argv = tempfile.TemporaryFile(), (*COMMAND, str(interval_s))  # noqa: SIM115
+            self.child = Popen(argv, stdin=PIPE, stdout=self.file, stderr=DEVNULL, start_new_session=True)
         except OSError as error:
             self.trouble = f"it could not be started: {type(error).__name__}"
 
     def stop(self, zero_s: float = 0.0, idle_until_s: float = 0.0, cooling_from_s: float = 0.0) -> Telemetry:
-        """The record's section, the same when asked again. Its times count in seconds from zero_s, a perf_counter().
-
-        So do idle_until_s, when the machine ceased to rest, and cooling_from_s, when it began to cool down.
-        """
+        """The record's section, the same when asked again; all times, in seconds, from zero_s, a perf_counter()."""
         if self.child:
             if self.child.poll() is not None:
                 self.trouble = f"it ended by itself, with {self.child.returncode}"
@@ -101,19 +110,15 @@ class Sampler:
         return samples.model_copy(update={"idle_until_s": idle_until_s, "cooling_from_s": cooling_from_s})
 
 
-start = Sampler  # of this machine, once every interval_s seconds, until it is stopped or this process ends
-
-
 def telemetry(printed: bytes, interval_s: float, zero_s: float, trouble: str = "") -> Telemetry:
     """The record's section of what a sampler printed; of more than 20,000 samples every second or third is kept."""
     lines = [line for text in printed.splitlines() if isinstance(line := tried(json.loads, text), dict)]
     rows = [line for line in lines if finite(line.get("t")) is not None]
-    thin = 1 + len(rows) // MOST_SAMPLES
+    thin = 1 + len(rows) // 20_000
     head: Reading = {"versions": {}, "absent": {}} | next(iter(lines), {})
     given = {name: channel(name, head, rows[::thin]) for name in CHANNELS}
-    unknown = {name: why for name, why in given.items() if isinstance(why, str)}
-    if trouble or not rows:
-        unknown["sampler"] = trouble or "it ended before its first sample"
+    trouble = trouble or ("" if rows else "it ended before its first sample")
+    unknown = {name: why for name, why in (*given.items(), ("sampler", trouble)) if isinstance(why, str) and why}
     times = [round(row["t"] - zero_s, 4) for row in rows[::thin]]
     channels = {name: what for name, what in given.items() if isinstance(what, Channel)}
     shown: Reading = {"interval_s": interval_s * thin, "idle_until_s": 0.0, "cooling_from_s": 0.0, "time_s": times}

@@ -15,12 +15,10 @@ from siliconbench.record.schema import Gpu, Section
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Section)
-
 Pairs = dict[str, tuple[Any, str]]  # each value with the reason that counts if it is None
-
 PLATFORM: str = sys.platform
 PROC, SYS = Path("/proc"), Path("/sys")
-MOST_BYTES = 2**20  # no tool asked here prints a tenth of it
+MOST_BYTES = 2**20  # of a tool's output at a time; no tool asked here prints a tenth of it
 LIMITED = ("/bin/sh", "-c", f'ulimit -f {MOST_BYTES // 512}; exec "$@"', "sh")  # in POSIX's units of 512 bytes
 
 
@@ -33,16 +31,12 @@ def tried(read: Callable[..., T], *args: Any) -> T | None:
 
 
 def tool(*argv: str, timeout_s: float = 5.0) -> bytes | None:
-    """What a tool prints; None if it is absent, fails, takes longer than timeout_s or prints over a megabyte.
-
-    It prints into a file of limited size, so neither a flood nor a child that it leaves behind can hold us up.
-    """
+    """What a tool prints; None if it is absent, fails, takes longer than timeout_s or prints over a megabyte."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/usr/sbin", "/sbin"))
     env = os.environ | {"LC_ALL": "C", "PATH": path}
     try:
-        with tempfile.TemporaryFile() as out:
-            command = (*LIMITED, *argv)
-            child = Popen(command, stdin=DEVNULL, stdout=out, stderr=DEVNULL, env=env, start_new_session=True)
+        with tempfile.TemporaryFile() as out:  # no pipe: a child that it leaves behind would hold that open
+            child = Popen((*LIMITED, *argv), stdin=DEVNULL, stdout=out, stderr=DEVNULL, env=env, start_new_session=True)
             try:
                 status = child.wait(timeout_s)
             finally:
@@ -96,9 +90,8 @@ def highest(values: Iterable[Any]) -> float | None:
 
 def clean(text: str | None) -> str | None:
     """A name fit for a record: at most 64 plain characters, the first a letter or digit; None if nothing is left."""
-    plain = re.sub(r"[^A-Za-z0-9_ .,()+/-]", " ", text or "")
-    plain = re.sub(r"^[^A-Za-z0-9]+", "", re.sub(r" +", " ", plain))
-    return plain[:64].strip() or None
+    plain = re.sub(r"[^A-Za-z0-9_.,()+/-]+", " ", text or "")
+    return re.sub(r"^[^A-Za-z0-9]+", "", plain)[:64].strip() or None
 
 
 def explained(pairs: Pairs) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Log:
     def __init__(self, telemetry: bool, case: schema.Case) -> None:
         self.before = self.after = facts.state()
         self.telemetry: schema.Telemetry | None = None
-        self.sampler = sampler.start() if telemetry else None
+        self.sampler = sampler.Sampler() if telemetry else None
         self.rest_s = (30.0 if case.minutes else min(3.0, case.min_seconds / 2)) if telemetry else 0.0
         time.sleep(self.rest_s)
         self.idle_until = time.perf_counter()

@@ -14,10 +14,9 @@ from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import Any, ClassVar
 
 from siliconbench.machine.sources.source import BUSY, NO_WATTS, Absent, Reading, Source, hundredth
-from siliconbench.machine.tools import finite, highest, text_of, tool, tried
+from siliconbench.machine.tools import MOST_BYTES, finite, highest, text_of, tool, tried
 
 BREW = Path("/opt/homebrew/bin")
-MOST_BYTES = 2**20  # of a tool's output at a time
 SILENCE_S = 3.5  # of a tool that prints a line a second
 MACMON = {  # channel: its statistic, and the keys under which a line of macmon has it
     "cpu_temperature_c": ("mean", "temp", "cpu_temp_avg"), "gpu_temperature_c": ("mean", "temp", "gpu_temp_avg"),
@@ -69,13 +68,10 @@ class Stream(Source):
         os.set_blocking(self.pipe, False)
         self.parse, self.rest, self.newest, self.heard_s = parse, b"", b"", time.monotonic()
 
-    def line(self) -> Any:
-        """The newest whole line, parsed; Absent when the tool has ended, is silent for long, or prints nonsense.
-
-        A tool that floods fills its pipe and waits: no more than a megabyte is read each time.
-        """
+    def read(self) -> Reading:
+        """The newest whole line in our units; Absent if the tool has ended, is silent for long, or prints nonsense."""
         with suppress(BlockingIOError):
-            for _ in range(MOST_BYTES // 65536):
+            for _ in range(MOST_BYTES // 65536):  # a tool that floods fills its pipe and waits
                 if not (part := os.read(self.pipe, 65536)):
                     raise Absent("it ended by itself")
                 self.rest = (self.rest + part)[-MOST_BYTES:]
@@ -86,19 +82,14 @@ class Stream(Source):
             raise Absent("it does not answer")
         if (parsed := tried(json.loads, self.newest)) is None and self.newest:
             raise Absent("it printed what is no JSON")
-        return parsed
-
-    def read(self) -> Reading:
-        """What the tool last said, in our units."""
-        return self.parse(self.line())
+        return self.parse(parsed)
 
     def close(self) -> None:
         """Ends the tool, gently at first."""
         self.child.terminate()
-        try:
+        with suppress(TimeoutExpired):
             self.child.wait(0.5)
-        except TimeoutExpired:
-            self.child.kill()
+        self.child.kill()  # no signal to one that has been waited for
 
 
 def from_macmon(line: Any) -> Reading:
@@ -114,7 +105,7 @@ def from_macmon(line: Any) -> Reading:
 class Macmon(Stream):
     """Power of the whole Mac, fans, clocks, and the mean over its sensors (macmon 0.8 or later; metrics.rs)."""
 
-    name, platform = "macmon", "darwin"
+    name = "macmon"
     gives: ClassVar = {channel: statistic for channel, (statistic, *_) in MACMON.items()}
 
     def __init__(self) -> None:
@@ -143,19 +134,18 @@ def from_actop(line: Any) -> Reading:
 class Actop(Stream):
     """The hottest sensors of a Mac, which macmon averages away; and power, clocks and fans where macmon is absent."""
 
-    name, platform, package = "actop", "darwin", "actop"
+    name = package = "actop"
     gives: ClassVar = {channel: statistic for channel, (statistic, *_) in ACTOP.items()}
 
     def __init__(self) -> None:
         self.version = metadata.version("actop")
-        command = (sys.executable, "-m", "actop.actop", "--json", "--interval", "1", "--samples", "0")
-        super().__init__(from_actop, *command)
+        super().__init__(from_actop, sys.executable, "-m", "actop.actop", "--json", "--interval", "1", "--samples", "0")
 
 
 class Zeus(Source):
     """Apple's energy counters by zeus-apple-silicon: one window after another, added up."""
 
-    name, platform, package = "zeus", "darwin", "zeus-apple-silicon"
+    name, package = "zeus", "zeus-apple-silicon"
     gives: ClassVar = {"package_energy_j": "sum", "gpu_energy_j": "reading"}
 
     def __init__(self) -> None:

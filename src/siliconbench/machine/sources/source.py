@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from siliconbench.machine.tools import finite
 
 Reading = dict[str, Any]  # channel: a number, or the reason why there is none, or None
-
 BUSY = 0.05  # a share of busy time from which 0 W can't be true
 NO_WATTS = "0 W under load: this system does not publish the counter"
 CHANNELS = {  # anything outside these limits is no reading
@@ -26,7 +25,6 @@ class Source:
     """One origin of samples; to make one is to open it: Absent or ImportError says why it is not to be had."""
 
     name: ClassVar[str]  # as records show it
-    platform: ClassVar[str] = ""  # darwin or linux; both if empty
     package: ClassVar[str] = ""  # what pip installs for it
     gives: ClassVar[dict[str, str]]  # channel: its statistic
     version: str
@@ -54,9 +52,8 @@ def plausible(value: Any, low: float, high: float) -> float | str:
 class Counter:
     """A counter that never falls: from 0 on, with what it lost when it wrapped at span, or began anew, added."""
 
-    def __init__(self) -> None:
-        self.last: float | None = None
-        self.total = 0.0
+    last: float | None = None
+    total = 0.0
 
     def __call__(self, raw: float, span: float = 0.0) -> float:
         step = raw - (raw if self.last is None else self.last)
