@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_with_repeats_a_rise_must_be_beyond_the_interval():
 
 def searched(law, device=CPU, repeats=3, start=START):
     """The records of a whole search on a machine with this law: a case's rate, or what fails, or wrong outputs."""
-    further, records, todo = best.search(device, repeats, 2021), [], [(start, 1)]
+    further, records, todo = partial(best.search, device, repeats, 2021), [], [(start, 1)]
     while todo:
         for case, repeat in todo:
             found = law(case)
@@ -128,7 +129,7 @@ def test_nothing_is_searched_after_the_finals_and_the_winner_ran_in_them():
     assert all(r.repeat > 1 for r in records[-6:])
     beyond = [START.model_copy(update={"batch_size": b}) for b in (128, 256)]  # as a search of old went on
     for r in (records, records + [run(c, late(c)["rate"], len(records) + i) for i, c in enumerate(beyond, 1)]):
-        assert best.search(CPU, 3, 2021)(r) == []
+        assert best.search(CPU, 3, 2021, r) == []
         assert "bf16, contiguous, eager, batch 16: 480" in best.result(r)[0]
 
 

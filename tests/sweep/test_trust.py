@@ -56,7 +56,7 @@ def test_a_noisy_machine_says_how_many_repeats_it_needs():
 
 def test_false_verdicts_are_rare_and_the_naive_test_is_not():
     many = [simulated(0.01, seed=seed) for seed in range(300)]
-    false = sum(trust.compare_aa(runs).word in ("faster", "slower") for runs in many)
+    false = sum(trust.compare(runs, 1).word in ("faster", "slower") for runs in many)
     naive = sum("would claim" in trust.naive_sentence(runs) for runs in many[:100])
     assert false <= 0.05 * 300
     assert naive > 50

@@ -1,6 +1,6 @@
-"""`make best`: the fastest setting of one model on this machine whose outputs are still those of the CPU. Single runs
-choose batch size, layout, precision and compilation in turn; then this setting and the reference run, interleaved."""
+"""`make best`: the fastest setting of one model with the CPU's outputs: single runs, then two finalists interleaved."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case, Record
 from siliconbench.run.device import choose, lacks
 from siliconbench.sweep import runner, terminal
-from siliconbench.sweep.plan import Further, Runs, asked, larger, planned, rates, short_of_memory, shuffled
+from siliconbench.sweep.plan import Runs, asked, larger, planned, rates, short_of_memory, shuffled
 
 
 def finalists(records: list[Record]) -> list[Case]:
@@ -21,32 +21,27 @@ def finalists(records: list[Record]) -> list[Case]:
     first = min((r.sweep.order for r in records if r.repeat > 1), default=len(records) + 1)
     chosen, best, size = None, 0.0, 64
     for r in sorted((r for r in records if r.sweep.order < first), key=lambda r: r.sweep.order):
-        short, rate = short_of_memory([r]), sum(rates([r]))
-        if short and r.case.reference:
-            size = max(1, min(size, r.case.batch_size // 2))
-        if rate > 1.02 * best and not short:
+        if short_of_memory([r]):
+            size = max(1, min(size, r.case.batch_size // 2)) if r.case.reference else size
+        elif (rate := sum(rates([r]))) > 1.02 * best:
             chosen, best = asked(r.case), rate
     plain = {"batch_size": size, "precision": "fp32", "memory_format": "contiguous", "compile": False}
     return [asked(chosen, **plain), chosen] if chosen else []
 
 
-def search(device: torch.device, repeats: int, seed: int) -> Further:
+def search(device: torch.device, repeats: int, seed: int, records: list[Record]) -> Runs:
     """The next stage, by the runs of those before it; the last one is the two finalists, `repeats` times each."""
     narrow = [p for p, axis in PRECISIONS.items() if device.type in axis.searched_on and not lacks(device, p)]
     stages: dict[str, list[Any]] = {"memory_format": ["channels_last"], "precision": narrow, "compile": [True]}
-
-    def further(records: list[Record]) -> Runs:
-        if any(r.repeat > 1 for r in records):
-            return []
-        if more := larger([r for r in records if r.case.reference]):
-            return [(case, 1) for case in more]
-        last = finalists(records)
-        for field, values in stages.items():
-            if last and values and not any(getattr(r.case, field) in values for r in records):
-                return [(asked(last[1], **{field: value}), 1) for value in values]
-        return [(case, repeat + 1) for case, repeat in shuffled(list(dict.fromkeys(last)), repeats, seed)]
-
-    return further
+    if any(r.repeat > 1 for r in records):
+        return []
+    if more := larger([r for r in records if r.case.reference]):
+        return [(case, 1) for case in more]
+    last = finalists(records)
+    for field, values in stages.items():
+        if last and values and not any(getattr(r.case, field) in values for r in records):
+            return [(asked(last[1], **{field: value}), 1) for value in values]
+    return [(case, repeat + 1) for case, repeat in shuffled(list(dict.fromkeys(last)), repeats, seed)]
 
 
 def code(r: Record) -> str:
@@ -54,13 +49,12 @@ def code(r: Record) -> str:
     c, precision = r.case, PRECISIONS[r.case.precision]
     to = f'device="{c.device}", dtype=torch.{precision.dtype}'
     layout = f"memory_format=torch.{LAYOUTS[c.memory_format]}"
-    parts = ("cuda.matmul", "cudnn") if c.device == "cuda" else ()
-    flags = "".join(f"torch.backends.{part}.allow_tf32 = {precision.tf32}\n" for part in parts)
+    flags = "".join(f"torch.backends.{part}.allow_tf32 = {precision.tf32}\n" for part in ("cuda.matmul", "cudnn"))
     compiled = "\nmodel = torch.compile(model)" if c.compile else ""
     return f"""import torch
 from torchvision.models import get_model
 
-{flags}model = get_model("{c.model}", weights=None)  # weights="DEFAULT": trained ones
+{flags if c.device == "cuda" else ""}model = get_model("{c.model}", weights=None)  # weights="DEFAULT": trained ones
 model = model.eval().to({to}).to({layout}){compiled}
 images = torch.rand({c.batch_size}, 3, {c.image_px}, {c.image_px})  # yours, normalised
 with torch.inference_mode():
@@ -116,7 +110,7 @@ def result(records: list[Record]) -> list[str]:
 def find(given: Given, page: runner.Page) -> int:
     """The exit status of `make best`: 0 when a setting was found, 1 when none runs."""
     device, repeats = choose(given["USE_GPU"]), given["REPEATS"]
-    machine, further = facts.machine(given["MACHINE"]), search(device, repeats, given["SEED"])
+    machine, further = facts.machine(given["MACHINE"]), partial(search, device, repeats, given["SEED"])
     plan = planned(given | {"REPEATS": 1}, device.type, machine, f"best of {repeats}", further)
     runs = (11 if device.type == "cpu" else 16) + 2 * repeats  # batch sizes, one run a variant, the finalists
     about = terminal.minutes(runs * terminal.estimate(given["MIN_SECONDS"], 0, device.type) + 60)  # torch.compile

@@ -10,15 +10,13 @@ from siliconbench.record.schema import Case, Error, Record, Software, filled
 from siliconbench.sweep.plan import Plan, asked
 
 MEMORY = r"memoryerror|out ?of ?memory|(can't|cannot) allocate memory|cpuallocator|bad_alloc|status_alloc_failed"
-WORKER = "dataloader worker"
 # What an error's text holds, and of what kind it then is; the first that fits counts.
-KINDS = {MEMORY: "out_of_memory", f"{WORKER}.*killed by signal: killed": "out_of_memory", WORKER: "worker"}
-KINDS |= {"^refused:": "unsupported", "": "failed"}
+KINDS = {MEMORY: "out_of_memory", "dataloader worker.*killed by signal: killed": "out_of_memory"}
+KINDS |= {"dataloader worker": "worker", "^refused:": "unsupported", "": "failed"}
 
 
 def reason(error: Exception, killed_for_memory: bool) -> Error:
-    """The kind and the one-line message of what ended a run; whether the system ended a process for want of memory
-    meanwhile says why a kernel or a loader's worker died."""
+    """The kind and the one-line message of what ended a run; killed_for_memory: the system ended a process then."""
     if "Kernel died" in str(error):
         if killed_for_memory:
             return Error(kind="out_of_memory", message="the machine ran out of memory and the system killed the run")
@@ -33,10 +31,9 @@ def reason(error: Exception, killed_for_memory: bool) -> Error:
 
 def failed(plan: Plan, order: int, created: str, error: Error) -> Record:
     """The record, written, of a run that failed or was not tried."""
-    case, repeat = plan.runs[order - 1]
-    known = {"status": "failed", "error": error, "created": created, "sweep": plan.sweep(order), "repeat": repeat}
+    known = {"status": "failed", "error": error, "case": plan.runs[order - 1][0], "machine": plan.machine}
     known |= {"software": filled(Software, versions(), "the run failed before it was asked")}
-    record = Record.model_validate(known | {"case": case, "machine": plan.machine})
+    record = Record.model_validate(known | plan.known(order, created))
     store.write(record, plan.results)
     return record
 

@@ -12,16 +12,14 @@ from traitlets import Instance
 
 
 class OwnKernel(AsyncKernelManager):
-    """A kernel of the Python that runs this, over sockets of this machine. It looks in no folder for kernelspecs: one
-    that lies about, or a JUPYTER_PATH, would run another Python in silence."""
+    """A kernel of this very Python: a kernelspec that lies about, or a JUPYTER_PATH, would run another in silence."""
 
     transport = "ipc"
     kernel_spec_manager = Instance(KernelSpecManager, (), {"kernel_dirs": []})
-    reports = False  # its progress, one line of JSON at a time on stderr
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
-        """Starts the kernel. What it prints of its own end goes nowhere: the caller says it in one line."""
-        env = options.pop("env", os.environ) | ({"SILICONBENCH_PROGRESS": "1"} if self.reports else {})
+        """Starts it, its progress as JSON on stderr; what it prints of its own end goes nowhere: the caller says it."""
+        env = options.pop("env", os.environ) | {"SILICONBENCH_PROGRESS": "1"}
         await super().start_kernel(stderr=subprocess.DEVNULL, env=env, **options)
 
 
@@ -31,5 +29,4 @@ def execute(source: Path, target: Path | None, parameters: dict[str, Any], progr
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
     options = {"kernel_name": "python3", "progress_bar": False, "stderr_file": progress}
-    manager = type("Kernel", (OwnKernel,), {"reports": progress is not None})
-    return papermill.execute_notebook(source, target, parameters, kernel_manager_class=manager, **options)
+    return papermill.execute_notebook(source, target, parameters, kernel_manager_class=OwnKernel, **options)

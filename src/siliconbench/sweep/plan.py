@@ -1,29 +1,24 @@
-"""What a sweep measures: its cases, their order, what is left of one cut off, where BATCH_SIZE=auto ends; by records on
-disk alone: they are the only sign that a run is done, so the same command finds a sweep again and measures the rest."""
+"""What a sweep measures: cases, order, where BATCH_SIZE=auto ends; a run is done only if its record is on disk."""
 
 import hashlib
 import itertools
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from siliconbench.analysis import stats, verdict
 from siliconbench.knobs import KNOBS, Given, WrongKnob
 from siliconbench.machine.facts import versions
 from siliconbench.record import store
-from siliconbench.record.schema import Case, Machine, Record, Sweep
+from siliconbench.record.schema import Case, Machine, Record
 
 T = TypeVar("T")
 Runs = list[tuple[Case, int]]  # each case with the number of its repeat
 Further = Callable[[list[Record]], Runs]  # the runs of the next stage, by the records of those before it
-LARGEST = 65536  # images per batch
-LITTLE = 1.05  # of single runs: a rise of less than 5 % is none
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """The runs of one sweep in order, the machine that they run on, and where their records go."""
 
     sweep_id: str
@@ -33,9 +28,10 @@ class Plan:
     telemetry: bool
     done: dict[int, Record]  # the records that it has already, by their order in it
 
-    def sweep(self, order: int) -> Sweep:
-        """The record's section on the sweep, for its run of this order (from 1); runs are those planned by then."""
-        return Sweep(id=self.sweep_id, runs=len(self.runs), order=order)
+    def known(self, order: int, created: str) -> dict[str, Any]:
+        """What a record says of its place in the sweep: the run's order (from 1), of the runs planned by then."""
+        sweep = {"id": self.sweep_id, "runs": len(self.runs), "order": order}
+        return {"sweep": sweep, "repeat": self.runs[order - 1][1], "created": created}
 
 
 def cases(given: Given, device: str) -> list[Case]:
@@ -58,9 +54,9 @@ def asked(case: Case, **changes: Any) -> Case:
 
 
 def planned(given: Given, device: str, machine: Machine, search: str, further: Further) -> Plan:
-    """The sweep that the knobs ask for: the newest of its key if it has runs or a stage to go, else a new one. The same
-    command on the same versions has the same key, the last ten letters of its id; search names one that goes by stages.
-    WrongKnob where the machine's folder holds another's records; the last one decides: memory can be added."""
+    """The sweep that the knobs ask for: the newest of its key if it has runs or a stage to go, else a new one. The key,
+    which ends its id, is of the command, the versions and `search`, the name of one by stages. WrongKnob where the last
+    record in the machine's folder is another machine's; its memory may differ, it can be added."""
     every, results = cases(given, device), store.folder_at(given["RESULTS"])
     found = [r for _, r in store.read(results, machine.slug) if isinstance(r, Record)]
     last = max(found, key=lambda r: r.created, default=None)
@@ -80,17 +76,14 @@ def planned(given: Given, device: str, machine: Machine, search: str, further: F
 
 def settings(records: list[Record]) -> dict[Case, list[Record]]:
     """The records by what was asked for, batch size aside."""
-    groups: dict[Case, list[Record]] = {}
-    for r in records:
-        groups.setdefault(asked(r.case, batch_size=1), []).append(r)
-    return groups
+    keys = [asked(r.case, batch_size=1) for r in records]
+    return {key: [r for r, own in zip(records, keys, strict=True) if own == key] for key in dict.fromkeys(keys)}
 
 
 def larger(records: list[Record]) -> list[Case]:
     """Each setting at twice its largest batch size, unless it ends there."""
-    rising = [mine for mine in settings(records).values() if not ends(mine)]
-    largest = [max((r.case for r in mine), key=lambda c: c.batch_size) for mine in rising]
-    return [asked(c, batch_size=2 * c.batch_size) for c in largest]
+    rising = {c: mine for c, mine in settings(records).items() if not ends(mine)}
+    return [asked(c, batch_size=2 * max(r.case.batch_size for r in mine)) for c, mine in rising.items()]
 
 
 def rates(records: list[Record]) -> list[float]:
@@ -109,7 +102,7 @@ def short_of_memory(records: list[Record]) -> str | None:
 
 def ends(records: list[Record]) -> str | None:
     """Why the batch sizes of one setting need double no further, in words; None while they should. It is memory,
-    swapping, or that two in a row are no faster, beyond the interval, than the best before them: one may be a dip."""
+    swapping, or two in a row (one may dip) no faster than the best before: beyond the interval, or 5 % by one run."""
     sizes = sorted({r.case.batch_size for r in records})
     speeds = {size: rates([r for r in records if r.case.batch_size == size]) for size in sizes}
     last = sizes[-1]
@@ -117,12 +110,12 @@ def ends(records: list[Record]) -> str | None:
         return f"{short} at batch size {last}"
     if not speeds[last]:
         return f"no run succeeded at batch size {last}"
-    if last >= LARGEST:
+    if last >= 65536:
         return f"{last} images a batch are the most that is tried"
     if len(sizes) < 3:
         return None
     *before, previous, _ = sizes
     best = max(before, key=lambda size: stats.interval(speeds[size]).mean if speeds[size] else 0.0)
     changes = [stats.compare(speeds[best], speeds[late]) for late in (previous, last)]
-    rises = any(change.ratio > LITTLE if change.low is None else change.low > 1 for change in changes)
+    rises = any(change.ratio > 1.05 if change.low is None else change.low > 1 for change in changes)
     return None if rises else f"neither {previous} nor {last} images a batch are faster than {best}"

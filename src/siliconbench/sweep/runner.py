@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from papermill import PapermillExecutionError
@@ -25,22 +24,18 @@ def run(plan: Plan, order: int, progress: terminal.Bar) -> Record:
     case, repeat = plan.runs[order - 1]
     created, slug = store.now(), plan.machine.slug
     path = plan.results / slug / store.file_name(case, created, repeat)
-    parameters = case.model_dump(exclude={"image_px"}) | {
-        "sweep": plan.sweep(order).model_dump(), "repeat": repeat, "created": created, "machine": slug,
-        "telemetry": plan.telemetry, "results": str(plan.results.resolve()),
-    }  # fmt: skip
+    parameters = case.model_dump(exclude={"image_px"}) | plan.known(order, created)
+    parameters |= {"machine": slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
     killed_before, executed = facts.killed_for_memory(), paths.RUNS / slug / f"{path.stem}.ipynb"
     try:
         kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, parameters, progress)
         return store.load(path)
     except (PapermillExecutionError, OSError, RuntimeError, ValueError) as error:
-        killed = facts.killed_for_memory() > killed_before
-        return failure.failed(plan, order, created, failure.reason(error, killed))
+        return failure.failed(plan, order, created, failure.reason(error, facts.killed_for_memory() > killed_before))
 
 
 def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], list[str]], page: Page) -> list[Record]:
-    """The records of a sweep, stage by stage until none is left: on the terminal each run has its line as it ends, then
-    come the sentences and the page."""
+    """The records of a sweep, stage by stage until none is left. Prints a line a run, then the sentences, the page."""
     start, have, records, more = time.perf_counter(), dict(plan.done), list[Record](), plan.runs
     while more:
         orders = range(1, len(plan.runs) + 1)
@@ -52,7 +47,7 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
         bar.bar.close()
         records = [have[order] for order in orders]
         more = further(records)
-        plan = replace(plan, runs=plan.runs + more)
+        plan = plan._replace(runs=plan.runs + more)
     print(*sentences(records), sep="\n")
     print(page(plan.machine.slug, plan.results), f"({terminal.minutes(time.perf_counter() - start)})")
     return records
@@ -65,7 +60,7 @@ def advice(records: list[Record]) -> list[str]:
 
 
 def make_image(given: Given, page: Page) -> int:
-    """The exit status of `make image`: 0 all is well, 1 runs failed."""
+    """The exit status of `make image`: 0 all is well, 1 runs failed; that auto finds the memory's end is no failure."""
     auto = given["BATCH_SIZE"] == [None]
 
     def doubled(records: list[Record]) -> Runs:
@@ -75,5 +70,4 @@ def make_image(given: Given, page: Page) -> int:
     plan = planned(given, used, machine, "auto" if auto else "", doubled)
     print(*terminal.header(given, plan), sep="\n", flush=True)
     records = stages(plan, doubled, advice if auto else terminal.headline, page)
-    memory = ("out_of_memory", "skipped") if auto else ()  # auto looks for the end of memory: to find it is no failure
-    return 1 if any(r.error and r.error.kind not in memory for r in records) else 0
+    return int(any(r.error and not (auto and r.error.kind in ("out_of_memory", "skipped")) for r in records))

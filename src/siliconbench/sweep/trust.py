@@ -28,36 +28,25 @@ EVERY = 20  # in B each 20th batch is done twice: 5 % of work, not of sleep
 
 def planted(step: Callable[[], object], every: int) -> Callable[[], object]:
     """The step, done twice each `every`-th time; the same step where every is 0."""
-    count = itertools.count(1)
-
-    def more() -> None:
-        for _ in range(1 if next(count) % every else 2):
-            step()
-
-    return more if every else step
+    turns = itertools.cycle([step] * (every - 1) + [lambda: (step(), step())])
+    return (lambda: next(turns)()) if every else step
 
 
-def child(case: str, every: int) -> str:
-    """One observation, in this fresh process, as JSON: the forward pass of a case that is JSON, too."""
+def child(case: str, label: str) -> str:
+    """One observation, in this fresh process, as JSON: the forward pass of a case that is JSON, too, by its label."""
     bench = passes.set_up(Case.model_validate_json(case))
-    step, batch = bench.call, bench.ready_batch
+    step, batch, every = bench.call, bench.ready_batch, EVERY if label == LABELS[2] else 0
     timed = bench.timed(planted(lambda: step(batch), every), least_images=10 * EVERY * bench.case.batch_size)
     return timed.model_dump_json(include={"images_per_s", "block_images", "block_s"})
 
 
 def observe(case: Case, label: str) -> dict[str, Any]:
     """What a fresh process measured under this label; RuntimeError with its last words if it failed."""
-    given = (case.model_dump_json(), str(EVERY if label == LABELS[2] else 0))
-    command = (sys.executable, "-m", "siliconbench.sweep.trust", *given)
+    command = (sys.executable, "-m", "siliconbench.sweep.trust", case.model_dump_json(), label)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["it said nothing"])[-1]))
     return {"label": label, **json.loads(done.stdout.splitlines()[-1])}
-
-
-def rates(runs: pd.DataFrame, *labels: str) -> pd.Series:
-    """The rates of these labels' runs, in images/s."""
-    return runs.loc[runs["label"].isin(labels), "images_per_s"]
 
 
 def scatter(runs: pd.DataFrame) -> float:
@@ -65,14 +54,15 @@ def scatter(runs: pd.DataFrame) -> float:
     return float(np.sqrt(np.log(runs["images_per_s"]).groupby(runs["label"]).var().mean()))
 
 
-def compare_aa(runs: pd.DataFrame) -> stats.Comparison:
-    """A against A again: nothing differs, so faster or slower would be a false verdict."""
-    return stats.compare(rates(runs, LABELS[0]), rates(runs, LABELS[1]))
+def compare(runs: pd.DataFrame, known: int) -> stats.Comparison:
+    """The first `known` labels against the next: 1, A and A again (faster or slower is false); 2, both A and B."""
+    rates = runs.set_index("label")["images_per_s"]
+    return stats.compare(rates[list(LABELS[:known])], rates[LABELS[known]])
 
 
 def power(runs: pd.DataFrame) -> pd.DataFrame:
     """For 1, 2, 5 and 10 %: whether so many repeats can tell it (nine times in ten), and how many that needs."""
-    sd, repeats, differences = scatter(runs), len(rates(runs, LABELS[0])), (0.01, 0.02, 0.05, 0.10)
+    sd, repeats, differences = scatter(runs), sum(runs["label"] == LABELS[0]), (0.01, 0.02, 0.05, 0.10)
     finest = stats.resolution(sd, repeats)
     rows = [(f"{100 * d:.0f} %", "yes" if finest <= d else "no", stats.repeats_for(sd, d)) for d in differences]
     return pd.DataFrame(rows, columns=["difference", f"told apart by {repeats} repeats", "repeats that it needs"])
@@ -87,7 +77,7 @@ def ratio_words(found: stats.Comparison) -> str:
 
 def aa_sentence(runs: pd.DataFrame) -> str:
     """Whether the same case was rightly not told apart from itself."""
-    found = compare_aa(runs)
+    found = compare(runs, 1)
     wrong = found.word in ("faster", "slower")
     end = "False: close other programs and run it again." if wrong else "Nothing differs, and no difference is claimed."
     return f"A against A again: {ratio_words(found)}, {found.word}. {end}"
@@ -95,18 +85,17 @@ def aa_sentence(runs: pd.DataFrame) -> str:
 
 def ab_sentence(runs: pd.DataFrame) -> str:
     """Whether the planted 5 % was found, of both A together against B: the truth is 1 / 1.05."""
-    found, needed = stats.compare(rates(runs, *LABELS[:2]), rates(runs, LABELS[2])), power(runs).iat[2, 2]
+    found, needed = compare(runs, 2), power(runs).iat[2, 2]
     missed = f"It was not found ({found.word}): with this scatter it takes {needed} repeats."
     return f"5 % planted: {ratio_words(found)}; 0.952 is true. {'It was found.' if found.word == 'slower' else missed}"
 
 
 def machine_sentence(runs: pd.DataFrame) -> str:
     """What this machine, now, can tell apart, in a sentence."""
-    table, repeats = power(runs), len(rates(runs, LABELS[0]))
+    table, repeats, sd = power(runs), sum(runs["label"] == LABELS[0]), scatter(runs)
     finest = next(iter(table.loc[table.iloc[:, 1] == "yes", "difference"]), None)
     can = f"can tell {finest} apart" if finest else "can't tell even 10 % apart"
-    scattered = f"its rate differs by {100 * scatter(runs):.1f} % from run to run"
-    return f"This machine, now, {can} in {repeats} repeats; {scattered}."
+    return f"This machine, now, {can} in {repeats} repeats; its rate differs by {100 * sd:.1f} % from run to run."
 
 
 def naive_sentence(runs: pd.DataFrame) -> str:
@@ -131,8 +120,8 @@ def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
         return 1
     kept, runs = store.write_whole(paths.RUNS / "trust.json", json.dumps(rows)), pd.DataFrame(rows)
     print(machine_sentence(runs), aa_sentence(runs), ab_sentence(runs), page(kept), sep="\n")
-    return int(compare_aa(runs).word in ("faster", "slower"))
+    return int(compare(runs, 1).word in ("faster", "slower"))
 
 
 if __name__ == "__main__":
-    print(child(sys.argv[1], int(sys.argv[2])))
+    print(child(*sys.argv[1:]))
