@@ -1,5 +1,4 @@
-"""The models of a record, schema 1. It may come from a stranger: nothing in it is used before it has passed these.
-Unknown is None, and each None says why in `unknown`. Attributes have the code's names, JSON those of schema 1."""
+"""The models that a record, schema 1, must pass before it is used: a stranger may have made it. None is unknown."""
 
 from typing import Annotated, Any, Literal, Self
 
