@@ -1,5 +1,4 @@
-"""The knobs of every make target, read from the environment and checked before anything slow is imported.
-A knob that is wrong stops everything at once, in one line: what was given, what is allowed, what to do."""
+"""The knobs of every make target: a wrong one stops everything in one line, before anything slow is imported."""
 
 import difflib
 import importlib

@@ -64,9 +64,8 @@ def contents(records: list[Record]) -> list[str]:
     last = max(records, key=lambda r: r.created)
     m, s = last.machine, last.software
     facts = m.model_dump(include={"chip", "model", "cores", "os", "os_build", "arch", "driver"})
-    facts |= {"memory": m.memory_bytes and f"{m.memory_bytes / 2**30:.0f} GiB"}
-    facts |= {"GPU": ", ".join(g.name for g in m.gpus or []) or None}
-    facts |= {"Python": s.python, "torch": s.torch, "siliconbench": s.commit or s.siliconbench}
+    facts |= {"memory": m.memory_bytes and f"{m.memory_bytes / 2**30:.0f} GiB", "Python": s.python, "torch": s.torch}
+    facts |= {"GPU": ", ".join(g.name for g in m.gpus or []) or None, "siliconbench": s.commit or s.siliconbench}
     known = [f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None]
     days = {f"{r.created[:4]}-{r.created[4:6]}-{r.created[6:8]}" for r in records}
     channels = sorted({name for r in records if r.telemetry for name in r.telemetry.channels})
@@ -107,8 +106,7 @@ def sending(results: Path, slug: str) -> list[str]:
         f"To a friend: send the folder {results / slug}; it goes into their reports/data.",
         "To everyone: fork the project, then in your clone",
         *([copy] if data != paths.DATA else []),
-        f"  git checkout -b records-{slug}",
-        f"  git add {folder}/*.json{label}",
+        f"  git checkout -b records-{slug} && git add {folder}/*.json{label}",
         f'  git commit -m "Records of {slug}" && git push -u origin records-{slug}',
         "and open a pull request. `make check` there finds what is not a valid record.",
     ]
