@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -20,11 +19,9 @@ def writable(folder: Path, name: str) -> None:
     try:
         if isinstance(folder, Path):
             folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        else:
-            (folder / ".writable").write_bytes(b"")
-            with suppress(Exception):
-                (folder / ".writable").unlink()
+        (folder / ".writable").write_bytes(b"")
+        with suppress(Exception):
+            (folder / ".writable").unlink()
     except Exception as error:  # each storage has its own; what they say may name a key
         why = f"({type(error).__name__}); see its address and your access"
         if isinstance(folder, Path) and isinstance(error, OSError):
@@ -39,9 +36,7 @@ def late(name: str) -> Any:
 
 def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: str, records: bool = True) -> int:
     """The exit status of a target's work, given its knobs and what renders its page; records: whether it writes any.
-
-    It holds the only measurement of this folder; WrongKnob when another one measures here now.
-    """
+    It holds the only measurement of this folder; WrongKnob when another one measures here now."""
     given = read(os.environ)
     if records:
         writable(late("record.store:folder_at")(given["RESULTS"]), "RESULTS")
@@ -51,11 +46,6 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
             return late(work)(given, late(page))
     except Timeout:
         raise knobs.WrongKnob("another measurement runs here now: two at once would slow one another") from None
-
-
-def look(work: str) -> int:
-    """The exit status of a target's work on the records of a folder or address."""
-    return late(work)(knobs.read(os.environ, ["RESULTS"])["RESULTS"])
 
 
 def share() -> int:
@@ -74,9 +64,9 @@ TARGETS: dict[str, Callable[[], int]] = {
     "image": partial(measure, knobs.read, "sweep.runner:make_image", "pages.render:machine_page"),
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
-    "report": partial(look, "pages.compare:make_report"),
+    "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "share": share,
-    "check": partial(look, "record.share:check"),
+    "check": lambda: late("record.share:check")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "schema": schema,
     "doctor": lambda: late("machine.doctor:main")(),
 }
@@ -84,12 +74,11 @@ TARGETS: dict[str, Callable[[], int]] = {
 
 def main() -> int:
     """The exit status of a target: its own, 2 for a wrong knob or target, 130 when interrupted."""
-    name = sys.argv[1] if len(sys.argv) == 2 else ""
+    name = " ".join(sys.argv[1:])
     try:
         if name in TARGETS:
             return TARGETS[name]()
-        given = " ".join(sys.argv[1:])[:60]
-        print(f"siliconbench: given {given!r}; allowed: one of {', '.join(TARGETS)}", file=sys.stderr)
+        print(f"siliconbench: given {name[:60]!r}; allowed: one of {', '.join(TARGETS)}", file=sys.stderr)
     except knobs.WrongKnob as error:
         print(f"make {name}: {error}", file=sys.stderr)
     except KeyboardInterrupt:

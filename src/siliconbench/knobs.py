@@ -1,14 +1,12 @@
-"""The knobs of every make target, read from the environment and checked before anything slow is imported.
-A knob that is wrong stops everything at once, in one line: what was given, what is allowed, what to do."""
+"""The knobs of every make target: a wrong one stops everything in one line, before anything slow is imported."""
 
 import difflib
 import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from siliconbench.record import axes
 
@@ -17,21 +15,19 @@ Kind = tuple[str, Callable[[str], Any]]  # what is allowed in words, and how a t
 WHOLE, DECIMAL = "[0-9]{1,12}", r"[0-9]{1,9}(?:\.[0-9]{1,6})?"  # the patterns of numbers
 
 
-class WrongKnob(ValueError):
+class WrongKnob(Exception):
     """One line for the user: what was given and what is allowed."""
 
 
-@dataclass(frozen=True)
-class Knob:
-    """One knob: its default, what it allows in words, how its text becomes a value, whether it takes a list, what it
-    means (as the README says it), and the field of the record's Case that it gives ("" if none)."""
+class Knob(NamedTuple):
+    """One knob, as text; read gives its value."""
 
     default: str
-    allowed: str
+    allowed: str  # in words
     read: Callable[[str], Any]
-    many: bool = False
-    meaning: str = ""
-    field: str = ""
+    many: bool = False  # whether it takes a list
+    meaning: str = ""  # as the README says it
+    field: str = ""  # of the record's Case
 
 
 def classifiers() -> list[str]:
@@ -127,8 +123,7 @@ KNOBS = {
 }  # fmt: skip
 BEST = {"MIN_SECONDS": "2", "NUM_IMAGES": "64", "REPEATS": "3"}  # of `make best`
 CHOSEN = {"BATCH_SIZE": "auto", "PRECISION": "", "LAYOUT": "", "COMPILE": "", "MODE": "", "MINUTES": ""}  # by it
-# Of `make trust`: a small model, so that 15 fresh processes take about five minutes on a laptop.
-TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": "5"}
+TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": "5"}  # five minutes on a laptop
 
 
 def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:
@@ -172,8 +167,6 @@ def _value(name: str, knob: Knob, given: str) -> Any:
     for word in re.split(r"[\s,]+", text.strip(" ,")) if knob.many else [text]:
         try:
             values.append(knob.read(word))
-        except WrongKnob:
-            raise
         except (KeyError, ValueError) as error:  # a KeyError holds but the word
             more = f" ({error})" if str(error) and not isinstance(error, KeyError) else ""
             raise wrong(name, word, allowed + more) from None

@@ -4,24 +4,21 @@ from typing import NamedTuple
 
 
 class Precision(NamedTuple):
-    """A precision: torch's name of its dtype; tolerance, the largest difference to the CPU's fp32 output, over the
-    scatter of that output, twice to five times what was seen on the models of the tests (a wrong kernel gives 1 and
-    more); searched_on, the device types on which `make best` tries it."""
+    """A precision. The tolerance is two to five times what the tests' models show; a wrong kernel gives 1 and more."""
 
-    dtype: str
-    tolerance: float
+    dtype: str  # torch's name
+    tolerance: float  # the largest difference to the CPU's fp32 output, over the scatter of that output
     tf32: bool = False
-    searched_on: tuple[str, ...] = ()
+    searched_on: tuple[str, ...] = ()  # the device types on which `make best` tries it
 
 
 class DeviceType(NamedTuple):
-    """A device type of torch: what it is called; copies_beside, whether copies to it come from pinned memory on a
-    stream of their own; fallback, the environment's variable that, at 1, lets the CPU do a part of it in silence."""
+    """A device type of torch, and what it is called."""
 
     title: str
     accelerator: bool = True
-    copies_beside: bool = False
-    fallback: str = ""
+    copies_beside: bool = False  # whether copies to it come from pinned memory on a stream of their own
+    fallback: str = ""  # the environment's variable that, at 1, lets the CPU do a part of it in silence
 
 
 PRECISIONS = {

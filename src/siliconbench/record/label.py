@@ -11,12 +11,11 @@ from siliconbench.record.fields import Model, Name, Text
 
 
 class Label(Model):
-    """What stands in reports/data/<machine>/machine.toml."""
+    """What stands in reports/data/<machine>/machine.toml. TOML has dates of its own; str writes them as asked here."""
 
     label: Name
     price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
-    # TOML has dates of its own, which str writes as the pattern asks
     date: Annotated[str, BeforeValidator(str), StringConstraints(pattern=r"^20\d\d-[01]\d-[0-3]\d$")] | None = None
     source: Text | None = None
     note: Text | None = None
@@ -25,6 +24,6 @@ class Label(Model):
 def load_label(path: Path) -> Label:
     """The label in one machine.toml; ValueError with the reason when it is not one."""
     try:
-        return Label.model_validate(tomllib.loads(store.content(path, most_bytes=10_000).decode()))
+        return Label.model_validate(tomllib.loads(store.content(path, 10_000).decode()))
     except (ValueError, RecursionError) as error:
         raise ValueError(store.reason(error)) from None

@@ -1,5 +1,4 @@
-"""The models of a record, schema 1. It may come from a stranger: nothing in it is used before it has passed these.
-Unknown is None, and each None says why in `unknown`. Attributes have the code's names, JSON those of schema 1."""
+"""The models that a record, schema 1, must pass before it is used: a stranger may have made it. None is unknown."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -277,10 +276,9 @@ class Record(Section):
         """The record itself; ValueError if its status and its parts contradict one another."""
         if (self.status == "failed") == (self.error is None):
             raise ValueError("status failed and an error belong together")
-        if self.status == "ok" and (self.passes is None or self.passes.end_to_end is None or self.verdict is None):
-            raise ValueError("a run that is ok has end_to_end figures and a verdict")
-        if self.status == "ok" and self.case.image_px is None:
-            raise ValueError("a run that is ok knows its image size")
+        known = self.passes and self.passes.end_to_end, self.verdict, self.case.image_px
+        if self.status == "ok" and None in known:
+            raise ValueError("a run that is ok has end_to_end figures and a verdict, and knows its image size")
         return self
 
 

@@ -1,5 +1,4 @@
-"""`make share` and `make check`: what records hold, which of them are bad, and how to send them. Needs no torch.
-A record is a stranger's text until its models have passed it, its file's name always: both are printed plainly."""
+"""`make share` and `make check`, without torch. A stranger's record, and any file's name, are printed plainly."""
 
 import getpass
 import json
@@ -7,9 +6,9 @@ import re
 import shlex
 import socket
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from siliconbench import paths
 from siliconbench.knobs import WrongKnob
@@ -24,21 +23,24 @@ def schema() -> str:
     return json.dumps(published, indent=1, sort_keys=True) + "\n"
 
 
-def sorted_out(results: Path, machine: str = "*") -> tuple[list[Record], list[str]]:
-    """The good records of these machines, and a line for each bad or stray file: the end of its path, and the reason.
-    Hidden files are never read."""
-    found = dict(store.read(results, machine))
-    bad = {path: str(why) for path, why in found.items() if isinstance(why, ValueError)}
+def sorted_out(address: str, machine: str = "*") -> tuple[Path, list[Record], list[str]]:
+    """The folder at this address, these machines' good records, and a line for each bad or stray file there: the end of
+    its path, and the reason; hidden files are never read. WrongKnob when there is no folder, or it can't be reached."""
+    results, why = store.folder_at(address), "there is no such folder: `make image` makes it"
+    try:
+        there = results.is_dir()
+    except Exception as error:  # each storage has its own; what they say may name a key
+        there, why = False, f"it can't be reached ({type(error).__name__}): see its address and your access"
+    if not there:
+        raise WrongKnob(f"RESULTS: {results}: {why}")
+    found: dict[Path, Any] = dict(store.read(results, machine))
     for path in sorted([*results.glob(f"{machine}/*"), *(p for p in results.glob(machine) if not p.is_dir())]):
         if path.name == "machine.toml" and path.parent != results:
-            try:
-                load_label(path)
-            except Exception as error:  # it may be hostile
-                bad[path] = store.plain(error)
+            found[path] = store.tried(path, load_label)
         elif path not in found and not path.name.startswith("."):
-            bad[path] = "it is neither a record nor machine.toml: it does not belong here"
-    lines = [f"bad: {store.plain(f'{path.parent.name}/{path.name}')}: {why}" for path, why in bad.items()]
-    return [r for r in found.values() if isinstance(r, Record)], lines
+            found[path] = ValueError("it is neither a record nor machine.toml: it does not belong here")
+    bad = [(store.plain(f"{p.parent.name}/{p.name}"), why) for p, why in found.items() if isinstance(why, ValueError)]
+    return results, [r for r in found.values() if isinstance(r, Record)], [f"bad: {name}: {why}" for name, why in bad]
 
 
 def counted(count: int, thing: str) -> str:
@@ -48,8 +50,7 @@ def counted(count: int, thing: str) -> str:
 
 def check(address: str) -> int:
     """The exit status of `make check`, its lines printed: 1 if a record, or the published schema, is bad."""
-    results = existing(address)
-    good, bad = sorted_out(results)
+    results, good, bad = sorted_out(address)
     if not paths.SCHEMA.is_file() or paths.SCHEMA.read_text("utf-8") != schema():
         why = "it is not what the models give: `python -m siliconbench schema` mends it"
         bad.append(f"bad: reports/{paths.SCHEMA.name}: {why}")
@@ -63,15 +64,14 @@ def contents(records: list[Record]) -> list[str]:
     last = max(records, key=lambda r: r.created)
     m, s = last.machine, last.software
     facts = m.model_dump(include={"chip", "model", "cores", "os", "os_build", "arch", "driver"})
-    facts |= {"memory": m.memory_bytes and f"{m.memory_bytes / 2**30:.0f} GiB"}
-    facts |= {"GPU": ", ".join(g.name for g in m.gpus or []) or None}
-    facts |= {"Python": s.python, "torch": s.torch, "siliconbench": s.commit or s.siliconbench}
+    facts |= {"memory": m.memory_bytes and f"{m.memory_bytes / 2**30:.0f} GiB", "Python": s.python, "torch": s.torch}
+    facts |= {"GPU": ", ".join(g.name for g in m.gpus or []) or None, "siliconbench": s.commit or s.siliconbench}
     known = [f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None]
     days = {f"{r.created[:4]}-{r.created[4:6]}-{r.created[6:8]}" for r in records}
     channels = sorted({name for r in records if r.telemetry for name in r.telemetry.channels})
     return [
-        f"Models: {by_count(r.case.model for r in records)}.",
-        f"Verdicts: {by_count(r.verdict.word if r.verdict else 'failed' for r in records)}.",
+        f"Models: {by_count([r.case.model for r in records])}.",
+        f"Verdicts: {by_count([r.verdict.word if r.verdict else 'failed' for r in records])}.",
         f"Measured: {' to '.join(dict.fromkeys((min(days), max(days))))} (UTC).",
         f"Of the machine: {'; '.join(known)}.",
         f"Over time: {', '.join(channels) or 'nothing'}; and its load, swap, memory and power source at each run.",
@@ -79,12 +79,12 @@ def contents(records: list[Record]) -> list[str]:
     ]
 
 
-def by_count(words: Iterable[str]) -> str:
+def by_count(words: list[str]) -> str:
     """Each word with its count, the most frequent first."""
     return ", ".join(f"{word} {count}" for word, count in Counter(sorted(words)).most_common())
 
 
-def personal(records: Iterable[Record]) -> list[str]:
+def personal(records: list[Record]) -> list[str]:
     """The names of this user, machine and home folder that the records' texts hold, as full words."""
     host, names = socket.gethostname(), set[str]()
     for own in (getpass.getuser, lambda: str(Path.home())):
@@ -100,14 +100,13 @@ def sending(results: Path, slug: str) -> list[str]:
     if not isinstance(results, Path):
         return [f"They are at {results}: who can read that address has them."]
     folder, data = f"reports/data/{slug}", results.resolve()
-    labelled = (data / slug / "machine.toml").is_file()
-    copy = [f"  mkdir -p reports/data && cp -R {shlex.quote(str(data / slug))} reports/data/"]
+    label = f" {folder}/machine.toml" if (data / slug / "machine.toml").is_file() else ""
+    copy = f"  mkdir -p reports/data && cp -R {shlex.quote(str(data / slug))} reports/data/"
     return [
         f"To a friend: send the folder {results / slug}; it goes into their reports/data.",
         "To everyone: fork the project, then in your clone",
-        *([] if data == paths.DATA else copy),
-        f"  git checkout -b records-{slug}",
-        f"  git add {folder}/*.json" + (f" {folder}/machine.toml" if labelled else ""),
+        *([copy] if data != paths.DATA else []),
+        f"  git checkout -b records-{slug} && git add {folder}/*.json{label}",
         f'  git commit -m "Records of {slug}" && git push -u origin records-{slug}',
         "and open a pull request. `make check` there finds what is not a valid record.",
     ]
@@ -115,8 +114,7 @@ def sending(results: Path, slug: str) -> list[str]:
 
 def share(address: str, slug: str) -> int:
     """The exit status of `make share`, its lines printed: 1 if a record of this machine is bad, or there is none."""
-    results = existing(address)
-    good, bad = sorted_out(results, slug)
+    results, good, bad = sorted_out(address, slug)
     if not good:
         lines = ["There is nothing to send. `make image` measures this machine, MACHINE= names another."]
     else:
@@ -125,15 +123,3 @@ def share(address: str, slug: str) -> int:
         lines += [mend] if bad else sending(results, slug)
     print(f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *bad, *lines, sep="\n")
     return 1 if bad or not good else 0
-
-
-def existing(address: str) -> Path:
-    """The folder at this address; WrongKnob when it is not there or can't be reached."""
-    results = store.folder_at(address)
-    try:
-        if results.is_dir():
-            return results
-        why = "there is no such folder: `make image` makes it"
-    except Exception as error:  # each storage has its own; what they say may name a key
-        why = f"it can't be reached ({type(error).__name__}): see its address and your access"
-    raise WrongKnob(f"RESULTS: {results}: {why}")

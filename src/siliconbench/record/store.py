@@ -5,8 +5,9 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -50,16 +51,13 @@ def reason(error: Exception) -> str:
 def write_whole(path: Path, text: str) -> Path:
     """The path, after the file is there whole: written beside it, flushed to the disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".part") as folder:
+        with Path(folder, path.name).open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(part).chmod(0o644)
-        return Path(part).replace(path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+        Path(file.name).chmod(0o644)
+        return Path(file.name).replace(path)
 
 
 def folder_at(address: str) -> Path:
@@ -75,15 +73,13 @@ def folder_at(address: str) -> Path:
 def write(record: Record, results: Path) -> Path:
     """The path of the new record. A record that is there already is never overwritten: FileExistsError."""
     path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
-    try:
-        if isinstance(path, Path):
-            if path.exists():
-                raise FileExistsError
+    with suppress(FileExistsError):
+        if not isinstance(path, Path):
+            path.fs.pipe_file(path.path, dumps(record).encode(), mode="create")
+            return path
+        if not path.exists():
             return write_whole(path, dumps(record))
-        path.fs.pipe_file(path.path, dumps(record).encode(), mode="create")
-    except FileExistsError:
-        raise FileExistsError(f"{path} is there already") from None
-    return path
+    raise FileExistsError(f"{path} is there already")
 
 
 def dumps(record: Record) -> str:
@@ -92,9 +88,8 @@ def dumps(record: Record) -> str:
     return re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
 
 
-def content(path: Path, most_bytes: int = 0) -> bytes:
-    """The bytes of a file or a stored object; ValueError if it is a link, no plain file, or larger than MOST_BYTES."""
-    most = most_bytes or MOST_BYTES
+def content(path: Path, most: int) -> bytes:
+    """The bytes of a file or a stored object; ValueError if it is a link, no plain file, or larger than most bytes."""
     if isinstance(path, Path):
         if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
             raise ValueError("it is a link, in a linked folder, or no plain file")
@@ -109,14 +104,13 @@ def content(path: Path, most_bytes: int = 0) -> bytes:
 
 def no_key_twice(pairs: list[tuple[str, Any]]) -> None:
     """Checks that no key of a JSON object is there twice (readers differ in which counts); ValueError with the key."""
-    if len(dict(pairs)) < len(pairs):
-        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {key} is there twice")
+    if twice := [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]:
+        raise ValueError(f"the key {twice[0]} is there twice")
 
 
 def load(path: Path) -> Record:
     """The record in one file; ValueError with the reason when it is not one."""
-    data = content(path)
+    data = content(path, MOST_BYTES)
     try:
         record = Record.model_validate_json(data, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -130,19 +124,19 @@ def load(path: Path) -> Record:
     return record
 
 
+def tried(path: Path, read_by: Callable[[Path], Any] = load) -> Any:
+    """What is in the file, or why it can't be read: it may be hostile, and each storage has errors of its own."""
+    try:
+        return read_by(path)
+    except Exception as error:  # nothing stops the reading
+        return ValueError(plain(error))
+
+
 def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
     """Each file under results that calls itself a record, in the order of names: the record, or why it is none."""
     found = sorted(results.glob(f"{machine}/*.json"))
     with ThreadPoolExecutor(16) as pool:  # elsewhere each object is a wait for the network; here no thread starts
-        tried = map(_tried, found) if isinstance(results, Path) else pool.map(_tried, found)
-        yield from zip(found, tried, strict=True)
-
-
-def _tried(path: Path) -> Record | ValueError:
-    try:
-        return load(path)
-    except Exception as error:  # it may be hostile, and each storage has errors of its own: nothing stops the reading
-        return ValueError(plain(error))
+        yield from zip(found, map(tried, found) if isinstance(results, Path) else pool.map(tried, found), strict=True)
 
 
 def newest_machine(results: Path) -> str:
