@@ -135,9 +135,7 @@ def relative(table: pd.DataFrame, xlabel: str) -> Figure:
     fig, axes = plt.subplots(figsize=(7, 1.4 + 0.45 * max(1, len(table))))
     for i, row in enumerate(table.itertuples()):
         spans = None if pd.isna(row.low) or pd.isna(row.high) else [[row.ratio - row.low], [row.high - row.ratio]]
-        axes.errorbar(
-            row.ratio, i, xerr=spans, fmt="o", c=COLOURS[0], mfc=COLOURS[0] if row.clean else "white", capsize=4
-        )
+        axes.errorbar(row.ratio, i, None, spans, "o", c=COLOURS[0], mfc=COLOURS[0] if row.clean else "white", capsize=4)
     axes.axvline(1, color=LINE, ls="--")
     axes.set_yticks(range(len(table)), [label(name) for name in table["name"]])
     reach = (min(0.5, table["ratio"].min() / 1.5), max(2, table["ratio"].max() * 1.5))

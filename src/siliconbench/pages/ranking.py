@@ -53,9 +53,8 @@ class Study:
             accelerator = None if device == "cpu" else software.device_name or gpu
             self.chips[slug, device] = accelerator or record.machine.chip or "unknown chip"
             if record.case.minutes and record.passes:
-                self.longest[slug] = max(
-                    self.longest.get(slug, record), record, key=lambda r: (r.case.minutes, r.created)
-                )
+                longest = self.longest.get(slug, record)
+                self.longest[slug] = max(longest, record, key=lambda r: (r.case.minutes, r.created))
             yield record
 
 
@@ -136,8 +135,7 @@ def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     """The reference cases of the ranking's model, image size and torch, in its order, named by what differs."""
     if rank.empty:
         return named(study.cases).assign(label=lambda table: table["name"])
-    case = rank.iloc[0]
-    table = comparable(study).merge(rank[:1][["model", "image_px", "torch"]])
+    case, table = rank.iloc[0], comparable(study).merge(rank[:1][["model", "image_px", "torch"]])
     several = table.groupby("machine")["device"].transform("nunique") > 1
     names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
     for key in ("input", "workers"):
