@@ -15,7 +15,7 @@ from siliconbench import paths
 from siliconbench.__main__ import main
 from siliconbench.analysis import cases
 from siliconbench.analysis.words import percent_words
-from siliconbench.pages import compare, machine, ranking, render, tables
+from siliconbench.pages import compare, ranking, render, tables
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from tests.browser import check_page
@@ -381,8 +381,8 @@ def test_no_sentence_says_a_share_by_powers_of_ten(tmp_path, share):
     for slug, rate in {"a": 1000.0, "b": 999.9, "c": 1000.0 * share}.items():
         write(tmp_path, slug, [rate, rate * 1.0001])
     found, rank = study(tmp_path)
-    table = machine.labelled(found.cases.assign(allowed_images_per_s=found.cases["images_per_s"] / share))
-    said = [compare.lead_sentence(found, rank), compare.relative_sentence(rank), machine.time_sentence(table)]
+    table = tables.labelled(found.cases.assign(allowed_images_per_s=found.cases["images_per_s"] / share))
+    said = [compare.lead_sentence(found, rank), compare.relative_sentence(rank), tables.time_sentence(table)]
     said += [
         tables.limit_sentence(table.assign(utilization=share)),
         tables.energy_sentence(rank),

@@ -3,7 +3,7 @@
 import pytest
 
 from siliconbench.analysis import cases
-from siliconbench.pages import machine, render, tables
+from siliconbench.pages import render, tables
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from tests.browser import check_page
@@ -36,15 +36,15 @@ def test_a_case_that_ran_out_of_memory_is_on_the_page(tmp_path, monkeypatch, chr
 @pytest.mark.parametrize("records", [[], [lost(image_px=None)], [run(100.0)], [run(100.0), lost(batch_size=64)]])
 def test_every_sentence_can_be_said_of_few_records(records):
     runs = cases.runs(records)
-    table = machine.labelled(cases.cases(runs))
-    said = [machine.lead_sentence(table, "m"), tables.speed_sentence(table), machine.time_sentence(table)]
+    table = tables.labelled(cases.cases(runs))
+    said = [tables.lead_sentence(table, "m"), tables.speed_sentence(table), tables.time_sentence(table)]
     said += [tables.request_sentence(tables.request_table(table)), tables.limit_sentence(table)]
     said += [tables.heat_sentence(table), tables.energy_sentence(table), tables.tuned_sentence(cases.tuned(table))]
     said += [*cases.batch_advice(table), tables.trust_sentence(runs), *tables.doubts(runs)]
     assert all(isinstance(s, str) and s and "nan" not in s and "None" not in s for s in said), said
-    assert len(tables.shown(table, machine.COLUMNS)) == len(table)
+    assert len(tables.shown(table, tables.CASES)) == len(table)
     assert set(tables.parts(table).columns) == {"case", "part", "ms"}
-    assert list(machine.card(records).columns) == ["what", "value"]
+    assert list(tables.card(records).columns) == ["what", "value"]
 
 
 def test_doubts_that_differ_in_figures_alone_are_one():
@@ -60,9 +60,9 @@ def test_doubts_that_differ_in_figures_alone_are_one():
 
 
 def test_a_head_says_whose_heat_it_is_and_each_cell_does_where_they_differ():
-    table = machine.labelled(cases.cases(cases.runs([run(100.0), run(50.0, batch_size=16)])))
+    table = tables.labelled(cases.cases(cases.runs([run(100.0), run(50.0, batch_size=16)])))
     one = table.assign(peak_c=[60.4, 70.0], heat_of="GPU")
-    assert tables.shown(one, machine.HEAT)["hottest, °C (GPU)"].tolist() == [60, 70]
+    assert tables.shown(one, tables.HEAT)["hottest, °C (GPU)"].tolist() == [60, 70]
     two = one.assign(heat_of=["GPU", "CPU"])
-    assert tables.shown(two, machine.HEAT)["hottest, °C"].tolist() == ["60 (GPU)", "70 (CPU)"]
-    assert "fan, rpm" not in tables.shown(one, machine.HEAT)
+    assert tables.shown(two, tables.HEAT)["hottest, °C"].tolist() == ["60 (GPU)", "70 (CPU)"]
+    assert "fan, rpm" not in tables.shown(one, tables.HEAT)

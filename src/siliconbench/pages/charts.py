@@ -14,14 +14,14 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, LogFormatter
+from matplotlib.ticker import LogFormatter
 
 from siliconbench.analysis.words import THIN, UNKNOWN
 from siliconbench.pages.html import clean, escaped
 
 # Of seaborn's colorblind palette all but its yellow and pale pink, faint on white.
 COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 1, 2, 3, 4, 5, 9, 7)]
-MARKERS = "osD^vPXp*"  # one more than the colours, so that 72 names differ in the pair
+MARKERS = "osD^vPXp*"  # filled, as seaborn wants all or none; one more than the colours, so that 72 pairs differ
 DASHES: list[tuple[float, ...]] = [(), (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25)]
 INK, LINE = "#1f2328", "#8c939c"
 STYLE = {
@@ -39,25 +39,19 @@ STYLE = {
 }  # fmt: skip
 
 
-class _Plain(Formatter):
+class _Plain(LogFormatter):
     """Labels where a log axis has them, but 100 for its 10², which would need the formulas that the theme forbids."""
 
-    def __init__(self, log: LogFormatter) -> None:
-        self.log = log
-
-    def set_locs(self, locs: list[float]) -> None:
-        self.log.set_locs(locs)
-
     def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:,.6g}".replace(",", THIN) if self.log(x, pos) else ""
+        return f"{x:,.6g}".replace(",", THIN) if super().__call__(x, pos) else ""
 
 
 def theme() -> None:
     """Makes seaborn and matplotlib draw in the house style from here on, whatever the user's own settings are."""
     mpl.rcdefaults()
     sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", rc=STYLE)
-    warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks is drawn as a box
-    warnings.filterwarnings("ignore", "constrained_layout not applied")  # by names too long; all is drawn, only wider
+    # A letter that the font lacks is drawn as a box; where names are too long, all is drawn, only wider.
+    warnings.filterwarnings("ignore", "Glyph .* missing|constrained_layout not applied")
 
 
 def svg(fig: Figure) -> bytes:
@@ -67,7 +61,9 @@ def svg(fig: Figure) -> bytes:
     for axis in (axis for axes in fig.axes for axis in (axes.xaxis, axes.yaxis)):
         for ticks in (axis.major, axis.minor):
             if isinstance(ticks.formatter, LogFormatter):
-                ticks.formatter = _Plain(ticks.formatter)
+                plain = _Plain()
+                vars(plain).update(vars(ticks.formatter))  # its base, its axis
+                ticks.formatter = plain
     file = BytesIO()
     fig.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     plt.close(fig)
@@ -91,20 +87,14 @@ def label(name: str) -> str:
 
 
 def looks(names: Iterable[str]) -> list[dict[str, Any]]:
-    """A colour for each name, a marker, and the dashes of its line: the same for the same set of names.
-
-    No two of 72 names are alike in colour and marker. All markers are filled, so seaborn takes them together.
-    """
+    """A colour, a marker, dashes for each name: the same for the same set; of 72 names no two share the first two."""
     sorted_names, hands = sorted(set(names)), (COLOURS, MARKERS, [dash for dash in DASHES for _ in COLOURS])
     return [{name: hand[i % len(hand)] for i, name in enumerate(sorted_names)} for hand in hands]
 
 
 def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
-    """A line for each name in the table's column `name`, with bars from its columns low to high where they are known.
-
-    A row whose y is unknown is a case that failed: a cross at the foot. x is on a scale of doublings; y is on a log
-    scale where the slowest would lie on the floor beside the fastest.
-    """
+    """A line for each name in the column `name`, x in doublings, with bars from low to high where they are known.
+    A row whose y is unknown is a case that failed: a cross at the foot."""
     fig, axes = plt.subplots()
     table = table.assign(name=table["name"].map(label))
     hue, shape, dash = looks(table["name"])
@@ -145,8 +135,7 @@ def relative(table: pd.DataFrame, xlabel: str) -> Figure:
     fig, axes = plt.subplots(figsize=(7, 1.4 + 0.45 * max(1, len(table))))
     for i, row in enumerate(table.itertuples()):
         spans = None if pd.isna(row.low) or pd.isna(row.high) else [[row.ratio - row.low], [row.high - row.ratio]]
-        face = COLOURS[0] if row.clean else "white"
-        axes.errorbar(row.ratio, i, xerr=spans, fmt="o", c=COLOURS[0], mfc=face, capsize=4)
+        axes.errorbar(row.ratio, i, None, spans, "o", c=COLOURS[0], mfc=COLOURS[0] if row.clean else "white", capsize=4)
     axes.axvline(1, color=LINE, ls="--")
     axes.set_yticks(range(len(table)), [label(name) for name in table["name"]])
     reach = (min(0.5, table["ratio"].min() / 1.5), max(2, table["ratio"].max() * 1.5))

@@ -8,24 +8,22 @@ import pandas as pd
 from siliconbench import paths
 from siliconbench.analysis import heat, stats
 from siliconbench.analysis.cases import LIKE, PARTS, rate_words
-from siliconbench.analysis.stats import Comparison
 from siliconbench.analysis.words import percent_words, ratio_words, significant
 from siliconbench.knobs import WrongKnob
 from siliconbench.pages import render, tables
 from siliconbench.pages.html import listed
 from siliconbench.pages.ranking import ALIKE, Study, comparable, scope, timelines, weight, with_state
-from siliconbench.pages.tables import Column
 from siliconbench.record import store
 
-OF_FASTEST = Column("of the fastest", "share")
-WORTH = Column("images/s per 1,000", "worth", "currency")
+OF_FASTEST = tables.Column("of the fastest", "share")
+WORTH = tables.Column("images/s per 1,000", "worth", "currency")
 RANK = [
-    Column("machine", lambda row: f"{row['label']} ({row['device']})"),
+    tables.Column("machine", lambda row: f"{row['label']} ({row['device']})"),
     tables.IMAGES_PER_S, tables.INTERVAL, OF_FASTEST, tables.HOTTEST, tables.FAN, tables.POWER, WORTH, tables.RUNS,
 ]  # fmt: skip
-PRICE = Column("price", lambda row: f"{row['price']:,.0f} {row['currency']}" if row["price"] > 0 else None)
-COST = [Column("machine", "label"), tables.IMAGES_PER_J, PRICE, WORTH]
-LIMIT = [COST[0], *tables.LIMIT]
+PRICE = tables.Column("price", lambda row: f"{row['price']:,.0f} {row['currency']}" if row["price"] > 0 else None)
+COST = [tables.Column("machine", "label"), tables.IMAGES_PER_J, PRICE, WORTH]
+LIMIT = [COST[0], *tables.LIMIT[1:]]
 CARD = ("chip", "device", "cores", "memory", "system", "torch, torchvision", "siliconbench")
 PUBLISHED = {
     "label": "machine", "images_per_s": "images/s", "low": "from", "high": "to", "model": "model",
@@ -56,7 +54,7 @@ def lead_sentence(study: Study, rank: pd.DataFrame) -> str:
     return f"{words} {worth_sentence(rank)}".strip()
 
 
-def pair_sentence(slow: pd.Series, fast: pd.Series, found: Comparison, what: str) -> str:
+def pair_sentence(slow: pd.Series, fast: pd.Series, found: stats.Comparison, what: str) -> str:
     """Which of two machines is faster, by how much; where that is undecided, what would decide it."""
     if found.word == "same":
         return f"{fast['name']} and {slow['name']} are equally fast within {100 * stats.MARGIN:.0f} % at {what}."
@@ -163,9 +161,9 @@ def health(study: Study) -> list[str]:
             middle = others.iloc[len(others) // 2]
             found = stats.compare(middle["rates"], row["rates"])
             who = f"{study.name(row['machine'])}: {words[found.word]} {study.name(middle['machine'])}"
-            among = "" if len(others) == 1 else f", the middle one of {len(others)} others"
-            case = f"{chip}; {row['model']}, batch {row['batch_size']}"
-            lines.append(f"{who}{among} ({case}): {ratio_words(found.ratio)} times its speed.")
+            who += "" if len(others) == 1 else f", the middle one of {len(others)} others"
+            who += f" ({chip}; {row['model']}, batch {row['batch_size']})"
+            lines.append(f"{who}: {ratio_words(found.ratio)} times its speed.")
     return lines or ["No machine is among the records."]
 
 
@@ -198,15 +196,12 @@ def doubts(study: Study) -> list[str]:
 
 
 def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
-    """How to repeat the ranking's measurement, what prices stand on, and by machine where the records lie: how many,
-    and those of the ranking's case by the names of their files."""
+    """How to repeat the ranking's measurement, what prices stand on, and by machine how many records lie where."""
     if rank.empty:
         return []
-    case = rank.iloc[0]
-    lines = [
-        f"make image IMAGE_MODEL={case['model']} BATCH_SIZE={case['batch_size']} INPUT={case['input']} "
-        f"WORKERS={case['workers']} measures the ranking's case on another machine; make report renders this page."
-    ]
+    command = "make image IMAGE_MODEL={model} BATCH_SIZE={batch_size} INPUT={input} WORKERS={workers}"
+    again = command.format(**rank.iloc[0])
+    lines = [f"{again} measures the ranking's case on another machine; make report renders this page."]
     for given in (label for _, label in sorted(study.labels.items()) if label.price):
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"
         lines.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
@@ -223,8 +218,7 @@ def make_report(results: str) -> int:
     folder = store.folder_at(results)
     if os.environ.get("RESULTS") and not folder.is_dir():
         raise WrongKnob(f"RESULTS: there is no folder {results}; name one that `make image` has filled")
-    address = str(folder.resolve()) if isinstance(folder, Path) else results
-    figure_path = str((paths.REPORTS / "compare.svg").resolve())
-    parameters = {"results": address, "figure_path": figure_path, "published": str(paths.PUBLISHED)}
+    parameters = {"results": str(folder.resolve()) if isinstance(folder, Path) else results}
+    parameters |= {"figure_path": str((paths.REPORTS / "compare.svg").resolve()), "published": str(paths.PUBLISHED)}
     print(render.render(paths.NOTEBOOKS / "compare.ipynb", paths.REPORTS / "compare.html", parameters))
     return 0

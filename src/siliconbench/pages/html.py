@@ -44,10 +44,7 @@ def listed(items: Sequence[str], most: int, separator: str = "; ") -> str:
 
 
 def table(frame: pd.DataFrame, caption: str, bars: str | None = None, best: str | None = None) -> HTML:
-    """The frame as an HTML table under its caption, in a box that scrolls by itself on a phone.
-
-    The first column names the rows. bars: the column with a bar in each cell. best: the one whose highest is strong.
-    """
+    """The frame as an HTML table that scrolls by itself; bars: the column with bars, best: whose highest is strong."""
     columns = [_column(str(n), frame[n], n == frame.columns[0], n == bars, n == best) for n in frame]
     head, *rows = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
     return HTML(

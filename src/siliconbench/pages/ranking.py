@@ -40,32 +40,28 @@ class Study:
         twice = own in self.newest or sum(other.label == own for other in self.labels.values()) > 1
         return f"{own} ({machine})" if twice else own
 
-    def add(self, path: Path, record: Record) -> None:
-        """Takes note of the record's file, its machine, its chip and its sustained run."""
-        slug, device, software = record.machine.slug, record.case.device, record.software
-        self.files[slug, store.file_name(record.case, record.created, record.repeat)] = path.name
-        self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
-        gpu = next((g.name for g in record.machine.gpus or []), None)
-        accelerator = None if device == "cpu" else software.device_name or gpu
-        self.chips[slug, device] = accelerator or record.machine.chip or "unknown chip"
-        if record.case.minutes and record.passes:
-            longest = self.longest.get(slug, record)
-            self.longest[slug] = max(longest, record, key=lambda r: (r.case.minutes, r.created))
+    def read(self, results: Path) -> Iterator[Record]:
+        """Every valid record under results, its file, machine, chip and sustained run noted; and what was refused."""
+        for path, record in store.read(results):
+            if isinstance(record, ValueError):
+                self.refused.append(f"{store.plain(path.parent.name)}/{store.plain(path.name)}: {record}")
+                continue
+            slug, device, software = record.machine.slug, record.case.device, record.software
+            self.files[slug, store.file_name(record.case, record.created, record.repeat)] = path.name
+            self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
+            gpu = next((g.name for g in record.machine.gpus or []), None)
+            accelerator = None if device == "cpu" else software.device_name or gpu
+            self.chips[slug, device] = accelerator or record.machine.chip or "unknown chip"
+            if record.case.minutes and record.passes:
+                longest = self.longest.get(slug, record)
+                self.longest[slug] = max(longest, record, key=lambda r: (r.case.minutes, r.created))
+            yield record
 
 
 def gather(results: Path) -> Study:
     """Every valid record and label under results; what was refused is named, with the reason."""
     study = Study()
-
-    def good() -> Iterator[Record]:
-        for path, record in store.read(results):
-            if isinstance(record, ValueError):
-                study.refused.append(f"{store.plain(path.parent.name)}/{store.plain(path.name)}: {record}")
-            else:
-                study.add(path, record)
-                yield record
-
-    study.runs = runs(good())
+    study.runs = runs(study.read(results))
     study.cases = cases(study.runs)
     for path in sorted(results.glob("*/machine.toml")):
         try:
@@ -82,11 +78,8 @@ def comparable(study: Study) -> pd.DataFrame:
 
 
 def ranking(study: Study) -> pd.DataFrame:
-    """The cases that are compared, a row a machine, fastest first: the reference case that most machines share.
-
-    Each machine enters with its fastest device. Of equals, resnet50 at batch 64 leads, then the case with most runs.
-    Beside its case a row has name and label, share (of the fastest), price and currency, worth (images/s per 1,000).
-    """
+    """The reference case that most machines share, a row for the fastest device of each machine, fastest first.
+    Beside its case a row has name and label, share (of the fastest), price and currency, worth (images/s per 1,000)."""
     table = comparable(study).dropna(subset=["images_per_s"]).sort_values("images_per_s", ascending=False)
     groups = [group for _, group in table.drop_duplicates([*ALIKE, "machine"]).groupby(ALIKE, sort=True)]
     table = max(groups, key=weight) if groups else table
@@ -98,7 +91,7 @@ def ranking(study: Study) -> pd.DataFrame:
 
 
 def weight(group: pd.DataFrame) -> tuple[int | list[int], ...]:
-    """What decides which of several groups of like cases is compared: the greatest."""
+    """What decides which group of like cases is compared: the greatest. Of equals, resnet50 at batch 64, most runs."""
     case = group.iloc[0]
     same = (case["input"] == "fast", case["model"] == "resnet50", case["batch_size"] == 64)
     return len(group), *same, int(group["runs"].sum()), [int(part) for part in re.findall(r"\d+", case["torch"])]
@@ -139,15 +132,10 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
 
 
 def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
-    """The reference cases of the ranking's model, image size and torch, in the ranking's order, named by what differs.
-
-    What differs: the device of a machine that has several, and an input or a number of workers unlike the ranking's.
-    """
+    """The reference cases of the ranking's model, image size and torch, in its order, named by what differs."""
     if rank.empty:
         return named(study.cases).assign(label=lambda table: table["name"])
-    case, table = rank.iloc[0], comparable(study)
-    for key in ("model", "image_px", "torch"):
-        table = table[table[key] == case[key]]
+    case, table = rank.iloc[0], comparable(study).merge(rank[:1][["model", "image_px", "torch"]])
     several = table.groupby("machine")["device"].transform("nunique") > 1
     names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
     for key in ("input", "workers"):
@@ -159,9 +147,7 @@ def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
 
 def as_ranked(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
     """Of these cases those with the ranking's input and workers, at any batch size."""
-    for key in ("input", "workers") if len(rank) else ():
-        table = table[table[key] == rank.iloc[0][key]]
-    return table
+    return table.merge(rank[:1][["input", "workers"]]) if len(rank) else table
 
 
 def smallest_batch(table: pd.DataFrame) -> pd.DataFrame:
@@ -173,11 +159,10 @@ def smallest_batch(table: pd.DataFrame) -> pd.DataFrame:
 
 def requests(table: pd.DataFrame) -> pd.DataFrame:
     """The requests of the first of these cases, thinned to 200 quantiles each: name, ms."""
-    rows = []
-    for _, row in table.head(tables.MOST_SHOWN).iterrows():
-        wanted = np.linspace(0, 1, min(200, len(row["request_s"])) + 1)
-        rows += [(row["name"], 1000 * s) for s in np.quantile(row["request_s"], wanted, method="higher")]
-    return pd.DataFrame(rows, columns=["name", "ms"])
+    first = table.head(tables.MOST_SHOWN)
+    wanted = [np.linspace(0, 1, min(200, len(times)) + 1) for times in first["request_s"]]
+    ms = [1000 * np.quantile(*pair, method="higher") for pair in zip(first["request_s"], wanted, strict=True)]
+    return first.assign(ms=ms)[["name", "ms"]].explode("ms", ignore_index=True).astype({"ms": float})
 
 
 def timelines(study: Study) -> list[Record]:

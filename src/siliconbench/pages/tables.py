@@ -1,18 +1,15 @@
-"""Tables of cases, and the sentences that read them aloud, for both pages.
-
-`name` stands for a line of a figure (batch size aside), `label` for one case; on the comparison, for the machine.
-"""
+"""Tables of cases and their sentences. `name`: a figure's line, batch size aside; `label`: one case, or one machine."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import pandas as pd
 
 from siliconbench.analysis import heat, stats
-from siliconbench.analysis.cases import PARTS, rate_words, span_words
+from siliconbench.analysis.cases import PARTS, named, rate_words, span_words
 from siliconbench.analysis.words import percent_words, significant
 from siliconbench.pages.html import listed
 from siliconbench.record.schema import Record
@@ -23,8 +20,7 @@ NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, the field or function of a case's row that it reads, the field that says whose heat or
-    energy that is, and what makes of a known value the one that is shown."""
+    """A column: heading, the field or function of a row that it reads, whose heat or energy that is, what is shown."""
 
     heading: str
     read: str | Callable[[pd.Series], object]
@@ -45,15 +41,21 @@ HOTTEST = Column("hottest, °C", "peak_c", "heat_of", round)
 FAN = Column("fan, rpm", "fan_rpm", then=round)
 POWER = Column("power, W", "mean_w", "joules_of", round)
 IMAGES_PER_J = Column("images/J", "images_per_j", "joules_of")
+BATTERY = Column("battery, % per 1,000 images", "battery_percent_per_1000_images")
+LABEL = Column("case", "label")
+CASES = [
+    Column("case", "name"), Column("batch", "batch_size"), IMAGES_PER_S, INTERVAL,
+    Column("memory, GiB", "peak_bytes", then=lambda held: held / 2**30), Column("model alone", "forward_images_per_s"),
+    Column("bottleneck", "bottleneck", then=lambda part: PARTS.get(part, part)), RUNS,
+]  # fmt: skip
+HEAT = [LABEL, HOTTEST, FAN, POWER, IMAGES_PER_J, BATTERY]
 UTILIZATION = Column("of the peak, %", "utilization", then=lambda share: 100 * share)
-LIMIT = [Column("model alone, images/s", "forward_images_per_s"), UTILIZATION]
+LIMIT = [LABEL, Column("model alone, images/s", "forward_images_per_s"), UTILIZATION]
 
 
 def shown(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """The table with these columns: the first, and each other one of which something is known.
-
-    Its heading says whose heat or energy it is; each cell does where they are not all of one part.
-    """
+    Its heading says whose heat or energy it is; each cell does where they are not all of one part."""
     rows, frame = [row for _, row in table.iterrows()], {}
     for column in columns:
         read = column.read if callable(column.read) else itemgetter(column.read)
@@ -83,6 +85,24 @@ def cut_sentence(count: int) -> str:
     return f" The figure shows the first {MOST_SHOWN} of {count}." if count > MOST_SHOWN else ""
 
 
+def labelled(cases: pd.DataFrame) -> pd.DataFrame:
+    """The cases with their names, and labels that say the batch size, too."""
+    table = named(cases)
+    return table.assign(label=[f"{c['name']}, batch {c['batch_size']}" for _, c in table.iterrows()])
+
+
+def lead_sentence(table: pd.DataFrame, machine: str) -> str:
+    """The page's first sentence: the fastest reference case of each model, with its interval and its scope."""
+    good = table.dropna(subset=["images_per_s"])
+    good = good[good["reference"]] if good["reference"].any() else good
+    words = []
+    for model, group in good.groupby("model"):
+        best = top(group, "images_per_s")
+        speed = rate_words(best["images_per_s"], best["low"], best["high"])
+        words.append(f"{model} at {speed}, batch {best['batch_size']} on the {best['device']}")
+    return f"{machine} runs {listed(words, 4)}." if words else f"{machine}: no run has succeeded yet."
+
+
 def speed_sentence(table: pd.DataFrame) -> str:
     """For the first names, the fastest batch size and the smallest that comes near it; and each case that failed."""
     groups = [group for _, group in table.dropna(subset=["images_per_s"]).groupby("name", sort=False)]
@@ -105,6 +125,17 @@ def parts(table: pd.DataFrame, names: Iterable[str] = PARTS) -> pd.DataFrame:
     good = table.dropna(subset=["images_per_s"]).set_index("label")
     ms = pd.DataFrame({PARTS[name]: 1000 / good[f"{name}_images_per_s"].astype(float) for name in names})
     return ms.stack(future_stack=True).dropna().rename_axis(["case", "part"]).reset_index(name="ms")
+
+
+def time_sentence(table: pd.DataFrame) -> str:
+    """For the first cases, the time of an image, how near that comes to what its parts allow, and the bottleneck."""
+    words = []
+    for _, case in table.dropna(subset=["images_per_s"]).iterrows():
+        rate, allowed = case["images_per_s"], case["allowed_images_per_s"]
+        share = f", {percent_words(rate / allowed)} of what its parts allow" if pd.notna(allowed) else ""
+        part = "none stands out" if case["bottleneck"] == "balanced" else PARTS.get(case["bottleneck"], "not known")
+        words.append(f"{case['label']} takes {significant(1000 / rate)} ms an image{share} (bottleneck: {part})")
+    return f"{listed(words, 6)}." if words else "No case succeeded: there are no parts to show."
 
 
 def request_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -169,11 +200,8 @@ def tuned_sentence(table: pd.DataFrame) -> str:
 def trust_sentence(runs: pd.DataFrame) -> str:
     """How many runs there are, how many are clean, flagged and failed."""
     counts = {"clean": 0} | dict(runs["verdict"].value_counts())
-    words = [f"{n} {word}" for word, n in counts.items()]
-    words.append(
-        f"{(runs['status'] != 'ok').sum()} failed. A figure rests on the clean runs, or on all where none is clean."
-    )
-    return f"{len(runs)} runs: {', '.join(words)}"
+    words = [f"{n} {word}" for word, n in counts.items()] + [f"{(runs['status'] != 'ok').sum()} failed"]
+    return f"{len(runs)} runs: {', '.join(words)}. A figure rests on the clean runs, or on all where none is clean."
 
 
 def doubts(runs: pd.DataFrame) -> list[str]:
@@ -204,20 +232,22 @@ def _cores(record: Record) -> str | None:
     return joined([record.machine.cores, kinds and f"({kinds})"])
 
 
-def _power(record: Record) -> str | None:
-    state = record.checks and record.checks.before
-    return joined([state.power_source, state.power_mode, state.governor], ", ") if state else None
-
-
 FACTS: dict[str, Callable[[Record], object]] = {
     "chip": lambda r: r.machine.chip, "model": lambda r: r.machine.model, "cores": _cores,
     "GPU": lambda r: joined([gpu.name for gpu in r.machine.gpus or []], ", ") or "none found",
     "device": lambda r: r.software.device_name,
     "memory": lambda r: r.machine.memory_bytes and f"{r.machine.memory_bytes / 2**30:.0f} GiB",
     "system": lambda r: joined([r.machine.os, r.machine.os_build]), "driver": lambda r: r.machine.driver,
-    "power": _power, "thermal pressure": lambda r: r.checks and r.checks.before.thermal_pressure,
-    "Python": lambda r: r.software.python,
+    "power": lambda r: r.checks and joined(attrgetter("power_source", "power_mode", "governor")(r.checks.before), ", "),
+    "thermal pressure": lambda r: r.checks and r.checks.before.thermal_pressure, "Python": lambda r: r.software.python,
     "torch, torchvision": lambda r: f"{r.software.torch}, {r.software.torchvision}",
     "threads": lambda r: r.software.threads,
     "siliconbench": lambda r: joined([r.software.siliconbench, r.software.commit]),
 }  # fmt: skip
+
+
+def card(records: Sequence[Record]) -> pd.DataFrame:
+    """What the machine is and what ran on it, by the newest record: two columns."""
+    newest = max(records, key=lambda r: r.created, default=None)
+    facts = {name: read(newest) for name, read in FACTS.items()} if newest else {}
+    return pd.DataFrame([(name, str(fact)) for name, fact in facts.items() if fact], columns=["what", "value"])
