@@ -11,7 +11,7 @@ import pytest
 from siliconbench import paths
 from siliconbench.knobs import KNOBS
 from siliconbench.record import axes
-from siliconbench.record.schema import Case
+from siliconbench.record.fields import PARAMETERS, RESERVED, Case
 
 PACKAGE = paths.ROOT / "src/siliconbench"
 ROOMS = ["record", "analysis", "machine", "run", "sweep", "pages"]  # each may import those before it
@@ -118,14 +118,14 @@ def notebook_gaps(text: str) -> set[str]:
     """The fields of a case that measure.ipynb's parameters lack, or have with another default."""
     cells = [c for c in json.loads(text)["cells"] if "parameters" in c["metadata"].get("tags", [])]
     found = {n.target.id: ast.literal_eval(n.value) for n in ast.parse("".join(cells[0]["source"])).body}
-    wanted = {name: f.default for name, f in Case.model_fields.items() if name not in ("image_px", "device")}
+    wanted = {name: Case.model_fields[name].default for name in PARAMETERS if name != "device"}
     given = {"model": KNOBS["IMAGE_MODEL"].default, "batch_size": int(KNOBS["BATCH_SIZE"].default), "device": "auto"}
     return {name for name, default in (wanted | given).items() if name not in found or found[name] != default}
 
 
 def case_gaps(fields: set[str]) -> set[str]:
     """The fields of a case that no knob gives, and those that knobs give and a case lacks; device is USE_GPU's."""
-    return (fields - {"device", "image_px"}) ^ {knob.field for knob in KNOBS.values() if knob.field}
+    return (fields - {"device", "image_px", *RESERVED}) ^ {knob.field for knob in KNOBS.values() if knob.field}
 
 
 def schema_gaps(text: str) -> set[str]:

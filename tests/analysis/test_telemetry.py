@@ -79,18 +79,18 @@ def test_energy_adds_up(values, a, b, c):
 
 def test_energy_names_its_joules():
     ramp = [300.0 * k for k in range(21)]
-    gpu = {"gpu_w": [300.0] * 20 + [310.0], "gpu_energy_j": ramp, "gpu_utilisation": [0.9] * 21}
+    gpu = {"gpu_w": [300.0] * 20 + [310.0], "gpu_energy_j": ramp, "gpu_utilization": [0.9] * 21}
     found = telemetry.energy(made(**gpu, package_w=[50.0] * 21), 2, 20, 5400)
     assert (found.joules_of, found.battery_percent_per_1000_images) == ("GPU", None)
     assert (found.images_per_j, found.mean_w) == pytest.approx((1, 300))
     assert telemetry.energy(made(**gpu, system_w=[400.0] * 21), 2, 20, 5400).joules_of == "whole system"
-    idle = gpu | {"gpu_utilisation": [0.0] * 21}
+    idle = gpu | {"gpu_utilization": [0.0] * 21}
     assert telemetry.energy(made(**idle, package_w=[50.0] * 21), 2, 20, 5400).mean_w == pytest.approx(50)
     assert telemetry.energy(made(**idle), 2, 20, 5400) == telemetry.Energy()
 
 
 def test_energy_on_a_mac_is_that_of_the_package_with_its_gpu():
-    section = made(source="macmon", package_w=[40.0] * 21, gpu_w=[30.0] * 21, gpu_utilisation=[0.9] * 21)
+    section = made(source="macmon", package_w=[40.0] * 21, gpu_w=[30.0] * 21, gpu_utilization=[0.9] * 21)
     found = telemetry.energy(section, 0, 20, 800)
     assert found.joules_of == "package"
     assert (found.images_per_j, found.mean_w) == pytest.approx((1, 40))
@@ -119,12 +119,12 @@ FALLEN = [1980.0] * 10 + [1700.0] * 10
     ({"fan_rpm": [1]}, {"thermal_pressure": None}, {"thermal_pressure": None}, None),
     ({"thermal_pressure": [0, 1, 1]}, {}, {}, None),
     ({"thermal_pressure": [0, 1, 2]}, {}, {}, "serious"),
-    ({"gpu_clock_mhz": FALLEN, "gpu_utilisation": [0.9] * 20, "gpu_temperature_c": [85.0] * 20}, {}, {},
+    ({"gpu_clock_mhz": FALLEN, "gpu_utilization": [0.9] * 20, "gpu_temperature_c": [85.0] * 20}, {}, {},
      "the GPU clock fell from 1980 to 1700 MHz at up to 85 C"),
-    ({"gpu_clock_mhz": FALLEN, "gpu_utilisation": [0.9] * 20, "gpu_temperature_c": [60.0] * 20}, {}, {}, None),
-    ({"gpu_clock_mhz": FALLEN, "gpu_utilisation": [0.9] * 10 + [0.1] * 10, "gpu_temperature_c": [85.0] * 20}, {}, {},
+    ({"gpu_clock_mhz": FALLEN, "gpu_utilization": [0.9] * 20, "gpu_temperature_c": [60.0] * 20}, {}, {}, None),
+    ({"gpu_clock_mhz": FALLEN, "gpu_utilization": [0.9] * 10 + [0.1] * 10, "gpu_temperature_c": [85.0] * 20}, {}, {},
      None),
-    ({"gpu_clock_mhz": FALLEN[8:12], "gpu_utilisation": [0.9] * 4, "gpu_temperature_c": [85.0] * 4}, {}, {}, None),
+    ({"gpu_clock_mhz": FALLEN[8:12], "gpu_utilization": [0.9] * 4, "gpu_temperature_c": [85.0] * 4}, {}, {}, None),
     ({"cpu_clock_mhz": FALLEN, "cpu_load": [0.9] * 20, "cpu_temperature_c": [95.0] * 20}, {}, {}, "the CPU clock"),
     ({"cpu_clock_mhz": FALLEN[::-1], "cpu_load": [0.9] * 20, "cpu_temperature_c": [95.0] * 20}, {}, {}, None),
 ])  # fmt: skip

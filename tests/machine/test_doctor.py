@@ -60,7 +60,7 @@ def test_an_unknown_state_is_no_doubt():
     ({"load_1m": 5.0}, {}, "wait a minute"),
     ({"free_memory_bytes": 2**30}, {}, "1.0 GiB of memory"),
     ({}, {"cpu_load": [None, 0.4, 0.6]}, "50 % of the CPU"),
-    ({}, {"gpu_utilisation": [0.5, 0.5, 0.5]}, "50 % of the GPU"),
+    ({}, {"gpu_utilization": [0.5, 0.5, 0.5]}, "50 % of the GPU"),
     ({}, {"swap_used_bytes": [1e9, 1e9, 2e9]}, "swapping now"),
     ({}, {"cpu_temperature_c": [80.0, 85.0, 90.0]}, "CPU temperature is 90 C"),
     ({}, {"gpu_temperature_c": [80.0] * 3}, "GPU temperature is 80 C"),

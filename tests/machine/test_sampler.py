@@ -130,7 +130,7 @@ def test_a_mac_from_sampler_to_section(on_a_mac, tmp_path):
     assert found["fan_rpm"] == (1200, "macmon", "0.8.2", "max")
     assert found["system_w"] == (5.8765, "macmon", "0.8.2", "reading")
     assert found["package_w"] == (0.2223, "macmon", "0.8.2", "sum")
-    assert found["ane_w"][0] == 0 and found["cpu_clock_mhz"][0] == 1800 and found["gpu_utilisation"][0] == 0.09
+    assert found["ane_w"][0] == 0 and found["cpu_clock_mhz"][0] == 1800 and found["gpu_utilization"][0] == 0.09
     assert found["thermal_pressure"][:2] == (0, "actop")
     assert found["package_energy_j"][1:] == ("zeus", "1.1.0", "sum")
     counter = section["channels"]["package_energy_j"]["values"]
@@ -299,7 +299,7 @@ def test_nvml(nvml):
     assert (first["gpu_energy_j"], second["gpu_energy_j"]) == (0, 0.7)
     assert second == {
         "gpu_temperature_c": 71, "gpu_w": 699.5, "gpu_clock_mhz": 1980, "memory_clock_mhz": 3201, "gpu_energy_j": 0.7,
-        "gpu_utilisation": 0.98, "gpu_memory_used_bytes": 12 * 2**30, "throttle_bits": 0x24,
+        "gpu_utilization": 0.98, "gpu_memory_used_bytes": 12 * 2**30, "throttle_bits": 0x24,
     }  # fmt: skip
 
 
@@ -396,7 +396,7 @@ def test_macmon_of_this_readme():
     assert apple.from_macmon(mac.MACMON) == {
         "cpu_temperature_c": 43.73614, "gpu_temperature_c": 36.95167, "fan_rpm": 1200, "cpu_w": 0.20486385,
         "gpu_w": 0.017451683, "ane_w": 0, "package_w": 0.22231553, "system_w": 5.876533, "cpu_clock_mhz": 1800,
-        "gpu_clock_mhz": 461, "gpu_utilisation": 0.09, "swap_used_bytes": 2602434560,
+        "gpu_clock_mhz": 461, "gpu_utilization": 0.09, "swap_used_bytes": 2602434560,
     }  # fmt: skip
 
 
@@ -415,7 +415,7 @@ def changed(line: dict, **fields: object) -> dict:
     ({"temp": "43,7", "fans": []}, {"cpu_temperature_c", "gpu_temperature_c", "fan_rpm"}),
     ({"fans": None, "memory": [], "pcpu_freq_mhz": "1800"}, {"fan_rpm", "swap_used_bytes", "cpu_clock_mhz"}),
     ({"fans": [{"rpm": 1e300}], "gpu_freq_mhz": 10**400}, {"fan_rpm", "gpu_clock_mhz"}),
-    ({"sys_power": 1e9, "gpu_active_ratio": True}, {"system_w", "gpu_utilisation"}),
+    ({"sys_power": 1e9, "gpu_active_ratio": True}, {"system_w", "gpu_utilization"}),
 ])  # fmt: skip
 def test_macmon_traps(fields, lost):
     class Source:

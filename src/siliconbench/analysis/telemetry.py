@@ -68,7 +68,7 @@ def joules(telemetry: Telemetry, name: str, start_s: float, end_s: float) -> flo
 def energy(telemetry: Telemetry, start_s: float, end_s: float, images: int) -> Energy:
     """The energy of the images from start_s to end_s: of the whole system where that is known; else of the widest part
     that did the work: an NVIDIA GPU that was busy, or the package (on a Mac with its GPU)."""
-    charge, loads = (values(telemetry, name, start_s, end_s) for name in ("battery_percent", "gpu_utilisation"))
+    charge, loads = (values(telemetry, name, start_s, end_s) for name in ("battery_percent", "gpu_utilization"))
     fell = charge[0] - charge[-1] if charge else 0.0
     battery = 1000 * fell / images if fell >= 2 and images else None
     used = not loads or fmean(loads) > 0.02
@@ -91,7 +91,7 @@ def heat_witness(telemetry: Telemetry, start_s: float, end_s: float, before: Sta
             return f"the thermal pressure was {state.thermal_pressure} {when} the run"
     if max(values(telemetry, "thermal_pressure", start_s, end_s), default=0) >= SERIOUS:
         return "the system called its thermal state serious during the run"
-    parts = (("GPU", "gpu_utilisation"), ("CPU", "cpu_load"))
+    parts = (("GPU", "gpu_utilization"), ("CPU", "cpu_load"))
     return next(filter(None, (fallen_clock(telemetry, start_s, end_s, *part) for part in parts)), None)
 
 

@@ -16,7 +16,6 @@ STOLEN = 0.02
 LOAD = 2.0  # per core: threads and loader workers of this run, or of the one before it, come to no more
 SWAP_BYTES = 100e6  # the weights of a resnet50: a growth of this size can be the model itself
 FLOPS_RATIO = 1.05  # a peak is measured to a few per cent; what lies further above it did not happen
-TWICE = 0.1  # a device that is not synchronized gives a ratio far from 2; noise at a fifth of a second some per cent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,6 @@ class Evidence:
     swap_growth_bytes: int | None
     flops_ratio: float | None  # share of the measured peak
     others_share: float | None = None  # what others took of all cores' time
-    twice_over_once: float = 2.0  # time of twice the steps over once
     outputs_agree: bool = True
 
 
@@ -44,12 +42,11 @@ def judge(seen: Evidence) -> Verdict:
     """The run's word on itself: contended, throttled, slowed, noisy (gravest first) or clean, with the reasons."""
     changes = [seen.drift.fifths] if seen.drift and seen.drift.drifting else []
     changes += [seen.first_last] if seen.first_last is not None and abs(seen.first_last) > FIRST_LAST else []
-    change, heat, twice = max(changes, key=abs, default=0.0), seen.heat_witness, seen.twice_over_once
+    change, heat = max(changes, key=abs, default=0.0), seen.heat_witness
     asked = seen.cpu_share if seen.device_is_cpu and seen.cpu_share is not None else 1.0
     load, swap = max(seen.load_before or 0, seen.load_after or 0), seen.swap_growth_bytes or 0
     peak, scatter, taken = seen.flops_ratio or 0, seen.spread or 0, seen.others_share or 0
     fell, ran = f"The speed fell by {-100 * change:.0f} %", f"It ran at {peak:.2f} of the measured peak"
-    late = "the device may not be synchronized, or was disturbed: run again."
     again, longer = "close other programs and run again.", "run again with a larger MIN_SECONDS."
     doubts = (
         (asked < BUSY, "contended", f"The process got {asked:.2f} of the CPU time it asked for: {again}"),
@@ -59,11 +56,12 @@ def judge(seen: Evidence) -> Verdict:
         (change < 0 and heat, "throttled", f"{fell} under heat ({heat}): let it cool and run again."),
         (change < 0 and not heat, "slowed", f"{fell}, cause unknown: look at the power, {again}"),
         (not seen.outputs_agree, "noisy", "Its outputs are not the CPU's: this figure is not ranked; report the case."),
-        (abs(twice - 2) > TWICE, "noisy", f"Twice the steps took {twice:.2f} times as long: {late}"),
         (peak > FLOPS_RATIO, "noisy", f"{ran}: check synchronization and precision."),
         (scatter > SPREAD, "noisy", f"Neighbouring blocks differ by {100 * scatter:.0f} %: {again}"),
         (not seen.settled, "noisy", f"The warm-up ended before its blocks agreed to 1 %: {longer}"),
         (change > 0, "noisy", f"The speed rose by {100 * change:.0f} %: {longer}"),
     )
     found = [(word, store.plain(reason)) for doubt, word, reason in doubts if doubt]
-    return Verdict.model_validate({"word": found[0][0] if found else "clean", "reasons": [why for _, why in found]})
+    word = found[0][0] if found else "clean"
+    said = {"word": word, "reasons": [why for _, why in found], "disturbed": word == "contended"}
+    return Verdict.model_validate(said)

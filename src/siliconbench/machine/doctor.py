@@ -28,7 +28,7 @@ def shown(name: str, value: Any) -> str:
         return ", ".join(parts) or ("none" if name == "gpus" else "all alike")
     if name.endswith("_bytes"):
         return f"{value / 2**30:.1f} GiB"
-    if name in ("cpu_load", "gpu_utilisation"):
+    if name in ("cpu_load", "gpu_utilization"):
         return f"{100 * value:.0f} %"
     unit = UNITS.get(name.rsplit("_", 1)[-1], "")
     return f"{value:.4g} {unit}".strip() if isinstance(value, float) else f"{value} {unit}".strip()
@@ -83,7 +83,7 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
     """One sentence for each reason not to measure now, with what to do about it; none when the machine is fit."""
     governor, free, pressure = state.governor or "", state.free_memory_bytes, state.thermal_pressure
     values, load = known(samples), state.load_1m or 0.0
-    cpu, gpu = (fmean(values.get(name) or [0.0]) for name in ("cpu_load", "gpu_utilisation"))
+    cpu, gpu = (fmean(values.get(name) or [0.0]) for name in ("cpu_load", "gpu_utilization"))
     swap = values.get("swap_used_bytes") or [0.0]
     mode = f"The power mode is {state.power_mode}: choose automatic or high power in the system's settings."
     clock = "The CPU governor holds the lowest clock: sudo cpupower frequency-set -g performance"

@@ -25,7 +25,8 @@ EMPTY_NAMES = "to be filled|system product name|default string|not specified|sys
 def machine(slug: str = "") -> Machine:
     """Chip, cores, GPUs, memory and system; the slug follows from them unless one is given. Spawns tools."""
     pairs = mac_facts() if tools.PLATFORM == "darwin" else linux_facts()
-    arch = {"arch": (platform.machine(), "Python does not know")}
+    arch: Pairs = {"arch": (platform.machine(), "Python does not know")}
+    arch |= dict.fromkeys(("smt", "container", "wsl", "rosetta"), (None, "not read"))
     known = section(Machine, {"slug": (slug or "machine", ""), **pairs, **arch})
     return known if slug else known.model_copy(update={"slug": slug_of(known)})
 

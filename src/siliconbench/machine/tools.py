@@ -108,4 +108,5 @@ def section(kind: type[S], pairs: Pairs) -> S:
 def gpu(name: str | None, cores: int | None, memory_bytes: int | None, why: str) -> Gpu:
     """One GPU; why is the reason that counts if its memory is None."""
     values = {"cores": (cores, "the system tells no number"), "memory_bytes": (memory_bytes, why)}
-    return section(Gpu, {"name": (name or "GPU", ""), **values})
+    more = [f for f in Gpu.model_fields if f not in ("name", "cores", "memory_bytes", "unknown")]
+    return section(Gpu, {"name": (name or "GPU", ""), **values, **dict.fromkeys(more, (None, "not read"))})

@@ -36,3 +36,5 @@ DEVICES = {
 LAYOUTS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}  # torch's names
 MODES = ("inference", "train")
 INPUTS = ("fast", "original")
+MODEL_SOURCES = ("torchvision", "timm", "own")
+METHOD = 2  # the version of how is measured: figures of two methods are never ranked together

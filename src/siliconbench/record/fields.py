@@ -24,8 +24,8 @@ def one_of(names: Iterable[str]) -> Any:
     return GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(names)))
 
 
-def was(name: str) -> Any:
-    """The field that records of schema 1 call by this name: here is where an old name becomes the code's."""
+def called(name: str) -> Any:
+    """The field that JSON calls by this name, since pydantic has taken it for something of its own."""
     return Field(validation_alias=name, serialization_alias=name)
 
 
@@ -52,7 +52,9 @@ class Section(Model):
 
 
 class Case(Model):
-    """What is asked for. workers None is auto; image_px None, before the run, is the model's own."""
+    """What is asked for. None: for workers auto, for threads torch's own, for image_px, before the run, the model's.
+
+    ranks: processes that work on it together; devices: how many devices of the type they use."""
 
     model: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     batch_size: Annotated[int, Field(ge=1, le=65536)]
@@ -68,6 +70,11 @@ class Case(Model):
     minutes: Annotated[float, Field(ge=0, le=1440, allow_inf_nan=False)] = 0.0
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2021
     image_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+    source: Annotated[str, one_of(axes.MODEL_SOURCES)] = "torchvision"
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    allocator: Name = "default"
+    devices: Annotated[int, Field(ge=1, le=4096)] = 1
+    ranks: Annotated[int, Field(ge=1, le=4096)] = 1
 
     @property
     def reference(self) -> bool:
@@ -76,12 +83,19 @@ class Case(Model):
         return own == ("fp32", "contiguous", False, "inference")
 
 
+RESERVED = ("source", "threads", "allocator", "devices", "ranks")  # no knob asks for them yet
+PARAMETERS = [name for name in Case.model_fields if name not in ("image_px", *RESERVED)]  # what a run is given
+
+
 class Sweep(Model):
-    """The `make image` that a run belongs to: its name (time and knobs), its number of runs, which of them this is."""
+    """The `make image` that a run belongs to: its name (time and knobs), its number of runs, which of them this is.
+
+    search: a single run of a search that picks the fastest, which a lucky one wins: never a figure to rank."""
 
     id: Annotated[str, StringConstraints(pattern=r"^20\d{6}T\d{6}Z-[0-9a-f]{10}$")]
     runs: Positive
     order: Positive
+    search: bool = False
 
 
 class Error(Model):

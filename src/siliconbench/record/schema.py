@@ -1,11 +1,16 @@
-"""The models that a record, schema 1, must pass before it is used: a stranger may have made it. None is unknown."""
+"""The models that a record, schema 2, must pass before it is used: a stranger may have made it. None is unknown."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from siliconbench.record import fields
-from siliconbench.record.fields import Case, Error, Model, Section, Sweep, was
+from siliconbench.record import axes, fields
+from siliconbench.record.fields import Case, Error, Model, Section, Sweep, called
+
+OLDER = (
+    "measured by 0.1, whose end-to-end figures were too low: measure again with `make image`; "
+    "your old records stay where they are"
+)
 
 
 class Level(Model):
@@ -16,15 +21,22 @@ class Level(Model):
 
 
 class Gpu(Section):
-    """One GPU."""
+    """One GPU: what it is, and the limits that it is set to. mig: a share of it alone is to be had."""
 
     name: fields.Name
     cores: fields.Positive | None
     memory_bytes: fields.Positive | None
+    power_limit_w: fields.Amount | None
+    power_limit_default_w: fields.Amount | None
+    max_clock_mhz: fields.Amount | None
+    max_memory_clock_mhz: fields.Amount | None
+    pcie_generation: fields.Positive | None
+    pcie_width: fields.Positive | None
+    mig: bool | None
 
 
 class Machine(Section):
-    """What the machine is; nothing that tells whose it is."""
+    """What the machine is; nothing that tells whose it is. smt: a core runs two threads; rosetta: translated."""
 
     slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
     chip: fields.Name | None
@@ -38,10 +50,16 @@ class Machine(Section):
     os_build: fields.Name | None
     arch: fields.Name | None
     driver: fields.Name | None
+    smt: bool | None
+    container: bool | None
+    wsl: bool | None
+    rosetta: bool | None
 
 
 class Software(Section):
-    """What ran: versions, and the device, threads and flags as torch read them back."""
+    """What ran: versions, and the device, threads and flags as torch read them back.
+
+    environment: the variables that change arithmetic or threads; process: what measured, a notebook's kernel."""
 
     siliconbench: fields.Name
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}(\+changes)?$")] | None
@@ -57,27 +75,38 @@ class Software(Section):
     tf32_matmul: bool | None
     tf32_convolution: bool | None
     cudnn_benchmark: bool | None
+    hip: fields.Name | None
+    device_arch: fields.Name | None
+    environment: Annotated[dict[fields.Name, fields.Text], Field(default_factory=dict, max_length=64)]
+    model_fingerprint: fields.Name | None
+    process: fields.Name = "kernel"
 
 
 class Pass(Model):
-    """One timed pass: equal blocks, the raw seconds of each, the warm-up apart. start_s counts from the run's zero."""
+    """One timed pass: equal blocks but for a shorter last one, the raw seconds of each, the warm-up apart.
+
+    start_s counts from the run's zero; settled None: the warm-up's blocks are too few to judge it; stock_images: those
+    that the loader can have had ready when the pass began or ended."""
 
     images: fields.Positive
     seconds: fields.Seconds
     images_per_s: fields.Rate
     block_images: fields.Positive
+    last_block_images: fields.Positive
     block_s: fields.Raw
     start_s: fields.Amount
     cpu_s: fields.Amount
     warm_up_s: fields.Amount
     warm_up_block_s: Annotated[list[fields.Seconds], Field(max_length=200_000)]
-    settled: bool
+    settled: bool | None
+    stock_images: fields.Count
 
     @model_validator(mode="after")
     def adds_up(self) -> Self:
         """The pass itself; ValueError if images, seconds, rate and blocks contradict one another."""
-        if self.images != self.block_images * len(self.block_s):
-            raise ValueError(f"{self.images} images are not {len(self.block_s)} blocks of {self.block_images}")
+        blocks, size, last = len(self.block_s), self.block_images, self.last_block_images
+        if last > size or self.images != size * (blocks - 1) + last:
+            raise ValueError(f"{self.images} images are not {blocks} blocks of {size}, the last of {last}")
         if abs(sum(self.block_s) - self.seconds) > 1e-6 * self.seconds:
             raise ValueError(f"the blocks add up to {sum(self.block_s):.6g} s, not to {self.seconds:.6g} s")
         if abs(self.images_per_s * self.seconds - self.images) > 1e-6 * self.images:
@@ -89,7 +118,7 @@ class Passes(Section):
     """The passes of a run; the model alone, the copy to the device, data loading alone, end to end."""
 
     forward: Pass | None
-    copy_: Annotated[Pass | None, was("copy")]
+    copy_: Annotated[Pass | None, called("copy")]
     input: Pass | None
     end_to_end: Pass | None
 
@@ -118,12 +147,12 @@ class Limits(Section):
     peak_flop_per_s: fields.Rate | None
     copy_bytes_per_s: fields.Rate | None
     bytes_per_image: fields.Rate | None
-    utilization: Annotated[fields.Amount | None, was("utilisation")]
-    roof: Annotated[Literal["compute", "bandwidth"] | None, was("binds")]
+    utilization: fields.Amount | None
+    roof: Literal["compute", "bandwidth"] | None
 
 
 class Memory(Section):
-    """Peaks in bytes, of the device's allocator and of the process; the growth of swap over the run."""
+    """Peaks in bytes up to the end of end to end, of the device's allocator and of the process; the growth of swap."""
 
     peak_device_bytes: fields.Count | None
     peak_process_bytes: fields.Count | None
@@ -150,6 +179,15 @@ class Telemetry(Section):
     channels: Annotated[dict[fields.Name, Channel], Field(max_length=64)]
 
 
+class Energy(Section):
+    """The energy of the end-to-end pass, by a counter that is read at its edges; update_interval_s is the counter's."""
+
+    counter: fields.Name
+    part: Literal["GPU", "package"]
+    joules: fields.Amount | None
+    update_interval_s: fields.Seconds | None
+
+
 class State(Section):
     """The machine's power and load at one moment."""
 
@@ -164,36 +202,55 @@ class State(Section):
 
 
 class Tried(Model):
-    """A number of workers that was tried, and what came of it."""
+    """A number of workers that was tried, and what came of each trial."""
 
     workers: fields.Count
-    images_per_s: fields.Rate
+    images_per_s: Annotated[list[fields.Rate], Field(min_length=1, max_length=16)]
 
 
 class Workers(Model):
-    """The loader's processes: how many in use, how they start, and what `auto` tried."""
+    """The loader's processes: how many in use, how they start, and what `auto` tried.
+
+    chosen_in: the run of this sweep that chose; None: this one, or the user."""
 
     used: fields.Count
     start_method: fields.Name
     tried: Annotated[list[Tried], Field(max_length=32)]
+    chosen_in: fields.Positive | None
 
 
-class Synchronization(Model):
-    """The same steps timed with and without synchronizing, and twice the steps over once."""
+class Synchronization(Section):
+    """The same steps timed with and without synchronizing; reads of one output value, of an idle device and after
+    synchronizing; and the steps by the device's own events. None on the CPU: it is never behind."""
 
     steps: fields.Positive
-    synchronized_s: Annotated[fields.Seconds, was("waited_s")]
+    synchronized_s: fields.Seconds
     launched_s: fields.Seconds
-    twice_over_once: fields.Rate
+    idle_read_s: fields.Seconds | None
+    read_s: fields.Seconds | None
+    event_s: fields.Seconds | None
+
+
+class Proof(Model):
+    """An operation on numbers whose low bits a narrower precision loses, against float64 on the CPU: the largest
+    difference over the largest value, and what this precision allows."""
+
+    operation: Literal["product", "convolution"]
+    difference: fields.Amount
+    allowed: fields.Amount
+    proved: bool
 
 
 class Outputs(Section):
-    """Fixed images through the model on the device and, in fp32, on the CPU."""
+    """Fixed images through the model on the device and, in fp32, on the CPU.
+
+    image_scatter: the scatter of the CPU's outputs over images, in that over classes."""
 
     images: fields.Positive
     largest_difference: fields.Amount | None
     tolerance: fields.Amount
     top1_agreement: fields.Amount | None
+    image_scatter: fields.Amount | None
     agree: bool
 
 
@@ -214,36 +271,48 @@ class Compiled(Model):
 
 
 class Checks(Section):
-    """What a run knows of its own worth. system_share: the kernel's share of the CPU time of the model alone."""
+    """What a run knows of its own worth. system_share: the kernel's share of the CPU time of the model alone.
+
+    others_share: of all cores' time, what other programs took during the model alone, and during end to end; slept_s:
+    what the system was suspended for; gpu_neighbours: other processes that computed on the device."""
 
     wall_s: fields.Seconds
     before: State
     after: State
     workers: Workers
-    cpu_share: Annotated[fields.Amount | None, was("busy")]
-    others_share: Annotated[fields.Amount | None, was("stolen")]
-    repeat_block_s: Annotated[fields.Raw | None, was("again_block_s")]
+    cpu_share: fields.Amount | None
+    others_share: fields.Amount | None
+    end_to_end_others_share: fields.Amount | None
+    slept_s: fields.Amount | None
+    gpu_neighbours: fields.Count | None
+    repeat_block_s: fields.Raw | None
     system_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None
-    page_faults_per_image: Annotated[fields.Amount | None, was("faults_per_image")]
+    page_faults_per_image: fields.Amount | None
     compiled: Compiled | None
     allowed_images_per_s: fields.Rate | None
-    bottleneck: Annotated[Literal["forward", "copy", "input", "balanced"] | None, was("holds_back")]
-    experiment: Annotated[Experiment | None, was("cause")]
-    synchronization: Annotated[Synchronization | None, was("waiting")]
+    bottleneck: Literal["forward", "copy", "input", "balanced"] | None
+    experiment: Experiment | None
+    synchronization: Synchronization | None
+    precision: Annotated[list[Proof], Field(max_length=8)] | None
     outputs: Outputs | None
 
 
 class Verdict(Model):
-    """The run's own word on itself."""
+    """The run's own word on itself, wrong: its figure counts nowhere. disturbed: from outside, so it is run again."""
 
-    word: Literal["clean", "noisy", "contended", "throttled", "slowed"]
+    word: Literal["clean", "noisy", "contended", "throttled", "slowed", "wrong"]
     reasons: Annotated[list[fields.Text], Field(max_length=16)]
+    disturbed: bool
+
+
+PARTS = ("passes", "latency", "limits", "memory", "telemetry", "energy", "checks", "verdict")
 
 
 class Record(Section):
-    """One run, schema 1. A run that failed has an error, and no more than what was known by then."""
+    """One run, schema 2. A run that failed has an error, and no more than what was known by then."""
 
-    schema_: Annotated[int, Field(ge=1, le=1), was("schema")] = 1
+    schema_: Annotated[int, Field(ge=2, le=2), called("schema")] = 2
+    method: Annotated[int, Field(ge=2, le=1000)] = axes.METHOD
     status: Literal["ok", "failed"]
     error: Error | None
     created: Annotated[str, StringConstraints(pattern=r"^20\d\d[01]\d[0-3]\dT[0-2]\d[0-5]\d[0-6]\dZ$")]
@@ -257,6 +326,7 @@ class Record(Section):
     limits: Limits | None
     memory: Memory | None
     telemetry: Telemetry | None
+    energy: Energy | None
     checks: Checks | None
     verdict: Verdict | None
 
@@ -266,8 +336,10 @@ class Record(Section):
         """An ok record has no error; in a failed one the error is the reason for every part that is missing."""
         if not isinstance(data, dict) or not isinstance(data.get("unknown", {}), dict):
             return data
+        if data.get("schema") == 1:
+            raise ValueError(OLDER)
         failed = data.get("status") == "failed"
-        parts = ("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict") if failed else ("error",)
+        parts = PARTS if failed else ("error",)
         given = {k: "the run failed" if failed else "the run did not fail" for k in parts if data.get(k) is None}
         return {**dict.fromkeys(given), **data, "unknown": given | data.get("unknown", {})}
 
@@ -284,5 +356,5 @@ class Record(Section):
 
 def filled(section: type[Section], known: dict[str, Any], why: str) -> dict[str, Any]:
     """The section with None for each field that is not known, and this reason for all of them."""
-    missing = [f for f in section.model_fields if f not in known and f != "unknown"]
+    missing = [f for f, info in section.model_fields.items() if f not in known and info.is_required()]
     return dict.fromkeys(missing) | known | {"unknown": dict.fromkeys(missing, why) | known.get("unknown", {})}

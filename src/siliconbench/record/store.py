@@ -45,7 +45,8 @@ def reason(error: Exception) -> str:
         return plain(error)
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part)[:40] for part in first["loc"][:6])
-    return plain(f"{field}: {first['msg']}" if field else first["msg"])
+    message = first["msg"].removeprefix("Value error, ")
+    return plain(f"{field}: {message}" if field else message)
 
 
 def write_whole(path: Path, text: str) -> Path:

@@ -43,13 +43,15 @@ def describe(device: torch.device) -> dict[str, Any]:
     flags = {
         "threads": torch.get_num_threads(), "interop_threads": torch.get_num_interop_threads(),
         "tf32_matmul": torch.backends.cuda.matmul.allow_tf32, "tf32_convolution": torch.backends.cudnn.allow_tf32,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark, "environment": {},
     }  # fmt: skip
     return flags | explained({
         "device_name": (name, "torch gives the CPU no name: see machine.chip"),
         "device_memory_bytes": (memory, "this device has no memory of its own that torch can tell"),
         "cuda": (torch.version.cuda if on_cuda else None, "the device is not CUDA"),
         "cudnn": (str(torch.backends.cudnn.version()) if on_cuda else None, "the device is not CUDA"),
+        "hip": (torch.version.hip, "this torch is not built for HIP"),
+        "device_arch": (None, "not read yet"), "model_fingerprint": (None, "not read yet"),
     })  # fmt: skip
 
 

@@ -67,6 +67,7 @@ def feed(bench: Bench, needed: float) -> tuple[Stream, Workers]:
             step = bench.whole(partial(next, source))  # skipped: the batches that the workers have ready
             rates[number] = quick_rate(bench, step, 2 * number + 1)
         used = min((n for n, r in rates.items() if r * BETTER >= max(rates.values())), default=tries[0])
-    tried = [Tried(workers=n, images_per_s=r) for n, r in rates.items()]
+    tried = [Tried(workers=n, images_per_s=[r]) for n, r in rates.items()]
     start_method = multiprocessing.get_start_method() if used else "none"
-    return streams.get(used) or stream(bench, used), Workers(used=used, start_method=start_method, tried=tried)
+    found = Workers(used=used, start_method=start_method, tried=tried, chosen_in=None)
+    return streams.get(used) or stream(bench, used), found

@@ -75,11 +75,12 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     recompiles = models.graphs_compiled() - bench.graphs if bench.case.compile else 0
     compiled = schema.Compiled(seconds=bench.first_forward_s, recompiles=recompiles) if bench.case.compile else None
     maybe = explained({
-        "busy": (share, "the CPU is not the device"),
+        "cpu_share": (share, "the CPU is not the device"),
         "system_share": (end.system_share, "the blocks were too short to tell"),
         "compiled": (compiled, "torch.compile was not asked for"),
-        "cause": (measured.answer.experiment, measured.answer.why),
-        "outputs": (measured.outputs, no_outputs),
+        "experiment": (measured.answer.experiment, measured.answer.why),
+        "outputs": (measured.outputs, no_outputs), "precision": (None, "not read"),
+        **dict.fromkeys(("end_to_end_others_share", "slept_s", "gpu_neighbours"), (None, "not read")),
     })  # fmt: skip
     return schema.Checks(
         wall_s=time.perf_counter() - bench.zero_s, before=log.before, after=log.after, workers=measured.workers,
@@ -96,11 +97,11 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
     judged = judge(Evidence(
         device_is_cpu=not DEVICES[bench.device.type].accelerator, cpu_share=checks.cpu_share,
         load_before=log.before.load_1m, load_after=log.after.load_1m, cores=facts.usable_cores(),
-        spread=stats.spread(forward.block_s), settled=forward.settled and whole.settled,
+        spread=stats.spread(forward.block_s), settled=forward.settled is not False and whole.settled is not False,
         drift=stats.drift(whole.block_s), first_last=median(forward.block_s) / median(measured.repeat.block_s) - 1,
         heat_witness=heat_witness(heat, 0.0, checks.wall_s, log.before, log.after) if heat else None,
         swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization,
-        others_share=checks.others_share, twice_over_once=measured.synchronization.twice_over_once,
+        others_share=checks.others_share,
         outputs_agree=measured.outputs is None or measured.outputs.agree,
     ))  # fmt: skip
     word, reasons, share = judged.word, list(judged.reasons), checks.system_share
@@ -110,7 +111,7 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
     if word != "clean" and share is not None and share > 0.1:  # the model's own arithmetic leaves the kernel less
         faults = f"{100 * share:.0f} % of the CPU time in {measured.repeat.page_faults_per_image:.0f} page faults"
         reasons += [f"A cause: the kernel took {faults} an image."]
-    return schema.Verdict(word=word, reasons=[store.plain(reason) for reason in reasons])
+    return schema.Verdict(word=word, reasons=[store.plain(reason) for reason in reasons], disturbed=judged.disturbed)
 
 
 def record(
@@ -129,6 +130,6 @@ def record(
         sweep=schema.Sweep(**sweep or {"id": f"{created}-0000000000", "runs": 1, "order": 1}),
         software=schema.Software(**installed | seen | {"unknown": installed["unknown"] | seen["unknown"]}),
         passes=measured.passes, latency=measured.latency, limits=measured.limits, telemetry=log.telemetry,
-        memory=memory, checks=found, verdict=verdict(bench, measured, found, log),
-        unknown={} if log.telemetry else {"telemetry": "TELEMETRY=0"},
+        memory=memory, energy=None, checks=found, verdict=verdict(bench, measured, found, log),
+        unknown={"energy": "not read"} | ({} if log.telemetry else {"telemetry": "TELEMETRY=0"}),
     )  # fmt: skip

@@ -108,8 +108,9 @@ def timed(
         images, total = images + steps * batch_size, total + times[-1]
         report(min(1.0, images / least.least_images, total / (least.least_s or 1e-9)))
     return Pass(
-        images=images, seconds=total, images_per_s=images / total, block_images=steps * batch_size, block_s=times,
-        start_s=start, cpu_s=cpu_s, **warm,
+        images=images, seconds=total, images_per_s=images / total, block_images=steps * batch_size,
+        last_block_images=steps * batch_size,
+        block_s=times, start_s=start, cpu_s=cpu_s, stock_images=0, **warm,
     )  # fmt: skip
 
 

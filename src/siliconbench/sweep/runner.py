@@ -11,6 +11,7 @@ from siliconbench.analysis import cases
 from siliconbench.knobs import Given
 from siliconbench.machine import facts
 from siliconbench.record import store
+from siliconbench.record.fields import PARAMETERS
 from siliconbench.record.schema import Record
 from siliconbench.run import device
 from siliconbench.sweep import failure, kernel, terminal
@@ -24,7 +25,7 @@ def run(plan: Plan, order: int, progress: terminal.Bar) -> Record:
     case, repeat = plan.runs[order - 1]
     created, slug = store.now(), plan.machine.slug
     path = plan.results / slug / store.file_name(case, created, repeat)
-    parameters = case.model_dump(exclude={"image_px"}) | plan.known(order, created)
+    parameters = case.model_dump(include={*PARAMETERS}) | plan.known(order, created)
     parameters |= {"machine": slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
     killed_before, executed = facts.killed_for_memory(), paths.RUNS / slug / f"{path.stem}.ipynb"
     try:

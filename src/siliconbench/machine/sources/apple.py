@@ -23,13 +23,13 @@ MACMON = {  # channel: its statistic, and the keys under which a line of macmon 
     "cpu_clock_mhz": ("mean", "pcpu_freq_mhz"), "gpu_clock_mhz": ("reading", "gpu_freq_mhz"),
     "cpu_w": ("reading", "cpu_power"), "gpu_w": ("reading", "gpu_power"), "ane_w": ("reading", "ane_power"),
     "fan_rpm": ("max", "fans"), "package_w": ("sum", "all_power"), "system_w": ("reading", "sys_power"),
-    "gpu_utilisation": ("reading", "gpu_active_ratio"), "swap_used_bytes": ("reading", "memory", "swap_usage"),
+    "gpu_utilization": ("reading", "gpu_active_ratio"), "swap_used_bytes": ("reading", "memory", "swap_usage"),
 }  # fmt: skip
 ACTOP = {  # the same of actop
     "cpu_temperature_c": ("max", "cpu_temp_c"), "gpu_temperature_c": ("max", "gpu_temp_c"),
     "cpu_clock_mhz": ("mean", "pcpu_freq_mhz"), "gpu_clock_mhz": ("reading", "gpu_freq_mhz"),
     "cpu_w": ("reading", "cpu_watts"), "gpu_w": ("reading", "gpu_watts"), "ane_w": ("reading", "ane_watts"),
-    "package_w": ("sum", "package_watts"), "gpu_utilisation": ("reading", "gpu_util_pct"),
+    "package_w": ("sum", "package_watts"), "gpu_utilization": ("reading", "gpu_util_pct"),
     "fan_rpm": ("max", "fan_rpms"), "thermal_pressure": ("reading", "thermal_state"),
 }  # fmt: skip
 LEVELS = ("Nominal", "Fair", "Serious", "Critical")  # thermal_pressure from 0 on, as actop has it
@@ -51,7 +51,7 @@ def heat(value: float | None) -> float | str | None:
 
 def mended(reading: Reading, cpu_busy: float | None) -> Reading:
     """A Mac's readings with a reason for each that can't be true: a gated sensor's, and 0 W of a part that is busy."""
-    loads = {"cpu_w": cpu_busy, "gpu_w": reading["gpu_utilisation"]}
+    loads = {"cpu_w": cpu_busy, "gpu_w": reading["gpu_utilization"]}
     dead = {name for name, load in loads.items() if reading[name] == 0 and (load or 0) > BUSY}
     dead |= ({"package_w"} if dead else set()) | ({"ane_w"} if "cpu_w" in dead else set())
     heats = {name: heat(reading[name]) for name in ("cpu_temperature_c", "gpu_temperature_c")}
@@ -127,7 +127,7 @@ def from_actop(line: Any) -> Reading:
     fans, level = known.get("fan_rpms"), known.get("thermal_state")
     reading["fan_rpm"] = highest(fans) if isinstance(fans, list) and known.get("fan_available") is True else None
     reading["thermal_pressure"] = LEVELS.index(level) if level in LEVELS else None
-    reading["gpu_utilisation"] = hundredth(reading["gpu_utilisation"])
+    reading["gpu_utilization"] = hundredth(reading["gpu_utilization"])
     return mended(reading, hundredth(highest((pick(line, "ecpu_util_pct"), pick(line, "pcpu_util_pct")))))
 
 

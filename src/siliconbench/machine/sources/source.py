@@ -12,7 +12,7 @@ CHANNELS = {  # anything outside these limits is no reading
     "cpu_w": (0, 20_000), "gpu_w": (0, 20_000), "ane_w": (0, 20_000), "package_w": (0, 20_000), "system_w": (0, 20_000),
     "cpu_clock_mhz": (1, 20_000), "gpu_clock_mhz": (1, 20_000), "memory_clock_mhz": (1, 20_000),
     "gpu_energy_j": (0, 1e12), "package_energy_j": (0, 1e12),
-    "gpu_utilisation": (0, 1), "gpu_memory_used_bytes": (0, 1e15), "throttle_bits": (0, 2**32),
+    "gpu_utilization": (0, 1), "gpu_memory_used_bytes": (0, 1e15), "throttle_bits": (0, 2**32),
     "thermal_pressure": (0, 4), "cpu_load": (0, 1), "swap_used_bytes": (0, 1e15), "battery_percent": (0, 100),
 }  # fmt: skip
 

@@ -82,7 +82,7 @@ class Nvml(Source):
     name, package = "NVML", "nvidia-ml-py"
     gives: ClassVar = {
         "gpu_temperature_c": "reading", "gpu_w": "reading", "gpu_clock_mhz": "reading", "memory_clock_mhz": "reading",
-        "gpu_energy_j": "reading", "gpu_utilisation": "reading", "gpu_memory_used_bytes": "reading",
+        "gpu_energy_j": "reading", "gpu_utilization": "reading", "gpu_memory_used_bytes": "reading",
         "throttle_bits": "reading", "fan_percent": "max",
     }  # fmt: skip
 
@@ -119,7 +119,7 @@ class Nvml(Source):
             "gpu_clock_mhz": ask("nvmlDeviceGetClockInfo", 1),  # 1: of the multiprocessors
             "memory_clock_mhz": ask("nvmlDeviceGetClockInfo", 2),
             "gpu_energy_j": None if energy is None else self.energy(energy / 1000),
-            "gpu_utilisation": used,
+            "gpu_utilization": used,
             "gpu_memory_used_bytes": getattr(ask("nvmlDeviceGetMemoryInfo"), "used", None),
             "throttle_bits": ask("nvmlDeviceGetCurrentClocksThrottleReasons") if bits is None else bits,
             "fan_percent": highest(ask("nvmlDeviceGetFanSpeed_v2", k) for k in range(ask("nvmlDeviceGetNumFans") or 0)),
