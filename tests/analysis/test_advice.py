@@ -131,3 +131,10 @@ def test_a_winner_by_luck_is_rare_among_finalists():
         )
         gains.append(float(row["times reference"].split()[0]))
     assert np.mean(gains) == pytest.approx(1.0, abs=0.03)
+
+
+def test_sizes_of_which_the_loader_chose_unlike_workers_are_one_curve():
+    made = [*size(1, 50, 51, 49), *size(1, 52, edit=put("checks.workers.used", 1)),
+            *size(8, 99, 100, 99.5, edit=put("checks.workers.used", 2))]  # fmt: skip
+    (told,) = advice.batch_advice(table(*made))
+    assert told.startswith("resnet18: batch size 8 gives")
