@@ -98,6 +98,14 @@ def simulated(rng, machine, truth, share, by=1 / 1.15):
     return rows | {"sessions": [[r for r, _ in made]], "undisturbed": [[r for r, d in made if not d]]}
 
 
+def test_a_machine_that_was_always_disturbed_is_not_called_slower_than_one_that_never_was():
+    rng = np.random.default_rng(21)
+    two = [pd.DataFrame([simulated(rng, "a", 1.0, 0.0), simulated(rng, "b", 1.0, 1.0)]) for _ in range(20)]
+    assert {cases.compared(one)["a", "b"].word for one in two} == {"undecided"}
+    both = [pd.DataFrame([simulated(rng, "a", 1.0, 1.0), simulated(rng, "b", 1.3, 1.0)]) for _ in range(20)]
+    assert {cases.compared(one)["a", "b"].word for one in both} == {"faster"}
+
+
 @pytest.mark.parametrize("share", [0.4, 0.86])
 def test_disturbed_runs_make_no_false_verdict_and_hide_no_difference(share):
     rng, words = np.random.default_rng(int(100 * share)), {}

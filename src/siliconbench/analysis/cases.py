@@ -185,14 +185,20 @@ def between_words(table: pd.DataFrame) -> str:
 def compared(table: pd.DataFrame, key: str = "machine") -> dict[tuple[Any, Any], stats.Comparison]:
     """Each pair of these cases by their `key`, the second's rate over the first's, all pairs at once (Holm). Cases of
     one machine are compared by the sessions that they share, others with the scatter from day to day added. Undecided
-    where the undisturbed runs' ratio alone would be another word: on the other side of the margin."""
+    where the ratio of the undisturbed runs alone (of the disturbed, where one case has no other) would be another word:
+    it lies on the other side of the margin; and where all of one case's were disturbed, of the other's none."""
     between, paired = table["between"].iat[0] if len(table) else 0.0, table["machine"].nunique() == 1
     every, quiet = (beside(table, key, name) for name in ("sessions", "undisturbed"))
     disturbed, pairs = dict(zip(table[key], table["disturbed"], strict=True)), stats.compare_all(every, between, paired)
+    shaken = {
+        case: [[x for x in own if x not in few] for own, few in zip(every[case], quiet[case], strict=True)]
+        for case in every
+    }
     for (a, b), pair in pairs.items():
-        if pair.word != "undecided" and (disturbed[a] or disturbed[b]) and any(quiet[a]) and any(quiet[b]):
-            rest = stats.word_of(stats.difference(quiet[a], quiet[b], between, paired).log)
-            pairs[a, b] = pair if rest == pair.word else pair._replace(word="undecided")
+        if pair.word != "undecided" and (disturbed[a] or disturbed[b]):
+            alike = next(((kind[a], kind[b]) for kind in (quiet, shaken) if any(kind[a]) and any(kind[b])), None)
+            same = alike and stats.word_of(stats.difference(*alike, between, paired).log) == pair.word
+            pairs[a, b] = pair if same else pair._replace(word="undecided")
     return pairs
 
 
