@@ -75,18 +75,18 @@ def headline(records: list[Record]) -> list[str]:
 def header(given: Given, plan: Plan) -> list[str]:
     """What is about to be measured, on what, and about how long it takes."""
     runs, done, device = len(plan.runs), len(plan.done), plan.runs[0][0].device
-    auto, left = given["BATCH_SIZE"] == [None], max(0, runs - done)
+    auto, left = given["BATCH_SIZE"] == [None], len({*range(1, runs + 1)} - plan.done.keys())
     knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
     lines = [f"{plan.machine.slug}: {plan.machine.chip or 'unknown chip'}, device {device}"]
     if given["USE_GPU"] and device == "cpu":
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]
     if done:
-        to_go = "" if auto else f", {left} left"
+        to_go = f", {left} left" if left and not auto else ""
         lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} runs are done{to_go} (FRESH=1 starts anew)."]
     about = minutes((runs if auto else left) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
     about += " for each batch size, doubled while the speed rises" if auto else ""
-    return [*lines, f"About {about}; {STOPS}"]
+    return [*lines, f"About {about}, up to twice that where others disturb the runs; {STOPS}"]
 
 
 def estimate(min_seconds: float, minutes: float, device: str) -> float:

@@ -109,7 +109,7 @@ def naive_sentence(runs: pd.DataFrame) -> str:
 def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
     """The exit status of `make trust`: 0 where A is not told from itself, 1 where it is or a run failed."""
     case, rows = cases(given, device.choose(given["USE_GPU"]).type)[0], list[dict[str, Any]]()
-    order = [label for label, _ in shuffled(LABELS, given["REPEATS"], given["SEED"])]
+    order = shuffled(LABELS, given["REPEATS"], given["SEED"], store.now())
     print(f"{case.model}, batch {case.batch_size}, {case.device}: {len(order)} runs in fresh processes", flush=True)
     try:
         for number, label in enumerate(tqdm(order, desc="runs", disable=not sys.stderr.isatty()), 1):
