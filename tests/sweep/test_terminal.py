@@ -12,13 +12,20 @@ from siliconbench.record.schema import Record
 from siliconbench.sweep import terminal
 from tests.samples import sample
 
-WRONG = {"images": 64, "largest_difference": 2.0, "tolerance": 0.01, "top1_agreement": 0.1, "agree": False}
+WRONG = {"images": 64, "largest_difference": 2.0, "tolerance": 0.01, "top1_agreement": 0.1, "image_scatter": 0.5}
+WRONG |= {"agree": False}
 
 
 def record(rate, repeat=1, word="clean", outputs=None, **case):
-    data = sample(rate, **case) | {"repeat": repeat, "verdict": {"word": word, "reasons": []}}
+    data = sample(rate, **case) | {
+        "repeat": repeat,
+        "verdict": {"word": word, "reasons": [], "disturbed": word == "contended"},
+    }
     if outputs:
-        data["checks"] |= {"outputs": outputs, "unknown": dict.fromkeys(("cause", "compiled"), "none")}
+        data["checks"] |= {
+            "outputs": outputs,
+            "unknown": {k: v for k, v in data["checks"]["unknown"].items() if k != "outputs"},
+        }
     return Record.model_validate(data)
 
 
