@@ -74,18 +74,22 @@ def agreement(r: Record) -> str:
 
 
 def gain(plain: list[Record], mine: list[Record]) -> tuple[str, bool]:
-    """How much faster one setting's runs are than another's, in a sentence, and whether they surely are."""
+    """How much faster one setting's runs are than another's, in a sentence, and whether they surely are: all runs that
+    count say so, and those that nobody disturbed would give no other word."""
     whole = stats.compare(rates(plain), rates(mine))
+    a, b = (rates([r for r in runs if r.verdict and not r.verdict.disturbed]) for runs in (plain, mine))
+    other = a and b and whole.word not in ("undecided", stats.word_of(stats.difference(a, b).log))
+    word = "undecided, since the undisturbed runs alone say otherwise" if other else whole.word
     span = f" ({whole.low:.2f} to {whole.high:.2f}, 95 %)" if whole.low and whole.high else " (one run each)"
     parts = [[r.passes.forward.images_per_s for r in runs if r.passes and r.passes.forward] for runs in (plain, mine)]
     model = f"; the model alone {stats.compare(parts[0], parts[1]).ratio:.2f} times" if all(parts) else ""
-    return f"{whole.ratio:.2f} times the reference end to end{span}: {whole.word}{model}.", whole.word == "faster"
+    return f"{whole.ratio:.2f} times the reference end to end{span}: {word}{model}.", word == "faster"
 
 
 def figure(runs: list[Record]) -> str:
-    """A finalist's setting and its rate end to end with its interval, in words."""
+    """A finalist's setting and its rate end to end with its interval on any day, as its page has it, in words."""
     setting = cases.case_words(runs[0].case, ("precision", "memory_format", "compile", "batch_size")).partition(", ")[2]
-    return f"{setting}: {cases.rate_words(*stats.interval(rates(runs))[:3])} end to end"
+    return f"{setting}: {cases.rate_words(*stats.interval(rates(runs), stats.BETWEEN)[:3])} end to end"
 
 
 def result(records: list[Record]) -> list[str]:
