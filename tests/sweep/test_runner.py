@@ -6,14 +6,17 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 import psutil
 import pytest
 
+from siliconbench import knobs
+from siliconbench.machine import facts
 from siliconbench.record import store
 from siliconbench.record.schema import Error, Record
 from siliconbench.run import device, models
-from siliconbench.sweep import failure, runner
+from siliconbench.sweep import failure, plan, runner
 from tests.conftest import KNOBS, make_image
 from tests.sweep.test_plan import left, planned
 
@@ -77,12 +80,22 @@ def test_the_loader_processes_that_the_first_run_chose_are_those_of_all_repeats(
     assert "chosen_in" not in runner.parameters(asked_for, 2, "20261123T150000Z", records)
 
 
-def test_a_real_sweep_chooses_its_loader_processes_once(tmp_path):
-    make_image(tmp_path, USE_GPU="0", WORKERS="auto", REPEATS="2", TELEMETRY="0")
-    found = sorted((r for _, r in store.read(tmp_path / "reports/data")), key=lambda r: r.sweep.order)
-    workers = [r.checks.workers for r in found]
-    assert [w.chosen_in for w in workers] == [None] + [1] * (len(found) - 1) and len(found) >= 2
-    assert len({w.used for w in workers}) == 1 and not any(w.tried for w in workers[1:])
+def test_a_sweep_goes_on_from_its_records_with_the_loader_processes_that_its_first_run_chose(tmp_path):
+    knobs_given = KNOBS | {"USE_GPU": "0", "WORKERS": "auto", "REPEATS": "2", "TELEMETRY": "0"}
+    folder, given = tmp_path / "reports/data", knobs.read(knobs_given)
+    rest = partial(plan.onward, 2, given["SEED"], False)
+    this = plan.planned(given | {"RESULTS": str(folder)}, "cpu", facts.machine(), "", rest)
+    left(this, 1, used=1)
+    done = make_image(tmp_path, **knobs_given)
+    assert f"Finishing the sweep of {this.sweep_id[:16]}: 1 runs are done, 1 left" in done.stdout, (
+        done.stdout + done.stderr
+    )
+    _, *later = sorted((r for _, r in store.read(folder)), key=lambda r: r.sweep.order)
+    assert [r.repeat for r in later] == list(range(2, len(later) + 2))
+    assert len(later) == 3 or sum(not r.verdict.disturbed for r in later) == 1  # REPEATS=2: two more at most
+    assert {(r.checks.workers.used, r.checks.workers.chosen_in, len(r.checks.workers.tried)) for r in later} == {
+        (1, 1, 0)
+    }
 
 
 VARIANTS = (
