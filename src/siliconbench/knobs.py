@@ -94,7 +94,8 @@ KNOBS = {
     "USE_GPU": Knob("1", *FLAG, meaning="1: the accelerator if there is one (CUDA, MPS, XPU); 0: the CPU"),
     "NUM_IMAGES": Knob("1000", *number(1, 10**9), False, "at least so many images end to end", "num_images"),
     "BATCH_SIZE": Knob("64", *number(1, 65536, auto=True), True, field="batch_size", meaning=
-        "one or many; `auto` alone: doubled from 1 until the speed no longer rises, memory ends or swapping starts"),
+        "one or many; `auto` alone: doubled from 1 until that surely brings under 2 %, twice, memory ends, or a batch "
+        "lasts `MIN_SECONDS`"),
     "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers", model, True,
         "any of torchvision's classifiers, one or many", "model"),
     "MIN_SECONDS": Knob("10", *number(0, 86400, "seconds", DECIMAL), False,
@@ -103,8 +104,10 @@ KNOBS = {
         "loader processes; auto tries a few, and 0 is the original's protocol", "workers"),
     "INPUT": Knob("fast", *one_of(axes.INPUTS), False,
         "`original`: float64 noise, PIL and floats from the CPU, as in the original; `fast`: bytes", "input"),
-    "REPEATS": Knob("5", *number(1, 1000), meaning="fresh processes per case; 1 for a quick look"),
-    "SEED": Knob("2021", *number(0, 2**32 - 1), False, "of the images, the weights and the order of the sweep", "seed"),
+    "REPEATS": Knob("5", *number(1, 1000), meaning=
+        "fresh processes per case, and one more for each that others disturb, up to twice as many; 1 for a quick look"),
+    "SEED": Knob("2021", *number(0, 2**32 - 1), False,
+        "of the images, the weights and, with its name, the order of the sweep", "seed"),
     "MINUTES": Knob("0", *number(0, 1440, "minutes", DECIMAL), False,
         "a sustained end-to-end run of so many minutes, for heat and throttling", "minutes"),
     "MACHINE": Knob("", "small letters, digits and hyphens, at most 48, beginning with a letter or digit", slug,

@@ -54,8 +54,8 @@ def test_a_dead_kernel_is_out_of_memory_only_when_the_system_says_so():
 @pytest.mark.parametrize("error", [Error(kind="out_of_memory", message="no room"), of("RuntimeError", KILLED)])
 def test_larger_batches_are_not_tried_after_memory_ran_out(tmp_path, error):
     this = planned(tmp_path, batch_size="1 8 64", image_model="resnet18 alexnet")
-    place = {(c.model, c.batch_size): i for i, (c, _) in enumerate(this.runs, 1)}
+    place = {(c.model, c.batch_size): i for i, (c, _, _) in enumerate(this.runs, 1)}
     lost = failure.failed(this, place["resnet18", 8], store.now(), error)
-    limits = {key: failure.too_large(this.runs[i - 1][0], [lost]) for key, i in place.items()}
+    limits = {key: failure.too_large(this.runs[i - 1].case, [lost]) for key, i in place.items()}
     assert {key for key, why in limits.items() if why} == {("resnet18", 8), ("resnet18", 64)}
     assert limits["resnet18", 64].message == "not tried: batch size 8 ran out of memory"

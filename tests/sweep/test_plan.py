@@ -24,6 +24,18 @@ def planned(tmp_path, here=None, **text):
     return plan.planned(given(results=str(tmp_path), **text), "cpu", here or machine(slug="m"), "", lambda _: [])
 
 
+def left(this, order, disturbed=False, rate=100.0, used=0, wrong=False):
+    """The record, written, of a run of this plan that is ok."""
+    run, created = this.runs[order - 1], f"20261123T14{order:02d}00Z"
+    data = sample(rate) | this.known(order, created) | {"machine": this.machine.model_dump()}
+    data |= {"case": run.case.model_dump() | {"image_px": 224}}
+    data["checks"]["workers"] |= {"used": used}
+    word = "wrong" if wrong else "contended" if disturbed else "clean"
+    found = Record.model_validate(data | {"verdict": {"word": word, "reasons": [], "disturbed": disturbed}})
+    store.write(found, this.results)
+    return found
+
+
 def leave(this, *orders):
     for order in orders:
         failure.failed(this, order, store.now(), Error(kind="failed", message="for a test"))
@@ -45,11 +57,71 @@ def test_every_knob_of_a_case_reaches_it():
 
 def test_the_order_is_seeded_and_every_repeat_has_every_case_once():
     cases = plan.cases(given(image_model="resnet18 alexnet", batch_size="1 8 64"), "cpu")
-    order = plan.shuffled(cases, 4, 2021)
-    assert order == plan.shuffled(cases, 4, 2021) != plan.shuffled(cases, 4, 1)
+    order = plan.shuffled(cases, 4, 2021, "a sweep")
+    assert order == plan.shuffled(cases, 4, 2021, "a sweep") != plan.shuffled(cases, 4, 1, "a sweep")
     rounds = [order[i : i + 6] for i in range(0, 24, 6)]
-    assert all(Counter(part) == Counter((case, n) for case in cases) for n, part in enumerate(rounds, 1))
-    assert len({tuple(case for case, _ in part) for part in rounds}) > 1
+    assert all(Counter(part) == Counter(cases) for part in rounds)
+    assert len({tuple(part) for part in rounds}) > 1
+    numbered = plan.numbered(order, [])
+    assert [run.repeat for run in numbered] == [n for n in range(1, 5) for _ in cases]
+
+
+def test_each_sweep_has_an_order_of_its_own_though_the_seed_is_one(tmp_path):
+    firsts = []
+    for second in range(40):
+        order = plan.shuffled(range(6), 1, 2021, f"20261123T1400{second:02d}Z-0123456789")
+        firsts += [order[0]]
+    assert max(Counter(firsts).values()) < 20 and len(set(firsts)) == 6
+    this = planned(tmp_path, batch_size="1 2 4 8 16 32", repeats="2")
+    leave(this, 1)
+    assert planned(tmp_path, batch_size="1 2 4 8 16 32", repeats="2").runs == this.runs  # gone on with, in its order
+
+
+def swept(tmp_path, disturbed, rate=lambda order: 100.0, **text):
+    """A sweep's records, each run as `disturbed` says by its order; planned anew from the disk before each run."""
+    further, records = lambda found: plan.onward(int(text["repeats"]), 2021, False, found), []
+    here = machine(slug="m")
+    while True:
+        this = plan.planned(given(results=str(tmp_path), **text), "cpu", here, "", further)
+        runs, have = list(this.runs), dict(this.done)
+        while have.keys() >= set(range(1, len(runs) + 1)) and have:
+            runs += further([have[order] for order in range(1, len(runs) + 1)])
+        this, order = this._replace(runs=runs), len(have) + 1
+        if records and not have:  # a sweep of its own: the last one has nothing left
+            return records
+        records += [left(this, order, disturbed(order), rate(order))]
+
+
+def test_a_disturbed_run_is_measured_again_and_all_of_them_count(tmp_path):
+    records = swept(tmp_path, {2, 5, 7}.__contains__, repeats="3", batch_size="1 8")
+    assert [r.sweep.order for r in records] == [*range(1, 10)]  # six, one more each for 2 and 5, and one for 7
+    for size in (1, 8):
+        mine = [r for r in records if r.case.batch_size == size]
+        assert [r.repeat for r in mine] == list(range(1, len(mine) + 1))
+        assert sum(not r.verdict.disturbed for r in mine) == 3
+    assert len({r.sweep.id for r in records}) == 1
+    assert len(plan.rates(records)) == 9
+
+
+def test_runs_that_are_always_disturbed_come_to_an_end(tmp_path):
+    records = swept(tmp_path, lambda order: True, repeats="2", batch_size="1 8")
+    assert Counter(r.case.batch_size for r in records) == {1: 4, 8: 4}
+
+
+def test_what_is_measured_again_does_not_hang_on_how_fast_it_was(tmp_path):
+    orders = []
+    for name, rate in (("slow", lambda order: 1.0 + order), ("fast", lambda order: 1e4 / order)):
+        found = swept(tmp_path / name, {1, 3}.__contains__, rate, repeats="2", batch_size="8")
+        orders += [[(r.case, r.repeat) for r in found]]
+    assert orders[0] == orders[1] and len(orders[0]) == 4
+
+
+def test_what_failed_is_not_measured_again_and_what_is_wrong_counts_nowhere(tmp_path):
+    this = planned(tmp_path, repeats="2")
+    leave(this, 1)
+    records = [r for _, r in store.read(tmp_path)] + [left(this, 2, wrong=True)]
+    assert plan.onward(2, 2021, False, records) == []
+    assert plan.rates(records) == []
 
 
 def test_an_interrupted_sweep_is_found_by_the_same_command_only(tmp_path, monkeypatch):

@@ -6,14 +6,19 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 import psutil
 import pytest
 
+from siliconbench import knobs
+from siliconbench.machine import facts
 from siliconbench.record import store
-from siliconbench.record.schema import Record
+from siliconbench.record.schema import Error, Record
 from siliconbench.run import device, models
+from siliconbench.sweep import failure, plan, runner
 from tests.conftest import KNOBS, make_image
+from tests.sweep.test_plan import left, planned
 
 pytestmark = pytest.mark.xdist_group("sweep")
 
@@ -27,15 +32,17 @@ def test_a_real_sweep_leaves_a_record_for_what_worked_and_for_what_did_not(tiny_
     assert ok.passes.end_to_end.images >= 8 and ok.case.image_px == 224
     assert ok.software.torch and ok.software.threads and ok.telemetry
     assert next(r for r in records if r.status == "failed").error.kind == "unsupported"
-    assert len(list((folder / "reports/runs").glob("*/*.ipynb"))) == 2
+    assert len(list((folder / "reports/runs").glob("*/*.ipynb"))) == len(records)
     assert not list(folder.rglob("*.part"))
 
 
 def test_what_the_terminal_says(tiny_sweep):
-    _, done = tiny_sweep
+    folder, done = tiny_sweep
     lines = done.stdout.splitlines()
+    ok = [r for _, r in store.read(folder / "reports/data") if r.status == "ok"]
+    assert len(ok) == (2 if any(r.verdict.disturbed for r in ok) else 1)  # a disturbed one is measured again, once
     assert "2 runs (2 cases x 1)" in done.stdout and "\r" not in done.stdout
-    assert sum("images/s  forward" in line for line in lines) == 1
+    assert sum("images/s  forward" in line for line in lines) == len(ok)
     assert sum("FAILED (unsupported)" in line for line in lines) == 1
     assert lines[-1].startswith("reports/") and ".html" in lines[-1]
     assert done.stderr == ""
@@ -43,13 +50,52 @@ def test_what_the_terminal_says(tiny_sweep):
 
 def test_the_same_command_finishes_an_interrupted_sweep(tiny_sweep):
     folder, _ = tiny_sweep
-    kept, gone = sorted((folder / "reports/data").glob("*/*.json"), key=lambda p: "tf32" in p.name)
-    before = kept.read_bytes()
+    found = sorted((folder / "reports/data").glob("*/*.json"))
+    (gone,) = (path for path in found if "tf32" in path.name)
+    before = {path: path.read_bytes() for path in found if path != gone}
     gone.unlink()
     done = make_image(folder, PRECISION="fp32 tf32", USE_GPU="0")
-    assert "Finishing the sweep of" in done.stdout and "1 runs are done, 1 left" in done.stdout
-    assert kept.read_bytes() == before
-    assert len(list((folder / "reports/data").glob("*/*.json"))) == 2
+    assert "Finishing the sweep of" in done.stdout and f"{len(before)} runs are done, 1 left" in done.stdout
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(list((folder / "reports/data").glob("*/*.json"))) == len(found)
+
+
+def test_the_loader_processes_that_the_first_run_chose_are_those_of_all_repeats(tmp_path):
+    this = planned(tmp_path, repeats="3", batch_size="8 64")
+    order = {size: [i for i, run in enumerate(this.runs, 1) if run.case.batch_size == size] for size in (8, 64)}
+
+    def told(at, records):
+        found = runner.parameters(this, at, "20261123T150000Z", records)
+        return found.get("chosen_workers"), found.get("chosen_in")
+
+    first, second, third = order[8]
+    assert told(first, []) == (None, None)
+    records = [left(this, second, used=5), left(this, first, used=3), left(this, order[64][0], used=9)]
+    assert told(third, records) == (3, first)
+    assert told(order[64][1], records) == (9, order[64][0])
+    lost = failure.failed(this, third, "20261123T160000Z", Error(kind="failed", message="for a test"))
+    assert told(second, [lost]) == (None, None)
+    asked_for = planned(tmp_path / "other", repeats="2", workers="2")
+    records = [left(asked_for, 1, used=2)]
+    assert "chosen_in" not in runner.parameters(asked_for, 2, "20261123T150000Z", records)
+
+
+def test_a_sweep_goes_on_from_its_records_with_the_loader_processes_that_its_first_run_chose(tmp_path):
+    knobs_given = KNOBS | {"USE_GPU": "0", "WORKERS": "auto", "REPEATS": "2", "TELEMETRY": "0"}
+    folder, given = tmp_path / "reports/data", knobs.read(knobs_given)
+    rest = partial(plan.onward, 2, given["SEED"], False)
+    this = plan.planned(given | {"RESULTS": str(folder)}, "cpu", facts.machine(), "", rest)
+    left(this, 1, used=1)
+    done = make_image(tmp_path, **knobs_given)
+    assert f"Finishing the sweep of {this.sweep_id[:16]}: 1 runs are done, 1 left" in done.stdout, (
+        done.stdout + done.stderr
+    )
+    _, *later = sorted((r for _, r in store.read(folder)), key=lambda r: r.sweep.order)
+    assert [r.repeat for r in later] == list(range(2, len(later) + 2))
+    assert len(later) == 3 or sum(not r.verdict.disturbed for r in later) == 1  # REPEATS=2: two more at most
+    assert {(r.checks.workers.used, r.checks.workers.chosen_in, len(r.checks.workers.tried)) for r in later} == {
+        (1, 1, 0)
+    }
 
 
 VARIANTS = (
@@ -61,7 +107,7 @@ VARIANTS = (
 @pytest.mark.parametrize("asked", VARIANTS, ids=["tuned", "train"])
 def test_every_variant_of_the_cpu_runs_in_a_sweep(tmp_path, asked):
     done = make_image(tmp_path, USE_GPU="0", **asked)
-    ((_, r),) = store.read(tmp_path / "reports/data")
+    r = min((r for _, r in store.read(tmp_path / "reports/data")), key=lambda r: r.repeat)
     if r.case.compile and (why := models.no_compiler(device.choose(False))):
         assert (r.error.kind, r.error.message) == ("unsupported", why)
         return

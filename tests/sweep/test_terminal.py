@@ -12,27 +12,47 @@ from siliconbench.record.schema import Record
 from siliconbench.sweep import terminal
 from tests.samples import sample
 
-WRONG = {"images": 64, "largest_difference": 2.0, "tolerance": 0.01, "top1_agreement": 0.1, "agree": False}
+WRONG = {"images": 64, "largest_difference": 2.0, "tolerance": 0.01, "top1_agreement": 0.1, "image_scatter": 0.5}
+WRONG |= {"agree": False}
 
 
 def record(rate, repeat=1, word="clean", outputs=None, **case):
-    data = sample(rate, **case) | {"repeat": repeat, "verdict": {"word": word, "reasons": []}}
+    data = sample(rate, **case) | {
+        "repeat": repeat,
+        "verdict": {"word": word, "reasons": [], "disturbed": word == "contended"},
+    }
     if outputs:
-        data["checks"] |= {"outputs": outputs, "unknown": dict.fromkeys(("cause", "compiled"), "none")}
+        data["checks"] |= {
+            "outputs": outputs,
+            "unknown": {k: v for k, v in data["checks"]["unknown"].items() if k != "outputs"},
+        }
     return Record.model_validate(data)
 
 
 def test_the_headline_has_its_interval_and_one_run_says_so():
     runs = [record(r, i) for i, r in enumerate((99.0, 100.0, 101.0), 1)]
-    assert terminal.headline(runs) == ["resnet18, batch 8, cpu: 100.0 images/s (97.5 to 102.5)"]
+    (told,) = terminal.headline(runs)
+    figure, low, high = re.fullmatch(
+        r"resnet18, batch 8, cpu: 100.0 (images/s) \(([\d.]+) to ([\d.]+)\)", told
+    ).groups()
+    assert figure and 93 < float(low) < 95 and 105 < float(high) < 108  # 3 % from day to day, twice and a hair
     assert "within this run only" in terminal.headline(runs[:1])[-1]
 
 
-def test_wrong_and_flagged_runs_count_neither_on_the_terminal_nor_on_the_page(tmp_path, monkeypatch):
+def test_both_figures_are_said_where_others_disturbed_runs():
+    runs = [
+        record(r, i, word) for i, (r, word) in enumerate(((100.0, "clean"), (64.0, "contended"), (100.0, "noisy")), 1)
+    ]
+    assert re.search(r"86\.2 images/s \(.*\), 1 of 3 disturbed \(the others: 100\)$", terminal.headline(runs)[0])
+    every = [record(100.0, i, "contended") for i in (1, 2)]
+    assert terminal.headline(every)[0].endswith("), 2 of 2 disturbed")
+
+
+def test_a_wrong_run_counts_neither_on_the_terminal_nor_on_the_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs = [record(100.0), record(900.0, 2, outputs=WRONG), record(300.0, 3, word="contended")]
+    runs = [record(100.0), record(900.0, 2, "wrong", outputs=WRONG)]
     figure = rate_words(100.0, None, None)
-    assert terminal.headline(runs)[0] == f"resnet18, batch 8, cpu: {figure}, 2 left out"
+    assert terminal.headline(runs)[0] == f"resnet18, batch 8, cpu: {figure}, 1 left out"
     for r in runs:
         store.write(r, tmp_path / "data")
     page = render.machine_page("amd-epyc-2-cores", tmp_path / "data")

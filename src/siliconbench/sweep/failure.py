@@ -31,7 +31,7 @@ def reason(error: Exception, killed_for_memory: bool) -> Error:
 
 def failed(plan: Plan, order: int, created: str, error: Error) -> Record:
     """The record, written, of a run that failed or was not tried."""
-    known = {"status": "failed", "error": error, "case": plan.runs[order - 1][0], "machine": plan.machine}
+    known = {"status": "failed", "error": error, "case": plan.runs[order - 1].case, "machine": plan.machine}
     known |= {"software": filled(Software, versions(), "the run failed before it was asked")}
     record = Record.model_validate(known | plan.known(order, created))
     store.write(record, plan.results)

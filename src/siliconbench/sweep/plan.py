@@ -2,10 +2,14 @@
 
 import hashlib
 import itertools
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+from scipy.stats import linregress, t
 
 from siliconbench.analysis import stats, verdict
 from siliconbench.knobs import KNOBS, Given, WrongKnob
@@ -14,7 +18,18 @@ from siliconbench.record import store
 from siliconbench.record.schema import Case, Machine, Record
 
 T = TypeVar("T")
-Runs = list[tuple[Case, int]]  # each case with the number of its repeat
+WORTH = 0.02  # a doubling of the batch size that brings less is not worth it
+
+
+class Run(NamedTuple):
+    """One run: its case, which of this case's runs it is (from 1), and whether it only looks for the fastest."""
+
+    case: Case
+    repeat: int
+    search: bool = False
+
+
+Runs = list[Run]
 Further = Callable[[list[Record]], Runs]  # the runs of the next stage, by the records of those before it
 
 
@@ -30,8 +45,9 @@ class Plan(NamedTuple):
 
     def known(self, order: int, created: str) -> dict[str, Any]:
         """What a record says of its place in the sweep: the run's order (from 1), of the runs planned by then."""
-        sweep = {"id": self.sweep_id, "runs": len(self.runs), "order": order}
-        return {"sweep": sweep, "repeat": self.runs[order - 1][1], "created": created}
+        run = self.runs[order - 1]
+        sweep = {"id": self.sweep_id, "runs": len(self.runs), "order": order, "search": run.search}
+        return {"sweep": sweep, "repeat": run.repeat, "created": created}
 
 
 def cases(given: Given, device: str) -> list[Case]:
@@ -41,11 +57,12 @@ def cases(given: Given, device: str) -> list[Case]:
     return [Case(**dict(zip(lists, values, strict=True))) for values in itertools.product(*lists.values())]
 
 
-def shuffled(cases: Sequence[T], repeats: int, seed: int) -> list[tuple[T, int]]:
-    """Each case once in a seeded random order, then once again in another, `repeats` times: so slow drifts of the
-    machine fall on all cases alike (Abedi and Brecht 2017, randomised interleaved trials)."""
-    rng = random.Random(seed)
-    return [(case, repeat) for repeat in range(1, repeats + 1) for case in rng.sample(cases, len(cases))]
+def shuffled(cases: Sequence[T], repeats: int, seed: int, salt: str) -> list[T]:
+    """Each case once in a random order, then once again in another, `repeats` times: so slow drifts of the machine fall
+    on all cases alike (Abedi and Brecht 2017, randomised interleaved trials). The order is the seed's and the salt's,
+    which is the sweep's id: no two sessions share one, and what stands first in it."""
+    rng = random.Random(f"{seed} {salt}")
+    return [case for _ in range(repeats) for case in rng.sample(cases, len(cases))]
 
 
 def asked(case: Case, **changes: Any) -> Case:
@@ -53,10 +70,30 @@ def asked(case: Case, **changes: Any) -> Case:
     return case.model_copy(update={"image_px": None} | changes)
 
 
-def planned(given: Given, device: str, machine: Machine, search: str, further: Further) -> Plan:
+def numbered(cases: Iterable[Case], records: list[Record], search: bool = False) -> Runs:
+    """The runs of these cases in this order, each with the number that follows those its case has in the sweep."""
+    had, runs = Counter(asked(r.case) for r in records), list[Run]()
+    for case in cases:
+        had[case] += 1
+        runs += [Run(case, had[case], search)]
+    return runs
+
+
+def again(records: list[Record], repeats: int, seed: int, search: bool = False) -> Runs:
+    """One more run of each case that has had more runs disturbed from outside than it was given instead, at most
+    `repeats` a case. Of a run it asks only whether others disturbed it, never how fast it was; all runs count."""
+    mine = [r for r in records if r.sweep.search == search]
+    lost = Counter(asked(r.case) for r in mine if r.verdict and r.verdict.disturbed)
+    had = Counter(asked(r.case) for r in mine)
+    short = [case for case in lost if had[case] - repeats < min(lost[case], repeats)]
+    return numbered(shuffled(short, 1, seed, f"{records[0].sweep.id} {len(records)}"), records, search)
+
+
+def planned(given: Given, device: str, machine: Machine, search: str, further: Further, trial: bool = False) -> Plan:
     """The sweep that the knobs ask for: the newest of its key if it has runs or a stage to go, else a new one. The key,
-    which ends its id, is of the command, the versions and `search`, the name of one by stages. WrongKnob where the last
-    record in the machine's folder is another machine's; its memory may differ, it can be added."""
+    which ends its id, is of the command, the versions and `search`, the name of one by stages; trial: its first runs
+    only look for the fastest. WrongKnob where the last record in the machine's folder is another machine's; its memory
+    may differ, it can be added."""
     every, results = cases(given, device), store.folder_at(given["RESULTS"])
     found = [r for _, r in store.read(results, machine.slug) if isinstance(r, Record)]
     last = max(found, key=lambda r: r.created, default=None)
@@ -70,8 +107,8 @@ def planned(given: Given, device: str, machine: Machine, search: str, further: F
     mine = sorted((r for r in found if r.sweep.id == newest), key=lambda r: r.sweep.order)
     interrupted = mine and (len(mine) < max(r.sweep.runs for r in mine) or further(mine))
     sweep_id, done = (newest, mine) if interrupted else (f"{store.now()}-{key}", [])
-    runs, have = shuffled(every, given["REPEATS"], given["SEED"]), {r.sweep.order: r for r in done}
-    return Plan(sweep_id, machine, results, runs, given["TELEMETRY"], have)
+    runs = numbered(shuffled(every, given["REPEATS"], given["SEED"], sweep_id), [], trial)
+    return Plan(sweep_id, machine, results, runs, given["TELEMETRY"], {r.sweep.order: r for r in done})
 
 
 def settings(records: list[Record]) -> dict[Case, list[Record]]:
@@ -87,8 +124,8 @@ def larger(records: list[Record]) -> list[Case]:
 
 
 def rates(records: list[Record]) -> list[float]:
-    """Images per second, end to end, of the runs that succeeded with the right outputs."""
-    right = [r for r in records if r.checks and (r.checks.outputs is None or r.checks.outputs.agree)]
+    """Images per second, end to end, of the runs that succeeded and are not wrong."""
+    right = [r for r in records if r.verdict and r.verdict.word != "wrong"]
     return [r.passes.end_to_end.images_per_s for r in right if r.passes and r.passes.end_to_end]
 
 
@@ -100,22 +137,41 @@ def short_of_memory(records: list[Record]) -> str | None:
     return "swapping starts" if swap > verdict.SWAP_BYTES else None
 
 
+def level(speeds: dict[int, list[float]]) -> int:
+    """How many doublings up to the last surely bring less than 2 % each, two at least; 0 where none do. By the 95 %
+    interval of a line through the log rates: runs that scatter and sizes that are on no line make it wide. Of each
+    size, its runs' rates."""
+    for first in range(len(speeds) - 3, -1, -1):
+        late = list(speeds.items())[first:]
+        x, y = zip(*((math.log2(size), math.log(rate)) for size, rates in late for rate in rates), strict=True)
+        line = linregress(x, y)
+        error = line.stderr if len(set(y)) > 1 else 0.0  # of equal rates scipy knows none
+        if line.slope + t.ppf((1 + stats.LEVEL) / 2, len(x) - 2) * error < math.log1p(WORTH):
+            return len(late) - 1
+    return 0
+
+
 def ends(records: list[Record]) -> str | None:
     """Why the batch sizes of one setting need double no further, in words; None while they should. It is memory,
-    swapping, or two in a row (one may dip) no faster than the best before: beyond the interval, or 5 % by one run."""
+    swapping, two doublings in a row or more that surely bring less than 2 % each, or a batch longer than a pass."""
     sizes = sorted({r.case.batch_size for r in records})
     speeds = {size: rates([r for r in records if r.case.batch_size == size]) for size in sizes}
-    last = sizes[-1]
+    last, least_s = sizes[-1], records[0].case.min_seconds
     if short := short_of_memory([r for r in records if r.case.batch_size == last]):
         return f"{short} at batch size {last}"
     if not speeds[last]:
         return f"no run succeeded at batch size {last}"
     if last >= 65536:
         return f"{last} images a batch are the most that is tried"
-    if len(sizes) < 3:
-        return None
-    *before, previous, _ = sizes
-    best = max(before, key=lambda size: stats.interval(speeds[size]).mean if speeds[size] else 0.0)
-    changes = [stats.compare(speeds[best], speeds[late]) for late in (previous, last)]
-    rises = any(change.ratio > 1.05 if change.low is None else change.low > 1 for change in changes)
-    return None if rises else f"neither {previous} nor {last} images a batch are faster than {best}"
+    if n := level({size: some for size, some in speeds.items() if some}):
+        return f"the last {n} doublings, up to {last} images a batch, surely bring less than {100 * WORTH:.0f} % each"
+    batch_s = last / stats.interval(speeds[last]).mean
+    return f"a batch of {last} takes {batch_s:.1f} s, longer than MIN_SECONDS" if 0 < least_s < batch_s else None
+
+
+def onward(repeats: int, seed: int, auto: bool, records: list[Record]) -> Runs:
+    """The next runs of `make image`: those that stand in for disturbed ones, then with auto the next batch sizes."""
+    if more := again(records, repeats, seed):
+        return more
+    every = larger(records) if auto else []
+    return numbered(shuffled(every, repeats, seed, records[0].sweep.id), records)

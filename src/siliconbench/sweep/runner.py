@@ -1,8 +1,10 @@
 """Measures a plan's runs, each by papermill in a fresh kernel; `make image` from its header to its page."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from papermill import PapermillExecutionError
 
@@ -16,21 +18,30 @@ from siliconbench.record.fields import PARAMETERS
 from siliconbench.record.schema import Record
 from siliconbench.run import device
 from siliconbench.sweep import failure, kernel, terminal
-from siliconbench.sweep.plan import Further, Plan, Runs, ends, larger, planned, settings, shuffled
+from siliconbench.sweep.plan import Further, Plan, asked, ends, onward, planned, settings
 
 Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the folder of records, the page's path
 
 
-def run(plan: Plan, order: int, progress: terminal.Bar) -> Record:
-    """The record of one run, measured in a fresh kernel; of a run that fails, a record that says so."""
-    case, repeat = plan.runs[order - 1]
+def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) -> dict[str, Any]:
+    """What a run of the plan is told: its case, its place in the sweep, and the number of loader processes that the
+    case's first run of these records chose, so that all repeats have the same."""
+    case, slug = plan.runs[order - 1].case, plan.machine.slug
+    mine = sorted((r for r in records if asked(r.case) == case), key=lambda r: r.sweep.order)
+    used = [(r.checks.workers.used, r.sweep.order) for r in mine if r.checks and case.workers is None]
+    chosen = dict(zip(("chosen_workers", "chosen_in"), used[0], strict=True)) if used else {}
+    where = {"machine": slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
+    return case.model_dump(include={*PARAMETERS}) | plan.known(order, created) | chosen | where
+
+
+def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Bar) -> Record:
+    """The record of one run, measured in a fresh kernel after these; of a run that fails, a record that says so."""
     created, slug = store.now(), plan.machine.slug
-    path = plan.results / slug / store.file_name(case, created, repeat)
-    parameters = case.model_dump(include={*PARAMETERS}) | plan.known(order, created)
-    parameters |= {"machine": slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
+    path = plan.results / slug / store.file_name(plan.runs[order - 1].case, created, plan.runs[order - 1].repeat)
     killed_before, executed = facts.killed_for_memory(), paths.RUNS / slug / f"{path.stem}.ipynb"
+    given = parameters(plan, order, created, records)
     try:
-        kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, parameters, progress)
+        kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, given, progress)
         return store.load(path)
     except (PapermillExecutionError, OSError, RuntimeError, ValueError) as error:
         return failure.failed(plan, order, created, failure.reason(error, facts.killed_for_memory() > killed_before))
@@ -43,8 +54,9 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
         orders = range(1, len(plan.runs) + 1)
         bar = terminal.Bar(len(orders), len(have.keys() & orders))
         for order in (o for o in orders if o not in have):
-            why = failure.too_large(plan.runs[order - 1][0], list(have.values()))
-            have[order] = failure.failed(plan, order, store.now(), why) if why else run(plan, order, bar)
+            mine = list(have.values())
+            why = failure.too_large(plan.runs[order - 1].case, mine)
+            have[order] = failure.failed(plan, order, store.now(), why) if why else run(plan, order, mine, bar)
             bar.close_run(terminal.line(have[order]))
         bar.bar.close()
         records = [have[order] for order in orders]
@@ -64,12 +76,9 @@ def advice(records: list[Record]) -> list[str]:
 def make_image(given: Given, page: Page) -> int:
     """The exit status of `make image`: 0 all is well, 1 runs failed; that auto finds the memory's end is no failure."""
     auto = given["BATCH_SIZE"] == [None]
-
-    def doubled(records: list[Record]) -> Runs:
-        return shuffled(larger(records) if auto else [], given["REPEATS"], given["SEED"])
-
     used, machine = device.choose(given["USE_GPU"]).type, facts.machine(given["MACHINE"])
-    plan = planned(given, used, machine, "auto" if auto else "", doubled)
+    further = partial(onward, given["REPEATS"], given["SEED"], auto)
+    plan = planned(given, used, machine, "auto" if auto else "", further)
     print(*terminal.header(given, plan), sep="\n", flush=True)
-    records = stages(plan, doubled, advice if auto else terminal.headline, page)
+    records = stages(plan, further, advice if auto else terminal.headline, page)
     return int(any(r.error and not (auto and r.error.kind in ("out_of_memory", "skipped")) for r in records))

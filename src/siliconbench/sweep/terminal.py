@@ -9,6 +9,7 @@ from contextlib import suppress
 from tqdm import tqdm
 
 from siliconbench.analysis import bottleneck, cases
+from siliconbench.analysis.words import significant
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.record.schema import Case, Record
 from siliconbench.sweep.plan import Plan
@@ -66,8 +67,10 @@ def headline(records: list[Record]) -> list[str]:
     """The figure of each case in words, the one that its page shows; a case without a good run says so."""
     table, lines = cases.named(cases.cases(cases.runs(records))), list[str]()
     for c in table.itertuples():
-        rate = cases.rate_words(c.images_per_s, c.low, c.high)
-        others = "".join(f", {n} {what}" for n, what in ((c.left_out, "left out"), (c.failed, "failed")) if n)
+        rate, quiet = cases.rate_words(c.images_per_s, c.low, c.high), significant(c.undisturbed_images_per_s)
+        disturbed = f"of {c.runs} disturbed" + (f" (the others: {quiet})" if c.disturbed < c.runs else "")
+        counts = (c.disturbed, disturbed), (c.left_out, "left out"), (c.failed, "failed")
+        others = "".join(f", {n} {what}" for n, what in counts if n)
         lines += [f"{c.name}, batch {c.batch_size}, {c.device}: {rate}{others}"]
     return lines + (["One run: within this run only, not for comparison."] if (table["runs"] == 1).any() else [])
 
@@ -75,18 +78,18 @@ def headline(records: list[Record]) -> list[str]:
 def header(given: Given, plan: Plan) -> list[str]:
     """What is about to be measured, on what, and about how long it takes."""
     runs, done, device = len(plan.runs), len(plan.done), plan.runs[0][0].device
-    auto, left = given["BATCH_SIZE"] == [None], max(0, runs - done)
+    auto, left = given["BATCH_SIZE"] == [None], len({*range(1, runs + 1)} - plan.done.keys())
     knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
     lines = [f"{plan.machine.slug}: {plan.machine.chip or 'unknown chip'}, device {device}"]
     if given["USE_GPU"] and device == "cpu":
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]
     if done:
-        to_go = "" if auto else f", {left} left"
+        to_go = f", {left} left" if left and not auto else ""
         lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} runs are done{to_go} (FRESH=1 starts anew)."]
     about = minutes((runs if auto else left) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
     about += " for each batch size, doubled while the speed rises" if auto else ""
-    return [*lines, f"About {about}; {STOPS}"]
+    return [*lines, f"About {about}, up to twice that where others disturb the runs; {STOPS}"]
 
 
 def estimate(min_seconds: float, minutes: float, device: str) -> float:

@@ -23,6 +23,7 @@ from siliconbench.run import device, passes
 from siliconbench.sweep.plan import cases, shuffled
 
 LABELS = ("A", "A again", "B, 5 % slower")
+CHANGES = (0.01, 0.02, 0.05, 0.10)
 EVERY = 20  # in B each 20th batch is done twice: 5 % of work, not of sleep
 
 
@@ -61,11 +62,15 @@ def compare(runs: pd.DataFrame, known: int) -> stats.Comparison:
 
 
 def power(runs: pd.DataFrame) -> pd.DataFrame:
-    """For 1, 2, 5 and 10 %: whether so many repeats can tell it (nine times in ten), and how many that needs."""
-    sd, repeats, differences = scatter(runs), sum(runs["label"] == LABELS[0]), (0.01, 0.02, 0.05, 0.10)
-    finest = stats.resolution(sd, repeats)
-    rows = [(f"{100 * d:.0f} %", "yes" if finest <= d else "no", stats.repeats_for(sd, d)) for d in differences]
-    return pd.DataFrame(rows, columns=["difference", f"told apart by {repeats} repeats", "repeats that it needs"])
+    """For 1, 2, 5 and 10 %: the chance that so many repeats find it, and how many find it nine times in ten, by the
+    very function that compares, its margin included: what lies within that is never found."""
+    sd, repeats, rows = scatter(runs), sum(runs["label"] == LABELS[0]), list[tuple[str, str, str]]()
+    for change in CHANGES:
+        needed, chance = stats.repeats_for(sd, change), stats.power(sd, repeats, change)
+        within = "never: within the margin" if change <= stats.MARGIN else "never"
+        needs = within if needed is None else str(needed)
+        rows += [(f"{100 * change:.0f} %", f"{100 * chance:.0f} %", needs)]
+    return pd.DataFrame(rows, columns=["difference", f"{repeats} repeats find it in", "repeats that it needs"])
 
 
 def ratio_words(found: stats.Comparison) -> str:
@@ -92,9 +97,9 @@ def ab_sentence(runs: pd.DataFrame) -> str:
 
 def machine_sentence(runs: pd.DataFrame) -> str:
     """What this machine, now, can tell apart, in a sentence."""
-    table, repeats, sd = power(runs), sum(runs["label"] == LABELS[0]), scatter(runs)
-    finest = next(iter(table.loc[table.iloc[:, 1] == "yes", "difference"]), None)
-    can = f"can tell {finest} apart" if finest else "can't tell even 10 % apart"
+    repeats, sd = sum(runs["label"] == LABELS[0]), scatter(runs)
+    finest = next((change for change in CHANGES if stats.power(sd, repeats, change) >= 0.9), None)
+    can = f"can tell {100 * finest:.0f} % apart" if finest else "can't tell even 10 % apart"
     return f"This machine, now, {can} in {repeats} repeats; its rate differs by {100 * sd:.1f} % from run to run."
 
 
@@ -109,7 +114,7 @@ def naive_sentence(runs: pd.DataFrame) -> str:
 def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
     """The exit status of `make trust`: 0 where A is not told from itself, 1 where it is or a run failed."""
     case, rows = cases(given, device.choose(given["USE_GPU"]).type)[0], list[dict[str, Any]]()
-    order = [label for label, _ in shuffled(LABELS, given["REPEATS"], given["SEED"])]
+    order = shuffled(LABELS, given["REPEATS"], given["SEED"], store.now())
     print(f"{case.model}, batch {case.batch_size}, {case.device}: {len(order)} runs in fresh processes", flush=True)
     try:
         for number, label in enumerate(tqdm(order, desc="runs", disable=not sys.stderr.isatty()), 1):
