@@ -89,7 +89,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
         ok = group[group["status"] == "ok"]
         right = ok[~ok["agree"].isin([False])]
         clean = right[right["verdict"] == "clean"]
-        used = clean if len(clean) else right
+        used = heat.alike(clean if len(clean) else right)
         known = {name: used[name].dropna().infer_objects() for name in over}
         found = {name: read(known[name]) if len(known[name]) else None for name, read in over.items()}
         _, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
