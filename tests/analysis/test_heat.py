@@ -232,4 +232,4 @@ def test_a_case_has_no_median_over_two_ways_of_measuring_energy():
 def test_why_there_is_no_energy_is_said():
     record = run(samples(0.0, 60.0, 70, gpu_w=steady), [0.5] * 8)
     words = heat.missing_words([record])
-    assert "energy: too few samples" in words and "its counter: RAPL may be read by root only" in words
+    assert "power: too few samples" in words and "energy: RAPL may be read by root only" in words

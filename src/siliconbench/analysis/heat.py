@@ -16,7 +16,7 @@ from siliconbench.record.schema import Pass, Record
 STAY_S = 5  # at one speed, in seconds, that count as a stay
 KEPT = 0.97  # below this share of the first minute's rate a machine has begun to slow: the drift of 3 %
 NO_FAN = ("MacBook Air", "MacBookAir", "Mac14,2", "Mac14,15", "Mac15,12", "Mac15,13", "Mac16,12", "Mac16,13")
-WANTED = ("battery_percent", "cpu_temperature_c", "fan_rpm", "gpu_temperature_c", "sampler", "system_w")
+WANTED = ("battery_percent", "cpu_temperature_c", "energy", "fan_rpm", "gpu_temperature_c", "sampler", "system_w")
 SHOWN = {  # channel: what the timeline calls it, and its unit
     "gpu_temperature_c": ("GPU", "temperature, °C"), "cpu_temperature_c": ("CPU", "temperature, °C"),
     "fan_rpm": ("fan", "fan, rpm"), "system_w": ("whole system", "power, W"), "package_w": ("package", "power, W"),
@@ -177,11 +177,9 @@ def missing_words(records: list[Record]) -> list[str]:
     newest = max((r for r in records if r.telemetry), key=lambda r: r.created, default=None)
     if not newest or not newest.telemetry:
         return []
-    why, unknown = conditions(newest).no_energy, newest.telemetry.unknown
-    counter = [f"energy: {why}", *(f"its counter: {newest.unknown[n]}" for n in ("energy",) if n in newest.unknown)]
-    return [f"{name.replace('_', ' ')}: {unknown[name]}" for name in WANTED if name in unknown] + (
-        counter if why else []
-    )
+    why, unknown = conditions(newest).no_energy, newest.telemetry.unknown | newest.unknown
+    said = [f"{name.replace('_', ' ')}: {unknown[name]}" for name in WANTED if name in unknown]
+    return said + ([f"power: {why}"] if why else [])
 
 
 def alike(runs: pd.DataFrame) -> pd.DataFrame:

@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from statistics import fmean
-from typing import Protocol
 
 import numpy as np
 
@@ -21,30 +21,22 @@ from siliconbench.record.schema import Energy
 SHARE = 0.02  # of the pass: what passes between two values of the counter moves its ends by no more
 READINGS = 100  # of a pass
 CHANGES = 6  # of the counter, enough to know its interval by
+Counter = nvml.Device | Packages | Zeus  # each has a name, the part of the machine that it counts for, and joules()
 Clock = Callable[[], float]
-
-
-class Counter(Protocol):
-    """What counts the joules of a part of the machine: a GPU or the processor's package."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def part(self) -> str: ...
-    def joules(self) -> float: ...
 
 
 def counter(device: str, uuid: str) -> Counter | str:
     """The counter of what works when a device of this type does, or in words why there is none. uuid: torch's GPU."""
-    mac = tools.PLATFORM == "darwin"
-    package = {"cuda": "nvidia-ml-py", "mps": "zeus-apple-silicon"}.get(device, "zeus-apple-silicon" if mac else "")
+    mac, zeus = tools.PLATFORM == "darwin", "zeus-apple-silicon"
+    kinds: dict[str, tuple[Callable[[], Counter], str]] = {
+        "cuda": (partial(nvml.Device, uuid), "nvidia-ml-py"), "mps": (partial(Zeus, "GPU"), zeus),
+        "cpu": (partial(Zeus, "package"), zeus) if mac else (Packages, ""),
+    }  # fmt: skip
+    if device not in kinds:
+        return "no counter of this device is known"
+    kind, package = kinds[device]
     try:
-        if device == "cuda":
-            found: Counter = nvml.Device(uuid)
-        elif device in ("mps", "cpu"):
-            found = Zeus("GPU" if device == "mps" else "package") if mac else Packages()
-        else:
-            return "no counter of this device is known"
+        found = kind()
         found.joules()
         return found
     except Exception as error:

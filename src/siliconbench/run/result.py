@@ -16,7 +16,7 @@ from siliconbench.analysis.telemetry import heat_witness
 from siliconbench.analysis.verdict import Evidence, judge
 from siliconbench.machine import energy, facts, sampler
 from siliconbench.machine.sources import nvml
-from siliconbench.machine.tools import Pairs, explained, section
+from siliconbench.machine.tools import Pairs, explained, section, tried
 from siliconbench.record import schema, store
 from siliconbench.record.axes import DEVICES
 from siliconbench.run import models
@@ -28,7 +28,8 @@ from siliconbench.run.selftest import Repeat
 
 def gpu_uuid(device: str) -> str:
     """The UUID by which NVML knows the GPU that torch uses; empty for another device. It is never recorded."""
-    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid) if device == "cuda" else ""
+    uuid = tried(lambda: torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    return str(uuid or "unknown") if device == "cuda" else ""
 
 
 class Log:
