@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,10 +63,8 @@ def conditions(record: Record) -> Conditions:
     hot = {part: telemetry.values(samples, f"{part.lower()}_temperature_c", *span) for part in parts}
     part = next((part for part in parts if hot[part]), None)
     mean = " mean" if part and samples.channels[f"{part.lower()}_temperature_c"].statistic == "mean" else ""
-    fans, energy = (
-        telemetry.values(samples, "fan_rpm", *span),
-        telemetry.energy(record.energy, samples, *span, timed.images),
-    )
+    energy = telemetry.energy(record.energy, samples, *span, timed.images)
+    fans = telemetry.values(samples, "fan_rpm", *span)
     peak_c = max(hot[part]) if part else None
     return Conditions(**vars(energy), heat_of=part and part + mean, peak_c=peak_c, fan_rpm=max(fans, default=None))
 
@@ -98,9 +96,9 @@ def flips(table: pd.DataFrame) -> Flips | None:
     scatter = max(float(median_abs_deviation(half, scale="normal")) for half in halves)
     ends = np.flatnonzero(np.diff(fast, append=~fast[-1])) + 1
     stays = [(bool(fast[end - 1]), end - start) for start, end in pairwise((0, *ends)) if end - start >= STAY_S]
-    visits = [state for k, (state, _) in enumerate(stays) if not k or stays[k - 1][0] != state]
-    share = [sum(seconds for at, seconds in stays if at == state) / len(y) for state in (False, True)]
-    if high - low < max(-math.log(KEPT), 4.5 * scatter) or len(visits) < 4 or min(share) < 0.2:
+    visits = len(list(groupby(at for at, _ in stays)))  # a hiccup between two stays at one speed is none
+    least = min(sum(seconds for at, seconds in stays if at == speed) for speed in (False, True))
+    if high - low < max(-math.log(KEPT), 4.5 * scatter) or visits < 4 or least < len(y) / 5:
         return None
     return Flips(math.exp(low), math.exp(high), float(1 - fast.mean()))
 

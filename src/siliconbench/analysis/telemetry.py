@@ -56,10 +56,7 @@ def energy(counted: schema.Energy | None, telemetry: Telemetry, start_s: float, 
         return Energy(None, None, None, battery, f"{mean_w:.0f} W by the counter, {peak_w:.0f} W at most by samples")
     loads = values(telemetry, "gpu_utilization", start_s, end_s)
     nvidia = getattr(telemetry.channels.get("gpu_w"), "source", "") == "NVML"  # a Mac's package has its GPU in it
-    left_out = {
-        counted.part if counted else "",
-        "GPU" if loads and fmean(loads) <= 0.02 else "package" if nvidia else "",
-    }
+    left_out = [counted and counted.part, "GPU" if loads and fmean(loads) <= 0.02 else "package" if nvidia else ""]
     for whose, name in POWER.items():
         watts = values(telemetry, name, start_s + telemetry.interval_s, end_s)  # each a mean over its last second
         if whose not in left_out and len(watts) >= max(SAMPLES, 0.8 * seconds / telemetry.interval_s) and any(watts):

@@ -13,7 +13,7 @@ import numpy as np
 from siliconbench.machine import tools
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.sources.apple import Zeus
-from siliconbench.machine.sources.source import why_absent
+from siliconbench.machine.sources.source import absence
 from siliconbench.machine.sources.system import Packages
 from siliconbench.machine.tools import section
 from siliconbench.record.schema import Energy
@@ -40,7 +40,7 @@ def counter(device: str, uuid: str) -> Counter | str:
         found.joules()
         return found
     except Exception as error:
-        return why_absent(error, package)
+        return absence(error, package)
 
 
 def update_interval(
@@ -67,7 +67,7 @@ class Meter:
         try:
             self.update_s, self.cost_s = update_interval(counter.joules, poll_s)
         except Exception as error:
-            self.trouble = why_absent(error, "")
+            self.trouble = absence(error, "")
 
     def read(self) -> None:
         """Adds a reading, at the middle of the time that it took."""
@@ -76,7 +76,7 @@ class Meter:
             joules = self.counter.joules()
             self.readings.append(((before + time.perf_counter()) / 2, joules))
         except Exception as error:
-            self.trouble = why_absent(error, "")
+            self.trouble = absence(error, "")
 
     @contextmanager
     def reading(self, expected_s: float) -> Iterator[None]:
@@ -100,7 +100,8 @@ class Meter:
 
     def energy(self, start_s: float, end_s: float) -> Energy:
         """The record's section on what was spent from start_s to end_s, of perf_counter(): the counter's values there
-        by linear interpolation. No joules where a new value, or a reading, comes at over 2 % of that time."""
+        by linear interpolation. No joules where a new value comes every 2 % of that time, or less often: it may be as
+        old as that at either end. Between readings g apart, a jump in power moves an end by g / 4 of it at most."""
         times, joules, edges = [t for t, _ in self.readings], [j for _, j in self.readings], [start_s, end_s]
         behind = np.searchsorted(times, edges, side="right")
         unpolled = f"in {self.poll_s:.3g} s of polling the counter gave no two new values"
@@ -108,10 +109,10 @@ class Meter:
         if not why and not (behind[0] > 0 and behind[1] < len(times)):
             why = "the counter was not read at both edges of the pass"
         if not why:
-            slowest_s = max(self.update_s or 0.0, *(times[k] - times[k - 1] for k in behind))
-            slow = slowest_s > SHARE * (end_s - start_s)
-            said = f"the counter gives a value every {slowest_s:.3g} s, over 2 % of a pass of {end_s - start_s:.3g} s"
-            why = said if slow else ""
+            update_s, gap_s = self.update_s or 0.0, max(times[k] - times[k - 1] for k in behind)
+            slow = max(update_s, gap_s / 2) > SHARE * (end_s - start_s)
+            said = f"the counter has a new value every {update_s:.3g} s, read every {gap_s:.3g} s"
+            why = f"{said}: over 2 % of a pass of {end_s - start_s:.3g} s" if slow else ""
         spent = None if why else float(np.diff(np.interp(edges, times, joules))[0])
         return section(Energy, {
             "counter": (self.counter.name, ""), "part": (self.counter.part, ""), "joules": (spent, why),

@@ -12,7 +12,7 @@ from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from siliconbench.machine import tools
 from siliconbench.machine.sources.apple import Actop, Macmon
 from siliconbench.machine.sources.nvml import Nvml
-from siliconbench.machine.sources.source import CHANNELS, Absent, Reading, Source, plausible, why_absent
+from siliconbench.machine.sources.source import CHANNELS, Absent, Reading, Source, absence, plausible
 from siliconbench.machine.sources.system import Rapl, System
 from siliconbench.machine.tools import clean, end, finite, tried
 from siliconbench.record.schema import Channel, Telemetry
@@ -42,7 +42,7 @@ def opened(uuid: str = "") -> tuple[list[Source], dict[str, str]]:
         try:
             sources.append(Nvml(uuid) if kind is Nvml else kind())
         except Exception as error:
-            absent[kind.name] = why_absent(error, kind.package)
+            absent[kind.name] = absence(error, kind.package)
     return sources, absent
 
 

@@ -4,18 +4,8 @@ import os
 from importlib import import_module
 from typing import Any, ClassVar
 
-from siliconbench.machine import tools
-from siliconbench.machine.sources.source import (
-    BUSY,
-    NO_WATTS,
-    Absent,
-    Reading,
-    Source,
-    Unwrapped,
-    hundredth,
-    why_absent,
-)
-from siliconbench.machine.tools import clean, gpu, highest, tried
+from siliconbench.machine.sources.source import BUSY, NO_WATTS, Absent, Reading, Source, Unwrapped, absence, hundredth
+from siliconbench.machine.tools import clean, finite, gpu, highest, tried
 from siliconbench.record.schema import Gpu
 
 NOT_SUPPORTED = 3  # nvmlReturn_t
@@ -37,12 +27,12 @@ class Device:
     def found(self, uuid: str) -> Any:
         """The handle of the GPU with torch's UUID; without one, the first that CUDA_VISIBLE_DEVICES names."""
         by_uuid = self.nvml.nvmlDeviceGetHandleByUUID
-        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()  # a number or a UUID
         if uuid:
-            handles = (tried(by_uuid, f"{kind}-{uuid}") for kind in ("GPU", "MIG"))
-            if (handle := next((h for h in handles if h is not None), None)) is None:
+            handles = [handle for kind in ("GPU", "MIG") if (handle := tried(by_uuid, f"{kind}-{uuid}")) is not None]
+            if not handles:
                 raise Absent("NVML knows no GPU by the UUID that torch gives")
-            return handle
+            return handles[0]
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()  # a number or a UUID
         if not first.isdecimal() and not first.startswith(("GPU-", "MIG-")):
             raise Absent("CUDA_VISIBLE_DEVICES names no GPU")
         return self.nvml.nvmlDeviceGetHandleByIndex(int(first)) if first.isdecimal() else by_uuid(first)
@@ -64,7 +54,7 @@ def neighbours(uuid: str, own: set[int], since_us: int) -> int | str:
     try:
         ask = Device(uuid).ask
     except Exception as error:
-        return why_absent(error, Nvml.package)
+        return absence(error, Nvml.package)
     pids = {process.pid for process in ask("nvmlDeviceGetComputeRunningProcesses") or []}
     if not pids & own:
         return "NVML does not show this process itself (usual in a container), so it may hide others"
@@ -84,20 +74,19 @@ def gpus(uuid: str = "") -> tuple[list[Gpu], str | None]:
 def described(nvml: Any, handle: Any) -> Gpu:
     """One GPU as NVML has it: of its link the best generation, as an idle one slows down, and the width at present."""
 
-    def ask(name: str, *more: int, scale: float = 1.0) -> Any:
-        value = tried(lambda: getattr(nvml, f"nvmlDeviceGet{name}")(handle, *more))
-        return None if value is None else value / scale if scale != 1 else value
+    def ask(name: str, *more: int) -> Any:
+        return tried(lambda: getattr(nvml, f"nvmlDeviceGet{name}")(handle, *more))
 
     try:
         mig: bool | None = bool(nvml.nvmlDeviceGetMigMode(handle)[0])
     except Exception as error:
         mig = False if getattr(error, "value", None) == NOT_SUPPORTED else None
-    memory = tried(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).total))
     return gpu(
-        clean(ask("Name")), ask("NumGpuCores") or None, memory or None, "NVML does not tell",
-        power_limit_w=ask("EnforcedPowerLimit", scale=1000),
-        power_limit_default_w=ask("PowerManagementDefaultLimit", scale=1000),
-        max_clock_mhz=tools.finite(ask("MaxClockInfo", 1)), max_memory_clock_mhz=tools.finite(ask("MaxClockInfo", 2)),
+        clean(ask("Name")), ask("NumGpuCores") or None, tried(lambda: ask("MemoryInfo").total) or None,
+        "NVML does not tell", max_clock_mhz=finite(ask("MaxClockInfo", 1)),
+        max_memory_clock_mhz=finite(ask("MaxClockInfo", 2)),
+        power_limit_w=tried(lambda: ask("EnforcedPowerLimit") / 1000),
+        power_limit_default_w=tried(lambda: ask("PowerManagementDefaultLimit") / 1000),
         pcie_generation=ask("MaxPcieLinkGeneration") or None, pcie_width=ask("CurrPcieLinkWidth") or None, mig=mig,
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ class Absent(Exception):
     """A source is not to be had here, or has stopped answering; the message says why and what to do."""
 
 
-def why_absent(error: Exception, package: str) -> str:
+def absence(error: Exception, package: str) -> str:
     """In words, why a source could not be opened, with what to install where that helps."""
     if isinstance(error, ImportError):
         return f"{error.name or package} is not installed: pip install {package}"
