@@ -44,6 +44,7 @@ SYSCTL = {
     "machdep.cpu.brand_string": "Apple M3 Pro", "hw.memsize": "25769803776", "hw.physicalcpu": "11",
     "hw.logicalcpu": "11", "hw.nperflevels": "2", "hw.perflevel0.name": "Performance", "hw.perflevel0.physicalcpu": "5",
     "hw.perflevel1.name": "Efficiency", "hw.perflevel1.physicalcpu": "6",
+    "sysctl.proc_translated": "0",
     "vm.swapusage": "total = 2048.00M  used = 1024.50M  free = 1023.50M  (encrypted)",
 }  # fmt: skip
 IOREG = plistlib.dumps([{"product-name": b"MacBook Pro (14-inch, Nov 2024)\0", "serial": SECRETS[0]}])

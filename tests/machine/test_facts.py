@@ -31,7 +31,8 @@ LOST = {
     "vm_stat": ("free_memory_bytes",),
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_ .,()+/-]{0,63}")
-FACTS = "slug chip model cores logical_cores core_levels gpus memory_bytes os os_build arch driver unknown"
+FACTS = "slug chip model cores logical_cores core_levels gpus memory_bytes os os_build arch driver "
+FACTS += "smt container wsl rosetta unknown"
 STATE = (
     "power_source battery_percent power_mode governor thermal_pressure "
     "load_1m swap_used_bytes free_memory_bytes unknown"
@@ -84,6 +85,7 @@ def test_a_mac(tools):
     assert [(g["name"], g["cores"], g["memory_bytes"]) for g in facts["gpus"]] == [("Apple M2 Pro", 19, None)]
     assert (facts["os"], facts["os_build"]) == ("macOS 26.1", "25B78")
     assert set(facts["unknown"]) == {"driver"}
+    assert (facts["smt"], facts["container"], facts["wsl"], facts["rosetta"]) == (False, False, False, False)
     assert (state["power_source"], state["battery_percent"], state["power_mode"]) == ("battery", 78, "low power")
     assert (state["thermal_pressure"], state["swap_used_bytes"]) == ("heavy", int(1024.5 * 2**20))
     assert state["free_memory_bytes"] == 16384 * (12345 + 55555)
@@ -177,7 +179,7 @@ def test_make_image_on_a_mac_from_its_tools_to_its_page(tmp_path, broken):
     told, text = path.read_text(), page.read_text("utf-8")
     assert json.loads(told)["status"] == "ok"
     assert not [secret for secret in mac.SECRETS if secret in told + text]
-    shown = ["MacBook Pro (14-inch, Nov 2024)", "macOS 26.1 25B78", "99 °C (CPU), 1,200 rpm, 6 W (whole system)"]
+    shown = ["MacBook Pro (14-inch, Nov 2024)", "macOS 26.1 25B78", "99 °C (CPU), 1,200 rpm"]
     shown += ["battery, low power", ">heavy<"]
     assert [words in text for words in shown] == [not broken] * 5
     assert ("actop: it printed what is no JSON" in text) == bool(broken)
@@ -381,38 +383,74 @@ def test_psutil_that_fails_is_no_trouble(files, monkeypatch):
     assert machine_facts.state().model_dump()["unknown"]["swap_used_bytes"]
 
 
-class FakeNvml(types.ModuleType):
-    """NVML with one GPU that does not tell its cores."""
-
-    NVMLError = RuntimeError
-
-    def nvmlInit(self): ...
-    def nvmlDeviceGetCount(self):
-        return 1
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    def nvmlSystemGetDriverVersion(self):
-        return "570.86.15"
-
-    def nvmlDeviceGetName(self, _):
-        return "NVIDIA H200"
-
-    def nvmlDeviceGetMemoryInfo(self, _):
-        return types.SimpleNamespace(total=150_754_820_096)
-
-    def nvmlDeviceGetNumGpuCores(self, _):
-        raise RuntimeError("Not Supported")
-
-
-def test_an_nvidia_gpu(files, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml("pynvml"))
+def test_an_nvidia_gpu(files, nvml):
     facts = machine_facts.machine().model_dump()
     fits(facts, machine_facts.state().model_dump())
-    (gpu,) = facts["gpus"]
-    assert (gpu["name"], gpu["cores"], gpu["memory_bytes"]) == ("NVIDIA H200", None, 150_754_820_096)
-    assert facts["driver"] == "570.86.15" and facts["slug"] == "nvidia-h200"
+    gpu = facts["gpus"][0]
+    assert (gpu["name"], gpu["cores"], gpu["memory_bytes"]) == ("Tesla T4", None, 15_843_721_216)
+    assert facts["driver"] == "570.86.15" and facts["slug"] == "nvidia-tesla-t4"
+
+
+@pytest.mark.parametrize(("path", "text", "expected"), [
+    ("proc/1/comm", "systemd\n", False),
+    ("proc/1/comm", "init(Ubuntu)\n", False),
+    ("proc/1/comm", "bash\n", None),
+    (".dockerenv", "", True),
+    ("run/.containerenv", "", True),
+    ("run/systemd/container", "lxc", True),
+    ("proc/1/cgroup", "0::/kubepods.slice/kubepods-pod1.slice\n", True),
+    ("proc/self/mountinfo", "22 1 0:21 / /proc rw\n637 436 0:51 / / rw - overlay overlay rw\n", True),
+    ("proc/self/mountinfo", "29 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 29 0:9 / /snap rw - overlay a rw\n", None),
+])  # fmt: skip
+def test_a_container_by_what_its_engine_leaves(files, monkeypatch, path, text, expected):
+    for name in ("container", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    files(path, text)
+    machine = machine_facts.machine()
+    assert machine.container is expected and bool(machine.unknown.get("container")) == (expected is None)
+
+
+@pytest.mark.parametrize(("release", "chip", "wsl", "rosetta"), [
+    ("6.1.0-18-amd64", "AMD EPYC", False, False),
+    ("5.15.167.4-microsoft-standard-WSL2", "AMD EPYC", True, False),
+    ("6.10.14-linuxkit", "VirtualApple @ 2.50GHz", False, True),
+])  # fmt: skip
+def test_linux_within_another_system(files, monkeypatch, release, chip, wsl, rosetta):
+    monkeypatch.setattr(machine_facts.platform, "release", lambda: release)
+    files("proc/cpuinfo", f"model name : {chip}\n")
+    machine = machine_facts.machine()
+    assert (machine.wsl, machine.rosetta) == (wsl, rosetta)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1\n", True), ("0\n", False), ("", None), ("off", None)])
+def test_two_threads_a_core_on_linux(files, text, expected):
+    files("sys/devices/system/cpu/smt/active", text)
+    assert machine_facts.machine().smt is expected
+
+
+@pytest.mark.parametrize(("translated", "logical", "rosetta", "smt"), [
+    ("0", "11", False, False), ("1", "11", True, False), ("", "22", None, True), ("nonsense", "", None, None),
+])  # fmt: skip
+def test_two_threads_a_core_and_rosetta_on_a_mac(tools, translated, logical, rosetta, smt):
+    told = {"sysctl.proc_translated": translated, "hw.physicalcpu": "11", "hw.logicalcpu": logical}
+    cases = "".join(f"'-n {key}') echo '{value}';;\n" for key, value in told.items())
+    mac.tool(tools, "sysctl", f'case "$*" in {cases} esac')
+    machine = machine_facts.machine()
+    assert (machine.rosetta, machine.smt, machine.container, machine.wsl) == (rosetta, smt, False, False)
+
+
+CLOCKS = (("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"), ("CLOCK_MONOTONIC_RAW", "CLOCK_UPTIME_RAW"))
+
+
+@pytest.mark.parametrize(("running", "standing"), CLOCKS, ids=["Linux", "macOS"])
+def test_sleep_is_where_two_clocks_part(monkeypatch, running, standing):
+    clock = types.SimpleNamespace(clock_gettime=lambda name: {"runs": 1060.0, "stands": 1000.0}[name])
+    setattr(clock, running, "runs")
+    setattr(clock, standing, "stands")
+    monkeypatch.setattr(machine_facts, "time", clock)
+    assert machine_facts.asleep_s() == 60
+    monkeypatch.setattr(machine_facts, "time", types.SimpleNamespace())
+    assert machine_facts.asleep_s() is None
 
 
 def test_an_nvidia_gpu_without_its_library_is_unknown_not_none(files, monkeypatch):

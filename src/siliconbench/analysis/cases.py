@@ -131,7 +131,7 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
 def _used(group: pd.DataFrame) -> pd.DataFrame:
     """The runs that a figure rests on: all that succeeded and are not wrong; single runs of a search where no other."""
     right = group[(group["status"] == "ok") & (group["verdict"] != "wrong") & ~group["agree"].isin([False])]
-    return right if right["search"].all() else right[~right["search"].astype(bool)]
+    return heat.alike(right if right["search"].all() else right[~right["search"].astype(bool)])
 
 
 def _sessions(used: pd.DataFrame, name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:

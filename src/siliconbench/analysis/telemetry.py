@@ -1,29 +1,32 @@
-"""What the samples of a run's telemetry say: spans, joules, and whether heat slowed it. Unknown is None."""
+"""What the samples of a run's telemetry say: spans, energy, and whether heat slowed it. Unknown is None."""
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import fmean, median
 
-import numpy as np
-
+from siliconbench.record import schema
 from siliconbench.record.schema import State, Telemetry
 
 Points = list[tuple[float, float]]  # seconds since the run's zero, and the value
 THERMAL_BITS = 0x20 | 0x40  # nvmlClocksEventReasonSwThermalSlowdown, ...HwThermalSlowdown (NVML manual)
 HOT_C, HOT_MEAN_C = 80.0, 60.0  # of the hottest sensor; of a mean over sensors, which lies 15 to 30 degrees below it
 BUSY = 0.05  # a share of busy time: below it a part does nothing
+POWER = {"whole system": "system_w", "package": "package_w", "GPU": "gpu_w"}  # the widest first
+SAMPLES = 8  # of power within the pass, before a mean is said
+SENSORS = 1.05  # NVML's power is right to 5 % (NVML manual)
 SERIOUS = 2  # of NSProcessInfo.thermalState; 1 (fair) was read 367 of 367 times on a machine that was well
 
 
 @dataclass(frozen=True)
 class Energy:
-    """The energy of so many images, and whose joules they are: whole system, package or GPU. None: unknown."""
+    """The energy of so many images. None: unknown. joules_of: whole system, package or GPU; counted, or sampled as
+    power. What is not alike in that is never put together."""
 
     images_per_j: float | None = None
     joules_of: str | None = None
     mean_w: float | None = None
     battery_percent_per_1000_images: float | None = None  # percentage points, from two of them on
+    no_energy: str | None = None  # why there are no joules
 
 
 def points(telemetry: Telemetry, name: str, start_s: float = -math.inf, end_s: float = math.inf) -> Points:
@@ -38,46 +41,27 @@ def values(telemetry: Telemetry, name: str, start_s: float, end_s: float) -> lis
     return [value for _, value in points(telemetry, name, start_s, end_s)]
 
 
-def covered(telemetry: Telemetry, name: str, start_s: float, end_s: float) -> Points:
-    """A channel from exactly start_s to end_s, its ends interpolated; empty where over three intervals are unknown."""
-    near = points(telemetry, name)
-    line = [p for p in near if p[0] <= start_s][-1:] + [p for p in near if start_s < p[0] < end_s]
-    line += [p for p in near if p[0] >= end_s][:1]
-    hole = max((b[0] - a[0] for a, b in pairwise(line)), default=math.inf) > 3.5 * telemetry.interval_s
-    if hole or not line[0][0] <= start_s < end_s <= line[-1][0]:
-        return []
-    first, last = np.interp([start_s, end_s], [t for t, _ in line], [value for _, value in line])
-    return [(start_s, float(first)), *line[1:-1], (end_s, float(last))]
-
-
-def joules(telemetry: Telemetry, name: str, start_s: float, end_s: float) -> float | None:
-    """Joules from start_s to end_s, by a counter or the trapezoids under a power; None with too little coverage.
-    A counter (gpu_energy_j, package_energy_j) moves in steps: 0.1 s with NVML, about 2 s for Apple's CPU. So it counts
-    from 2 s on, there from 30 s; in a shorter window its part's power does (Yang et al., arXiv 2312.02741)."""
-    if name.endswith("_energy_j"):
-        channel = telemetry.channels.get(name)
-        slow = name == "package_energy_j" and channel and channel.source == "zeus"
-        line = covered(telemetry, name, start_s, end_s) if end_s - start_s >= (30 if slow else 2) else []
-        if line:
-            return line[-1][1] - line[0][1]
-        name = name.replace("_energy_j", "_w")
-    line = covered(telemetry, name, start_s, end_s)
-    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(line)) if line else None
-
-
-def energy(telemetry: Telemetry, start_s: float, end_s: float, images: int) -> Energy:
-    """The energy of the images from start_s to end_s: of the whole system where that is known; else of the widest part
-    that did the work: an NVIDIA GPU that was busy, or the package (on a Mac with its GPU)."""
-    charge, loads = (values(telemetry, name, start_s, end_s) for name in ("battery_percent", "gpu_utilization"))
+def energy(counted: schema.Energy | None, telemetry: Telemetry, start_s: float, end_s: float, images: int) -> Energy:
+    """The energy of the images from start_s to end_s: by a counter read at these edges; else of the widest part that
+    did the work and whose power was sampled, but never of the part whose counter failed. A mean above the highest power
+    that was sampled of the part in the whole run by more than sensors differ is no figure: one of the two is wrong."""
+    seconds, charge = end_s - start_s, values(telemetry, "battery_percent", start_s, end_s)
     fell = charge[0] - charge[-1] if charge else 0.0
     battery = 1000 * fell / images if fell >= 2 and images else None
-    used = not loads or fmean(loads) > 0.02
-    nvidia = any(c.source == "NVML" for name, c in telemetry.channels.items() if name in ("gpu_energy_j", "gpu_w"))
-    left_out = ("package" if nvidia else "") if used else "GPU"
-    for whose, name in (("whole system", "system_w"), ("package", "package_energy_j"), ("GPU", "gpu_energy_j")):
-        if whose != left_out and (total := joules(telemetry, name, start_s, end_s) or 0) > 0:
-            return Energy(images / total, whose, total / (end_s - start_s), battery)
-    return Energy(battery_percent_per_1000_images=battery)
+    if counted and counted.joules:
+        mean_w, part = counted.joules / seconds, counted.part
+        peak_w = max((w for _, w in points(telemetry, POWER[part])), default=mean_w)
+        if mean_w <= SENSORS * peak_w:
+            return Energy(images / counted.joules, f"{part}, counted", mean_w, battery)
+        return Energy(None, None, None, battery, f"{mean_w:.0f} W by the counter, {peak_w:.0f} W at most by samples")
+    loads = values(telemetry, "gpu_utilization", start_s, end_s)
+    nvidia = getattr(telemetry.channels.get("gpu_w"), "source", "") == "NVML"  # a Mac's package has its GPU in it
+    left_out = [counted and counted.part, "GPU" if loads and fmean(loads) <= 0.02 else "package" if nvidia else ""]
+    for whose, name in POWER.items():
+        watts = values(telemetry, name, start_s + telemetry.interval_s, end_s)  # each a mean over its last second
+        if whose not in left_out and len(watts) >= max(SAMPLES, 0.8 * seconds / telemetry.interval_s) and any(watts):
+            return Energy(images / (fmean(watts) * seconds), f"{whose}, sampled", fmean(watts), battery)
+    return Energy(None, None, None, battery, (counted.unknown if counted else {}).get("joules", "too few samples"))
 
 
 def heat_witness(telemetry: Telemetry, start_s: float, end_s: float, before: State, after: State) -> str | None:

@@ -6,6 +6,7 @@ import os
 import platform
 import plistlib
 import re
+import time
 from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
@@ -14,20 +15,24 @@ import psutil
 
 from siliconbench import paths
 from siliconbench.machine import tools
+from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, clean, content, gpu, matched, number, section, text_of, tool, tried
 from siliconbench.record.schema import Gpu, Level, Machine, State
 
 PRESSURE = ("nominal", "moderate", "heavy", "trapping", "sleeping")  # libkern/OSThermalNotification.h
+CORES = ("hw.physicalcpu", "hw.logicalcpu")
 LEVELS = {"Performance": "cpu_core", "Efficiency": "cpu_atom"}  # of a hybrid chip, by the kernel's folder
 EMPTY_NAMES = "to be filled|system product name|default string|not specified|system manufacturer"  # of board makers
 
 
-def machine(slug: str = "") -> Machine:
-    """Chip, cores, GPUs, memory and system; the slug follows from them unless one is given. Spawns tools."""
-    pairs = mac_facts() if tools.PLATFORM == "darwin" else linux_facts()
-    arch: Pairs = {"arch": (platform.machine(), "Python does not know")}
-    arch |= dict.fromkeys(("smt", "container", "wsl", "rosetta"), (None, "not read"))
-    known = section(Machine, {"slug": (slug or "machine", ""), **pairs, **arch})
+def machine(slug: str = "", uuid: str = "") -> Machine:
+    """Chip, cores, GPUs, memory and system; the slug follows from them unless one is given. Spawns tools.
+
+    uuid: of the GPU that was measured, as torch calls it, which then is the first of the GPUs."""
+    pairs = mac_facts() if tools.PLATFORM == "darwin" else linux_facts(uuid)
+    known = section(Machine, {
+        "slug": (slug or "machine", ""), **pairs, "arch": (platform.machine(), "Python does not know"),
+    })  # fmt: skip
     return known if slug else known.model_copy(update={"slug": slug_of(known)})
 
 
@@ -35,6 +40,15 @@ def state() -> State:
     """The power and load at this moment. Spawns tools: not for a timed region."""
     pairs = mac_state() if tools.PLATFORM == "darwin" else linux_state()
     return section(State, {**pairs, "load_1m": (tried(lambda: os.getloadavg()[0]), "the system tells no load")})
+
+
+def asleep_s() -> float | None:
+    """Seconds that the system has been suspended since its start, by a clock that runs on then and one that does not,
+    neither of which anybody sets: Linux's clock_gettime(2), macOS's clock_gettime(3). None where there are none."""
+    for running, standing in (("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"), ("CLOCK_MONOTONIC_RAW", "CLOCK_UPTIME_RAW")):
+        if hasattr(time, running) and hasattr(time, standing):
+            return time.clock_gettime(getattr(time, running)) - time.clock_gettime(getattr(time, standing))
+    return None
 
 
 def cpu_seconds() -> tuple[float, float]:
@@ -81,12 +95,12 @@ def commit() -> str | None:
     return name and name[:12] + ("+changes" if changes else "")
 
 
-def linux_facts() -> Pairs:
+def linux_facts(uuid: str = "") -> Pairs:
     """The facts on Linux, each with the reason that counts if it is None."""
     kinds = [(name, physical(cpu_list(content(tools.SYS, "devices", file, "cpus")))) for name, file in LEVELS.items()]
     usable, affinity = usable_cores(), tried(lambda: os.sched_getaffinity(0)) or set[int]()  # macOS has no affinity
     cores = min(physical(affinity) or tried(psutil.cpu_count, False) or usable, usable)
-    gpus, driver, why = nvidia()
+    gpus, driver, why = nvidia(uuid)
     limits = [number(text, 10**15) for text in cgroup("memory.max")]  # less where a control group allows less
     memory = min((n for n in (tried(lambda: psutil.virtual_memory().total), *limits) if n), default=None)
     dmi = tools.SYS / "class" / "dmi" / "id"
@@ -105,7 +119,21 @@ def linux_facts() -> Pairs:
         "os": ((tried(platform.freedesktop_os_release) or {}).get("PRETTY_NAME"), "there is no /etc/os-release"),
         "os_build": (platform.release(), "Python does not know"),
         "driver": (driver, why),
+        "smt": ({"1": True, "0": False}.get(content(tools.SYS, "devices/system/cpu/smt/active")), "Linux shows no SMT"),
+        "container": (container(), "it shows no sign of one, but its first process is no system's"),
+        "wsl": ("microsoft" in platform.release().lower(), ""),
+        "rosetta": ("VirtualApple" in (chip or ""), ""),  # Linux on a Mac, its x86 programs translated
     }
+
+
+def container() -> bool | None:
+    """Whether this is a container, by what the engines leave in one; None where nothing tells."""
+    top, first = tools.PROC.parent, content(tools.PROC, "1", "comm")
+    signs = [(top / name).exists() for name in (".dockerenv", "run/.containerenv", "run/systemd/container")]
+    signs += [bool(os.environ.get(name)) for name in ("container", "KUBERNETES_SERVICE_HOST")]
+    signs += [bool(re.search("docker|kubepods|containerd|libpod|lxc", content(tools.PROC, "1", "cgroup")))]
+    signs += [bool(re.search(r"(?m)^(\S+ ){4}/ .* - overlay ", content(tools.PROC, "self", "mountinfo")))]
+    return True if any(signs) else False if first.startswith(("systemd", "init")) else None
 
 
 def cpu_list(text: str) -> set[int]:
@@ -136,28 +164,16 @@ def cgroup(name: str) -> list[str]:
     return [text for folder in (own, *own.parents) if folder.is_relative_to(top) and (text := content(folder, name))]
 
 
-def nvidia() -> tuple[list[Gpu] | None, str | None, str]:
+def nvidia(uuid: str) -> tuple[list[Gpu] | None, str | None, str]:
     """The NVIDIA GPUs by NVML, the driver, and the reason for what is None."""
     there = (tools.PROC / "driver" / "nvidia" / "version").exists()
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        driver = tried(pynvml.nvmlSystemGetDriverVersion)
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return [nvidia_gpu(pynvml, handle) for handle in handles], driver, "NVML does not tell"
+        return *nvml.gpus(uuid), "NVML does not tell"
     except ImportError:
         why = "NVML can't be asked: pip install nvidia-ml-py"
     except Exception as error:
         why = f"no NVIDIA driver answers ({clean(type(error).__name__)})"
     return None if there else [], None, why
-
-
-def nvidia_gpu(nvml: Any, handle: Any) -> Gpu:
-    """One GPU as NVML has it."""
-    memory = tried(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).total))
-    cores = tried(lambda: int(nvml.nvmlDeviceGetNumGpuCores(handle)))
-    return gpu(clean(tried(nvml.nvmlDeviceGetName, handle)), cores or None, memory or None, "NVML does not tell")
 
 
 def linux_state() -> Pairs:
@@ -198,25 +214,33 @@ def mac_facts() -> Pairs:
     folders = [f"hw.perflevel{i}" for i in range(number(sysctl("hw.nperflevels"), 8) or 0)]  # an M6 has three
     kinds = [{"name": clean(sysctl(f"{at}.name")), "cores": number(sysctl(f"{at}.physicalcpu"))} for at in folders]
     levels = tried(lambda: [Level.model_validate(kind) for kind in kinds]) or None
-    version = text_of(tool("sw_vers", "-productVersion"))
+    version, cores, logical = text_of(tool("sw_vers", "-productVersion")), *map(number, map(sysctl, CORES))
+    translated = {"1": True, "0": False}.get(sysctl("sysctl.proc_translated") or "")
     return {
         "chip": (sysctl("machdep.cpu.brand_string"), "sysctl gave no machdep.cpu.brand_string"),
         "model": (product, "ioreg gave no product-name"),
-        "cores": (number(sysctl("hw.physicalcpu")), "sysctl gave no hw.physicalcpu"),
-        "logical_cores": (number(sysctl("hw.logicalcpu")), "sysctl gave no hw.logicalcpu"),
+        "cores": (cores, "sysctl gave no hw.physicalcpu"),
+        "logical_cores": (logical, "sysctl gave no hw.logicalcpu"),
         "core_levels": (levels, "sysctl gave no names and counts for hw.perflevel0 and on"),
         "gpus": (shown, "system_profiler gave no list of displays"),
         "memory_bytes": (number(sysctl("hw.memsize"), 10**15), "sysctl gave no hw.memsize"),
         "os": (f"macOS {version}" if version else None, "sw_vers gave no version"),
         "os_build": (text_of(tool("sw_vers", "-buildVersion")), "sw_vers gave no build"),
         "driver": (None, "on macOS the driver is part of the system"),
+        "smt": (logical > cores if logical and cores else None, "sysctl gave no numbers of cores"),
+        "container": (False, ""),
+        "wsl": (False, ""),
+        "rosetta": (translated, "sysctl gave no sysctl.proc_translated: an Intel Mac has no Rosetta"),
     }
 
 
 def gpus(printed: bytes) -> list[Gpu]:
     """The GPUs in system_profiler's JSON; raises on what is none."""
     shown = [(clean(str(g.get("sppci_model"))), g) for g in json.loads(printed)["SPDisplaysDataType"]]
-    return [gpu(name, number(g.get("sppci_cores")), None, "it shares the memory of the machine") for name, g in shown]
+    return [
+        gpu(name, number(g.get("sppci_cores")), None, "it shares the memory of the machine", mig=False)
+        for name, g in shown
+    ]
 
 
 def mac_state() -> Pairs:

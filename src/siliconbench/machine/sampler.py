@@ -10,13 +10,14 @@ import time
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
 from siliconbench.machine import tools
-from siliconbench.machine.sources.apple import Actop, Macmon, Zeus
-from siliconbench.machine.sources.source import CHANNELS, Absent, Reading, Source, plausible
-from siliconbench.machine.sources.system import Nvml, Rapl, System
+from siliconbench.machine.sources.apple import Actop, Macmon
+from siliconbench.machine.sources.nvml import Nvml
+from siliconbench.machine.sources.source import CHANNELS, Absent, Reading, Source, absence, plausible
+from siliconbench.machine.sources.system import Rapl, System
 from siliconbench.machine.tools import clean, end, finite, tried
 from siliconbench.record.schema import Channel, Telemetry
 
-SOURCES = {"darwin": (Macmon, Actop, Zeus, System), "linux": (Nvml, Rapl, System)}  # the preferred first
+SOURCES = {"darwin": (Macmon, Actop, System), "linux": (Nvml, Rapl, System)}  # the preferred first
 COMMAND = (sys.executable, "-m", "siliconbench.machine.sampler")
 GRACE_S = 5.0  # for a sampler to leave by itself
 NONE_HERE = {
@@ -34,18 +35,14 @@ def kinds() -> tuple[type[Source], ...]:
     return SOURCES["darwin" if tools.PLATFORM == "darwin" else "linux"]
 
 
-def opened() -> tuple[list[Source], dict[str, str]]:
-    """The sources that are to be had, and for each other one the reason, with what to install."""
+def opened(uuid: str = "") -> tuple[list[Source], dict[str, str]]:
+    """The sources that are to be had, and for each other one the reason, with what to install. uuid: of torch's GPU."""
     sources, absent = list[Source](), dict[str, str]()
     for kind in kinds():
         try:
-            sources.append(kind())
-        except Absent as error:
-            absent[kind.name] = str(error)
-        except ImportError as error:
-            absent[kind.name] = f"{error.name or kind.package} is not installed: pip install {kind.package}"
+            sources.append(Nvml(uuid) if kind is Nvml else kind())
         except Exception as error:
-            absent[kind.name] = f"it failed: {type(error).__name__}"
+            absent[kind.name] = absence(error, kind.package)
     return sources, absent
 
 
@@ -60,11 +57,11 @@ def sampled(source: Source) -> Reading | str:
     return {k: plausible(v, *CHANNELS[k]) for k, v in given.items() if v is not None}
 
 
-def main(interval_s: float) -> None:
+def main(interval_s: float, uuid: str = "") -> None:
     """Prints a JSON line a sample, on a fixed schedule; the last when stdin closes or speaks, or the parent is gone."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     parent = os.getppid()
-    sources, absent = opened()
+    sources, absent = opened(uuid)
     try:
         print(json.dumps({"versions": {s.name: s.version for s in sources}, "absent": absent}), flush=True)
         start, number, stopping = time.perf_counter(), 0, False
@@ -80,14 +77,16 @@ def main(interval_s: float) -> None:
 
 
 class Sampler:
-    """Samples every interval_s seconds until stop(), in a process of its own. It never raises: stop() tells why."""
+    """Samples every interval_s seconds until stop(), in a process of its own. It never raises: stop() tells why.
+
+    uuid: the GPU that torch uses, as torch calls it; empty: the first that CUDA_VISIBLE_DEVICES names."""
 
     # Its stdin is a leash: when that closes, it ends its tools and leaves. Its stdout is a file without a name.
-    def __init__(self, interval_s: float = 1.0) -> None:
+    def __init__(self, interval_s: float = 1.0, uuid: str = "") -> None:
         self.interval_s, self.said, self.trouble = interval_s, b"", ""
         self.child: Popen[bytes] | None = None
         try:
-            self.file, argv = tempfile.TemporaryFile(), (*COMMAND, str(interval_s))  # noqa: SIM115
+            self.file, argv = tempfile.TemporaryFile(), (*COMMAND, str(interval_s), uuid)  # noqa: SIM115
             self.child = Popen(argv, stdin=PIPE, stdout=self.file, stderr=DEVNULL, start_new_session=True)
         except OSError as error:
             self.trouble = f"it could not be started: {type(error).__name__}"
@@ -142,4 +141,4 @@ def channel(name: str, head: Reading, rows: list[Reading]) -> Channel | str:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
+    main(float((*sys.argv, "1")[1]), "".join(sys.argv[2:3]))

@@ -105,8 +105,9 @@ def section(kind: type[S], pairs: Pairs) -> S:
     return kind(**explained(pairs))
 
 
-def gpu(name: str | None, cores: int | None, memory_bytes: int | None, why: str) -> Gpu:
-    """One GPU; why is the reason that counts if its memory is None."""
-    values = {"cores": (cores, "the system tells no number"), "memory_bytes": (memory_bytes, why)}
-    more = [f for f in Gpu.model_fields if f not in ("name", "cores", "memory_bytes", "unknown")]
-    return section(Gpu, {"name": (name or "GPU", ""), **values, **dict.fromkeys(more, (None, "not read"))})
+def gpu(name: str | None, cores: int | None, memory_bytes: int | None, why: str, **more: Any) -> Gpu:
+    """One GPU, `more` being its other fields; why is the reason that counts if its memory is None."""
+    known = {"name": name or "GPU", "cores": cores, "memory_bytes": memory_bytes, **more}
+    fields = [field for field in Gpu.model_fields if field != "unknown"]
+    reasons = dict.fromkeys(fields, "the system does not tell") | {"memory_bytes": why}
+    return section(Gpu, {field: (known.get(field), reasons[field]) for field in fields})

@@ -21,7 +21,8 @@ class Level(Model):
 
 
 class Gpu(Section):
-    """One GPU: what it is, and the limits that it is set to. mig: a share of it alone is to be had."""
+    """One GPU: what it is, and the limits that it is set to. pcie: the best generation of its link, and the width in
+    use; mig: a share of it alone is to be had."""
 
     name: fields.Name
     cores: fields.Positive | None
@@ -36,7 +37,8 @@ class Gpu(Section):
 
 
 class Machine(Section):
-    """What the machine is; nothing that tells whose it is. smt: a core runs two threads; rosetta: translated."""
+    """What the machine is; nothing that tells whose it is. gpus: the one that was measured is the first; smt: a core
+    runs two threads; rosetta: translated."""
 
     slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
     chip: fields.Name | None

@@ -1,17 +1,22 @@
 """The record of a run: the machine's state and telemetry around it, its verdict, and all sections put together."""
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Self
 
+import psutil
 import torch
 
 from siliconbench.analysis import series
 from siliconbench.analysis.telemetry import heat_witness
 from siliconbench.analysis.verdict import Evidence, judge
-from siliconbench.machine import facts, sampler
-from siliconbench.machine.tools import explained, section
+from siliconbench.machine import energy, facts, sampler
+from siliconbench.machine.sources import nvml
+from siliconbench.machine.tools import Pairs, explained, section, tried
 from siliconbench.record import schema, store
 from siliconbench.record.axes import DEVICES
 from siliconbench.run import models
@@ -21,24 +26,64 @@ from siliconbench.run.passes import Bench
 from siliconbench.run.selftest import Repeat
 
 
+def gpu_uuid(device: str) -> str:
+    """The UUID by which NVML knows the GPU that torch uses; empty for another device. It is never recorded."""
+    uuid = tried(lambda: torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    return str(uuid or "unknown") if device == "cuda" else ""
+
+
 class Log:
     """The machine's state before and after a run, and its telemetry (None: TELEMETRY=0): started, then stopped.
 
     With telemetry it rests before the run and after it (the idle baseline, the cool-down): half a minute around a
-    sustained run, else three seconds, or less.
+    sustained run, else three seconds, or less. In the rest before it, the counter of energy is polled.
     """
 
     def __init__(self, telemetry: bool, case: schema.Case) -> None:
         self.before = self.after = facts.state()
         self.telemetry: schema.Telemetry | None = None
-        self.sampler = sampler.Sampler() if telemetry else None
+        self.asleep_s, self.uuid = facts.asleep_s(), gpu_uuid(case.device)
+        self.slept_s: float | None = None
+        self.sampler = sampler.Sampler(uuid=self.uuid) if telemetry else None
         self.rest_s = (30.0 if case.minutes else min(3.0, case.min_seconds / 2)) if telemetry else 0.0
-        time.sleep(self.rest_s)
+        start, self.expected_s = time.perf_counter(), max(case.min_seconds, 60 * case.minutes)
+        counter = energy.counter(case.device, self.uuid) if telemetry else "TELEMETRY=0"
+        self.meter = counter if isinstance(counter, str) else energy.Meter(counter, max(1.0, self.rest_s))
+        self.neighbours: int | str = "only NVIDIA's driver tells"
+        time.sleep(max(0.0, self.rest_s - (time.perf_counter() - start)))
         self.idle_until = time.perf_counter()
+
+    @contextmanager
+    def energy_at_edges(self) -> Iterator[None]:
+        """While the body runs, which is the end-to-end pass, joules are counted and neighbours on the GPU are seen."""
+        since_us = time.time_ns() // 1000
+        with nullcontext() if isinstance(self.meter, str) else self.meter.reading(self.expected_s):
+            yield
+        if self.uuid:
+            own = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+            self.neighbours = nvml.neighbours(self.uuid, own, since_us)
+
+    def energy(self, zero_s: float, timed: schema.Pass) -> tuple[schema.Energy | None, str]:
+        """The record's section on the energy of a pass whose start counts from zero_s; or None, and the reason."""
+        start_s = zero_s + timed.start_s
+        if isinstance(self.meter, str):
+            return None, store.plain(self.meter)
+        return self.meter.energy(start_s, start_s + timed.seconds), ""
+
+    @property
+    def around(self) -> Pairs:
+        """What happened around the run: how long the system slept, and who else used the GPU."""
+        seen = self.neighbours if isinstance(self.neighbours, int) else None
+        return {
+            "slept_s": (self.slept_s, "this system has no two clocks that tell"),
+            "gpu_neighbours": (seen, store.plain(str(self.neighbours))),
+        }
 
     def stop(self, zero_s: float) -> Self:
         """The same, with the state after the run, and the samples with their times counted from the run's zero."""
-        ended, self.after = time.perf_counter(), facts.state()
+        ended, self.after, asleep_s = time.perf_counter(), facts.state(), facts.asleep_s()
+        if self.asleep_s is not None and asleep_s is not None:
+            self.slept_s = round(max(0.0, asleep_s - self.asleep_s), 3)
         time.sleep(self.rest_s)
         if self.sampler:
             self.telemetry = self.sampler.stop(zero_s, self.idle_until - zero_s, ended - zero_s)
@@ -80,7 +125,7 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
         "compiled": (compiled, "torch.compile was not asked for"),
         "experiment": (measured.answer.experiment, measured.answer.why),
         "outputs": (measured.outputs, no_outputs), "precision": (None, "not read"),
-        **dict.fromkeys(("end_to_end_others_share", "slept_s", "gpu_neighbours"), (None, "not read")),
+        "end_to_end_others_share": (None, "not read"), **log.around,
     })  # fmt: skip
     return schema.Checks(
         wall_s=time.perf_counter() - bench.zero_s, before=log.before, after=log.after, workers=measured.workers,
@@ -133,15 +178,18 @@ def record(
     created, found = created or store.now(), checks(bench, measured, log)
     installed, seen = facts.versions(), describe(bench.device)
     device, process, why = peak_memory(bench.device)
+    whole = measured.passes.end_to_end
+    spent, unspent = log.energy(bench.zero_s, whole) if whole else (None, "end to end was not timed")
     memory = section(schema.Memory, {
         "peak_device_bytes": (device, why), "peak_process_bytes": (process, ""),
         "swap_growth_bytes": (log.swap_growth_bytes, "the swap in use could not be read"),
     })  # fmt: skip
     return schema.Record(
-        status="ok", error=None, created=created, repeat=repeat, case=bench.case, machine=facts.machine(machine),
+        status="ok", error=None, created=created, repeat=repeat, case=bench.case,
+        machine=facts.machine(machine, log.uuid),
         sweep=schema.Sweep(**sweep or {"id": f"{created}-0000000000", "runs": 1, "order": 1}),
         software=schema.Software(**installed | seen | {"unknown": installed["unknown"] | seen["unknown"]}),
         passes=measured.passes, latency=measured.latency, limits=measured.limits, telemetry=log.telemetry,
-        memory=memory, energy=None, checks=found, verdict=verdict(bench, measured, found, log),
-        unknown={"energy": "not read"} | ({} if log.telemetry else {"telemetry": "TELEMETRY=0"}),
+        memory=memory, energy=spent, checks=found, verdict=verdict(bench, measured, found, log),
+        unknown=({} if spent else {"energy": unspent}) | ({} if log.telemetry else {"telemetry": "TELEMETRY=0"}),
     )  # fmt: skip

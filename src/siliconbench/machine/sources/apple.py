@@ -142,25 +142,22 @@ class Actop(Stream):
         super().__init__(from_actop, sys.executable, "-m", "actop.actop", "--json", "--interval", "1", "--samples", "0")
 
 
-class Zeus(Source):
-    """Apple's energy counters by zeus-apple-silicon: one window after another, added up."""
+class Zeus:
+    """Apple's own counters by zeus-apple-silicon, of the GPU or the package: one window after another, added up."""
 
-    name, package = "zeus", "zeus-apple-silicon"
-    gives: ClassVar = {"package_energy_j": "sum", "gpu_energy_j": "reading"}
+    name = "zeus"
 
-    def __init__(self) -> None:
+    def __init__(self, part: str) -> None:
         self.monitor = import_module("zeus_apple_silicon").AppleEnergyMonitor()
-        self.version = metadata.version("zeus-apple-silicon")
-        self.total: list[float | None] = [0.0, 0.0, 0.0]
+        self.part, self.total = part, 0.0
         self.monitor.begin_window("siliconbench", restart=True)
 
-    def read(self) -> Reading:
-        """Joules since the start; the package is CPU, GPU and ANE, as in macmon's sum."""
+    def joules(self) -> float:
+        """Joules since the start, the package being CPU, GPU and ANE; Absent where this system publishes none."""
         window = self.monitor.end_window("siliconbench")
         self.monitor.begin_window("siliconbench", restart=True)
-        spent_mj = [finite(getattr(window, part, None)) for part in ("cpu_total_mj", "gpu_mj", "ane_mj")]
-        pairs = zip(self.total, spent_mj, strict=True)
-        self.total = [None if old is None or mj is None else old + mj / 1000 for old, mj in pairs]
-        cpu, gpu, ane = self.total  # a CPU that reads this has spent something
-        package = cpu + gpu + (ane or 0) if cpu and gpu is not None else NO_WATTS
-        return {"gpu_energy_j": gpu, "package_energy_j": package}
+        cpu, gpu, ane = (finite(getattr(window, name, None)) for name in ("cpu_total_mj", "gpu_mj", "ane_mj"))
+        if gpu is None or (self.part == "package" and cpu is None):
+            raise Absent("this system does not publish the counter")
+        self.total += (gpu if self.part == "GPU" else gpu + (cpu or 0) + (ane or 0)) / 1000
+        return self.total

@@ -11,7 +11,6 @@ CHANNELS = {  # anything outside these limits is no reading
     "cpu_temperature_c": (1, 150), "gpu_temperature_c": (1, 150), "fan_rpm": (0, 50_000), "fan_percent": (0, 200),
     "cpu_w": (0, 20_000), "gpu_w": (0, 20_000), "ane_w": (0, 20_000), "package_w": (0, 20_000), "system_w": (0, 20_000),
     "cpu_clock_mhz": (1, 20_000), "gpu_clock_mhz": (1, 20_000), "memory_clock_mhz": (1, 20_000),
-    "gpu_energy_j": (0, 1e12), "package_energy_j": (0, 1e12),
     "gpu_utilization": (0, 1), "gpu_memory_used_bytes": (0, 1e15), "throttle_bits": (0, 2**32),
     "thermal_pressure": (0, 4), "cpu_load": (0, 1), "swap_used_bytes": (0, 1e15), "battery_percent": (0, 100),
 }  # fmt: skip
@@ -19,6 +18,13 @@ CHANNELS = {  # anything outside these limits is no reading
 
 class Absent(Exception):
     """A source is not to be had here, or has stopped answering; the message says why and what to do."""
+
+
+def absence(error: Exception, package: str) -> str:
+    """In words, why a source could not be opened, with what to install where that helps."""
+    if isinstance(error, ImportError):
+        return f"{error.name or package} is not installed: pip install {package}"
+    return str(error) if isinstance(error, Absent) else f"it failed: {type(error).__name__}"
 
 
 class Source:
@@ -49,7 +55,7 @@ def plausible(value: Any, low: float, high: float) -> float | str:
     return value if isinstance(value, str) else round(number or 0.0, 4) if known else "a value that can't be true"
 
 
-class Counter:
+class Unwrapped:
     """A counter that never falls: from 0 on, with what it lost when it wrapped at span, or began anew, added."""
 
     last: float | None = None
