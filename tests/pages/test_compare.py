@@ -17,9 +17,9 @@ from siliconbench.analysis import cases
 from siliconbench.analysis.words import percent_words
 from siliconbench.pages import compare, ranking, render, tables
 from siliconbench.record import store
-from siliconbench.record.schema import Record
+from siliconbench.record.schema import OLDER, Record
 from tests.browser import check_page
-from tests.samples import sample, samples
+from tests.samples import lost, older, sample, samples
 
 
 def write(folder, slug, rates, torch="2.15.0", telemetry=None, **case):
@@ -31,17 +31,15 @@ def write(folder, slug, rates, torch="2.15.0", telemetry=None, **case):
         data["repeat"] = i + 1
         data["created"] = f"20261123T1400{len(list(folder.glob(f'{slug}/*.json'))):02d}Z"
         if telemetry:
-            data |= {"telemetry": telemetry, "unknown": {}}
+            data |= {"telemetry": telemetry, "unknown": {"energy": "none here"}}
         store.write(Record.model_validate(data), folder)
 
 
 def lose(folder, slug, **case):
     """A record of a run of this machine that ran out of memory."""
-    data = sample(1.0, **({"model": "resnet50"} | case))
+    data = lost(**({"model": "resnet50"} | case))
     data["machine"] = data["machine"] | {"slug": slug, "chip": f"Chip of {slug[:20]}"}
-    data |= {"status": "failed", "error": {"kind": "out_of_memory", "message": "no room"}, "unknown": {}}
-    parts = ("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict")
-    store.write(Record.model_validate(data | dict.fromkeys(parts)), folder)
+    store.write(Record.model_validate(data), folder)
 
 
 def hot(peak_c, rpm):
@@ -114,6 +112,15 @@ def test_the_case_that_most_machines_share_is_ranked(tmp_path):
         write(tmp_path, slug, [100.0, 101.0], model="resnet18")
     write(tmp_path, "a", [50.0, 51.0])
     assert len(study(tmp_path)[1]) == 3
+
+
+def test_a_study_of_older_records_alone_says_so_at_once(tmp_path):
+    for i in range(30):
+        (tmp_path / "m").mkdir(exist_ok=True)
+        (tmp_path / "m" / f"resnet18-b8-cpu-fp32-20261101T1400{i:02d}Z-r1.json").write_text(json.dumps(older()))
+    found, rank = study(tmp_path)
+    assert compare.lead_sentence(found, rank).endswith(f" Refused: m: 30 records {OLDER}.")
+    assert compare.doubts(found) == [f"refused: m: 30 records {OLDER}"]
 
 
 def test_a_price_without_its_match_gives_no_sentence_and_no_column(twins):
@@ -361,10 +368,30 @@ def test_only_what_git_tracks_is_compared_with_the_tracked_page(tmp_path):
     assert [path.parent.name for path in copy.rglob("*.json")] == ["one"]
 
 
-def test_the_tracked_page_is_what_the_tracked_records_give(tmp_path):
-    reports = copied(paths.ROOT, tmp_path)
+def tracked(root, copy):
+    """The tracked records and pages, copied; a skip, with the reason, where there is nothing to compare."""
+    reports = copied(root, copy)
     if not reports.is_dir():
         pytest.skip("this is no clone: without git nothing tells the tracked records from a user's own")
+    if not list(reports.glob("data/*/*.json")):
+        pytest.skip("no record is tracked: the page waits for the first")
+    return reports
+
+
+def test_without_tracked_records_the_page_is_not_compared(tmp_path):
+    with pytest.raises(pytest.skip.Exception, match="this is no clone"):
+        tracked(tmp_path, tmp_path / "copy")
+    write(tmp_path / "reports" / "data", "mine", [200.0])
+    (tmp_path / "reports" / "compare.html").write_text("old")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x"]
+    for command in (["init", "-q"], ["add", "reports/compare.html"], ["commit", "-qm", "a page"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    with pytest.raises(pytest.skip.Exception, match="no record is tracked"):
+        tracked(tmp_path, tmp_path / "copy")
+
+
+def test_the_tracked_page_is_what_the_tracked_records_give(tmp_path):
+    reports = tracked(paths.ROOT, tmp_path)
     made = rendered(reports / "data", tmp_path / "made" / "compare.html")
     for name in ("compare.html", "compare.svg"):
         same = without_ids(made.with_name(name)) == without_ids(reports / name)

@@ -6,19 +6,16 @@ from siliconbench.analysis import cases
 from siliconbench.pages import render, tables
 from siliconbench.record import store
 from siliconbench.record.schema import Record
+from tests import samples
 from tests.browser import check_page
-from tests.samples import sample
 
 
 def run(rate, repeat=1, **case):
-    return Record.model_validate(sample(rate, **case) | {"repeat": repeat})
+    return Record.model_validate(samples.sample(rate, **case) | {"repeat": repeat})
 
 
 def lost(**case):
-    data = sample(1.0, **case)
-    data |= {"status": "failed", "error": {"kind": "out_of_memory", "message": "no room"}, "unknown": {}}
-    parts = ("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict")
-    return Record.model_validate(data | dict.fromkeys(parts))
+    return Record.model_validate(samples.lost(**case))
 
 
 def test_a_case_that_ran_out_of_memory_is_on_the_page(tmp_path, monkeypatch, chromium):
@@ -49,9 +46,10 @@ def test_every_sentence_can_be_said_of_few_records(records):
 
 def test_doubts_that_differ_in_figures_alone_are_one():
     verdicts = [
-        {"word": "noisy", "reasons": [f"Neighbouring blocks differ by {n} %: run again."]} for n in range(9, 15)
+        {"word": "noisy", "reasons": [f"Neighbouring blocks differ by {n} %: run again."], "disturbed": False}
+        for n in range(9, 15)
     ]
-    runs = [Record.model_validate(sample() | {"repeat": n, "verdict": v}) for n, v in enumerate(verdicts, 1)]
+    runs = [Record.model_validate(samples.sample() | {"repeat": n, "verdict": v}) for n, v in enumerate(verdicts, 1)]
     assert tables.doubts(cases.runs(runs)) == [
         "Neighbouring blocks differ by 9 to 14 %: run again. (resnet18 b8 r1, resnet18 b8 r2, resnet18 b8 r3,"
         " resnet18 b8 r4 and 2 more)"

@@ -34,7 +34,8 @@ PUBLISHED = {
 def lead_sentence(study: Study, rank: pd.DataFrame) -> str:
     """The page's first sentences: who is faster, by how much, how sure, in what; then heat, fan and price."""
     if rank.empty:
-        return "No machine has a reference figure yet: `make image` measures this one."
+        refused = f" Refused: {listed(study.refused, 2)}." if study.refused else ""
+        return f"No machine has a reference figure yet: `make image` measures this one.{refused}"
     best, last = rank.iloc[0], rank.iloc[-1]
     if len(rank) == 1:
         words = f"{best['name']} runs {scope(rank)} at {rate_words(best['images_per_s'], best['low'], best['high'])}. "

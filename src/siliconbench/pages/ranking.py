@@ -14,6 +14,7 @@ from siliconbench.pages import tables
 from siliconbench.record import store
 from siliconbench.record.label import Label, load_label
 from siliconbench.record.schema import Record
+from siliconbench.record.share import refusals
 
 ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
@@ -30,7 +31,12 @@ class Study:
     labels: dict[str, Label] = field(default_factory=dict)
     chips: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and device
     files: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and the name that a new one would have
-    refused: list[str] = field(default_factory=list)
+    bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
+
+    @property
+    def refused(self) -> list[str]:
+        """What was refused, and why."""
+        return refusals(self.bad)
 
     def name(self, machine: str) -> str:
         """The machine's label where a person gave one, else its slug; both where two machines share the label."""
@@ -44,7 +50,7 @@ class Study:
         """Every valid record under results, its file, machine, chip and sustained run noted; and what was refused."""
         for path, record in store.read(results):
             if isinstance(record, ValueError):
-                self.refused.append(f"{store.plain(path.parent.name)}/{store.plain(path.name)}: {record}")
+                self.bad[path] = record
                 continue
             slug, device, software = record.machine.slug, record.case.device, record.software
             self.files[slug, store.file_name(record.case, record.created, record.repeat)] = path.name
@@ -64,10 +70,11 @@ def gather(results: Path) -> Study:
     study.runs = runs(study.read(results))
     study.cases = cases(study.runs)
     for path in sorted(results.glob("*/machine.toml")):
-        try:
-            study.labels[path.parent.name] = load_label(path)
-        except Exception as error:  # each storage has errors of its own: nothing stops the reading
-            study.refused.append(f"{store.plain(path.parent.name)}/machine.toml: {store.plain(error)}")
+        label = store.tried(path, load_label)
+        if isinstance(label, ValueError):
+            study.bad[path] = label
+        else:
+            study.labels[path.parent.name] = label
     return study
 
 
