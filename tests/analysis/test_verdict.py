@@ -2,7 +2,7 @@
 
 import pytest
 
-from siliconbench.analysis.stats import Drift
+from siliconbench.analysis.series import Drift
 from siliconbench.analysis.verdict import Evidence, judge
 from siliconbench.record.schema import Verdict
 

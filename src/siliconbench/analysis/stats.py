@@ -1,21 +1,27 @@
-"""Rates, intervals, who is faster, how many runs that takes, and what a series of blocks or requests shows.
-One fresh process gives one rate; what is claimed over runs rests on the logs of those rates, never on blocks."""
+"""Rates, intervals, who is faster, and how many runs that takes.
+One fresh process gives one rate; what is claimed over runs rests on the logs of those rates, never on blocks. The runs
+of one session (one sweep) share its day: machines are compared with the scatter from day to day added."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.stats import beta, median_abs_deviation, nct, norm, quantile_test, t, theilslopes
+from scipy.stats import beta, chi2, norm, t
 
+Key = TypeVar("Key")
+Rates = ArrayLike  # those of one session's runs, or a list of them for each session
 LEVEL = 0.95
-MARGIN = 0.02  # what five runs a side with 1 % of scatter can just tell apart: resolution(0.01, 5) is 0.024
+MARGIN = 0.02  # what five runs a side with 1 % of scatter can just tell apart
+NEAR = 0.05  # of the fastest: near enough to take the smaller batch size
 MOST_RUNS = 50  # when this many more would not decide, the noise is what to work on
-# By chance in 2 % of runs with 20 blocks of 2 % scatter, 12 % if lag-1 correlation is 0.5 (then 2 % from 60 blocks on).
-DRIFT = 0.03
+BETWEEN, PRIOR = 0.03, 4  # the scatter from session to session until some is measured; it counts as 4 differences
+FREEDOM = 20  # degrees of freedom of that scatter, which is not known to the last digit
+ALONE = 4  # from so many sessions on their means alone count
+TINY = 1e-24  # a variance of logs below it is rounding
 
 
 class Interval(NamedTuple):
@@ -37,20 +43,23 @@ class Comparison(NamedTuple):
     word: str
 
 
-class Drift(NamedTuple):
-    """Relative change of speed over a whole series by two estimates (-0.05: 5 % slower), and whether it is one."""
+class Between(NamedTuple):
+    """The standard deviation of log rates from session to session, and whether any of it was measured."""
 
-    slope: float
-    fifths: float
-    drifting: bool
+    sd: float
+    estimated: bool
 
 
-class Percentile(NamedTuple):
-    """One of the measured seconds, and those that bound the percentile, None where too few were measured."""
+class Estimate(NamedTuple):
+    """A mean of logs, or a difference of two; its variance, infinite for a single run, and degrees of freedom."""
 
-    value_s: float
-    low_s: float | None
-    high_s: float | None
+    log: float
+    variance: float
+    df: float
+
+    def half(self, level: float) -> float:
+        """Half the width of its interval of this level, infinite for a single run."""
+        return float(t.ppf((1 + level) / 2, self.df)) * math.sqrt(self.variance) if self.df else math.inf
 
 
 def logs(values: ArrayLike, what: str = "rate") -> np.ndarray:
@@ -64,20 +73,60 @@ def logs(values: ArrayLike, what: str = "rate") -> np.ndarray:
     return np.log(x)
 
 
-def interval(rates: ArrayLike, level: float = LEVEL) -> Interval:
-    """The geometric mean of independent runs' rates, with Student's t on their logs (Georges et al., OOPSLA 2007)."""
-    y = logs(rates)
-    if y.size == 1:
-        return Interval(math.exp(y[0]), None, None, 1)
-    mean, half = y.mean(), t.ppf((1 + level) / 2, y.size - 1) * y.std(ddof=1) / math.sqrt(y.size)
-    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half), y.size)
+def by_session(rates: Rates) -> list[np.ndarray]:
+    """The logs of each session's rates; flat rates are one session, a session without runs is left out."""
+    parts: list[Any] = list(cast("Iterable[Any]", rates))
+    if not any(np.ndim(part) for part in parts):
+        return [logs(parts)]
+    return [logs(part) for part in parts if np.size(part)] or [logs([])]
 
 
-def _welch(x: np.ndarray, y: np.ndarray, more: int = 0) -> tuple[float, float, float]:
-    """The difference of means, its standard error and degrees of freedom, had each side `more` values."""
-    n, m = x.size + more, y.size + more
-    p, q = (max(z.var(ddof=1), 1e-24) / k for z, k in ((x, n), (y, m)))  # below 1e-12 a log is only rounded
-    return y.mean() - x.mean(), math.sqrt(p + q), (p + q) ** 2 / (p**2 / (n - 1) + q**2 / (m - 1))
+def estimate(rates: Rates, between: float = 0.0, more: int = 0) -> Estimate:
+    """The mean of log rates, each session's mean for one, were there `more` runs than these.
+    Its variance: that of runs within sessions, pooled, and `between` squared over sessions, with 20 degrees of freedom;
+    both together after Welch and Satterthwaite. From four sessions on their means alone tell it, `more` sessions
+    then. Where each session has one run, the scatter between them stands for that within."""
+    parts = by_session(rates)
+    means, sizes, k = np.array([x.mean() for x in parts]), np.array([x.size for x in parts]), len(parts)
+    runs, df = int(sizes.sum()), int(sizes.sum()) - k
+    if k >= ALONE or (k > 1 and not df):
+        alone = max(means.var(ddof=1), TINY) / (k + more)
+        df, known = k - 1 + more, 0.0 if k >= ALONE else between**2 / k
+    elif df:
+        pooled = max(sum(((x - x.mean()) ** 2).sum() for x in parts) / df, TINY)
+        alone, df = pooled * (1 / sizes).sum() / k**2 * runs / (runs + more), df + more
+        known = between**2 / k
+    else:
+        return Estimate(float(means.mean()), math.inf, 0.0)
+    return Estimate(float(means.mean()), alone + known, (alone + known) ** 2 / (alone**2 / df + known**2 / FREEDOM))
+
+
+def difference(a: Any, b: Any, between: float = 0.0, paired: bool = False, more: int = 0) -> Estimate:
+    """How much b's log rate lies above a's (Welch, Biometrika 34, 1947), had each side `more` runs.
+    paired: both are cases of one machine, and their lists have the same sessions at the same places, [] where there are
+    no runs. Then those that both have count, without `between`; from four of them on the differences of their means."""
+    if paired:
+        both = [(x, y) for x, y in zip(a, b, strict=True) if np.size(x) and np.size(y)]
+        if len(both) >= ALONE:
+            return estimate([np.exp([logs(y).mean() - logs(x).mean()]) for x, y in both], 0.0, more)
+        if both:
+            (a, b), between = zip(*both, strict=True), 0.0
+    x, y = estimate(a, between, more), estimate(b, between, more)
+    if not (x.df and y.df):
+        return Estimate(y.log - x.log, math.inf, 0.0)
+    total = x.variance + y.variance
+    return Estimate(y.log - x.log, total, total**2 / (x.variance**2 / x.df + y.variance**2 / y.df))
+
+
+def interval(rates: Rates, between: float = 0.0, level: float = LEVEL) -> Interval:
+    """The geometric mean of independent runs' rates, with Student's t on their logs (Georges et al., OOPSLA 2007).
+    With `between` it is the machine's on any day, without it this session's alone; see estimate()."""
+    found, n = estimate(rates, between), sum(x.size for x in by_session(rates))
+    if not found.df:
+        return Interval(math.exp(found.log), None, None, n)
+    half = found.half(level)
+    low, high = math.exp(found.log - half), math.exp(min(found.log + half, 700.0))  # a float knows no larger number
+    return Interval(math.exp(found.log), low, high, n)
 
 
 def _word(difference: float, half: float, margin: float) -> str:
@@ -87,112 +136,126 @@ def _word(difference: float, half: float, margin: float) -> str:
     return "same" if abs(difference) + half < edge else "undecided"
 
 
-def compare(a: ArrayLike, b: ArrayLike, margin: float = MARGIN, level: float = LEVEL) -> Comparison:
-    """Whether b is faster than a, from independent runs of each: Welch's t on log rates (Biometrika 34, 1947).
+def compare(
+    a: Rates, b: Rates, margin: float = MARGIN, level: float = LEVEL, between: float = 0.0, paired: bool = False
+) -> Comparison:
+    """Whether b is faster than a: each the rates of one session's runs, or those of each session; see difference().
     Faster or slower: the interval excludes 1 and the ratio is beyond the margin. Same: all of it is within the margin.
     With one run on a side there is a ratio, no interval, and the word is undecided."""
-    x, y = logs(a), logs(b)
-    if min(x.size, y.size) < 2:
-        return Comparison(math.exp(y.mean() - x.mean()), None, None, None, "undecided")
-    d, error, df = _welch(x, y)
-    half, p = t.ppf((1 + level) / 2, df) * error, 2 * float(t.sf(abs(d) / error, df))
-    return Comparison(math.exp(d), math.exp(d - half), math.exp(d + half), p, _word(d, half, margin))
+    d = difference(a, b, between, paired)
+    if not d.df:
+        return Comparison(math.exp(d.log), None, None, None, "undecided")
+    half, p = d.half(level), 2 * float(t.sf(abs(d.log) / math.sqrt(d.variance), d.df))
+    low, high = math.exp(d.log - half), math.exp(min(d.log + half, 700.0))
+    return Comparison(math.exp(d.log), low, high, p, _word(d.log, half, margin))
 
 
-def compare_all(groups: Mapping[str, ArrayLike]) -> dict[tuple[str, str], Comparison]:
+def compare_all(
+    groups: Mapping[Key, Rates], between: float = 0.0, paired: bool = False
+) -> dict[tuple[Key, Key], Comparison]:
     """Every pair (a, b) compared as above; faster, slower and p hold for all pairs at once, to 5 % (Holm 1979).
     low, high and the word same stay each pair's own; a pair with too few runs is no test."""
-    pairs = {(a, b): compare(groups[a], groups[b]) for a, b in combinations(groups, 2)}
-    tests = sorted((pair.p, key) for key, pair in pairs.items() if pair.p is not None)
+    pairs = {(a, b): compare(groups[a], groups[b], between=between, paired=paired) for a, b in combinations(groups, 2)}
+    tests = sorted(((pair.p, i, key) for i, (key, pair) in enumerate(pairs.items()) if pair.p is not None))
     adjusted = 0.0
-    for rank, (p, key) in enumerate(tests):
+    for rank, (p, _, key) in enumerate(tests):
         adjusted = max(adjusted, min(1.0, (len(tests) - rank) * p))
         lost = adjusted > 1 - LEVEL and pairs[key].word != "same"
         pairs[key] = pairs[key]._replace(p=adjusted, word="undecided" if lost else pairs[key].word)
     return pairs
 
 
-def runs_needed(rates_a: ArrayLike, rates_b: ArrayLike, margin: float = MARGIN) -> int | None:
-    """About how many more runs of each side decide a comparison: 0 when it is decided, None when 50 would not,
-    were the difference and the scatter seen so far the true ones. None, too, with fewer than two runs a side."""
-    x, y = logs(rates_a), logs(rates_b)
-    for more in range(MOST_RUNS + 1 if min(x.size, y.size) > 1 else 0):
-        d, error, df = _welch(x, y, more)
-        reach = t.ppf((1 + LEVEL) / 2, df) + (t.ppf(0.9, df) if more else 0.0)
-        if _word(d, reach * error, margin) != "undecided":
+def near_best(
+    groups: Mapping[Key, Rates], share: float = NEAR, between: float = 0.0, paired: bool = False
+) -> dict[Key, bool]:
+    """Of each group whether it is surely at most this share slower than the fastest one, whichever that is; the
+    chance that any is wrongly called so is 5 %. After Hsu (JASA 79, 1984): it must pass against all others, each by
+    Welch's t at a k-1th of the level, where Dunnett's test would need the same scatter in all groups."""
+    edge, level = -math.log1p(-share), 1 - 2 * (1 - LEVEL) / max(1, len(groups) - 1)  # two-sided: its half is one side
+
+    def surely(a: Key, b: Key) -> bool:
+        d = difference(groups[b], groups[a], between, paired)
+        return a == b or d.log + edge > d.half(level)
+
+    return {a: all(surely(a, b) for b in groups) for a in groups}
+
+
+def prediction(rates: ArrayLike, judged: int = 1) -> tuple[float, float] | None:
+    """The bounds between which one new machine of the same kind lies, by the rates of four others and more; None by
+    fewer. `judged`: how many machines are judged so beside one another, none of them wrongly in 95 % (Bonferroni)."""
+    y = logs(rates)
+    if y.size < 4:
+        return None
+    cut = t.ppf(1 - (1 - LEVEL) / (2 * judged), y.size - 1)
+    half = cut * math.sqrt(max(y.var(ddof=1), TINY) * (1 + 1 / y.size))
+    return math.exp(y.mean() - half), math.exp(y.mean() + half)
+
+
+def between_sd(machines: Iterable[Iterable[Sequence[Any]]]) -> Between:
+    """The standard deviation of log rates from session to session, over machines: of each its cases, of each of these
+    the rates by session. Cases of three sessions and more tell it (their means' variance less what the runs within
+    explain); a machine's cases share its days and count once. 3 % stands for four differences, and until then alone."""
+    total, weight = PRIOR * BETWEEN**2, PRIOR
+    for cases in machines:
+        found = [parts for parts in (by_session(case) for case in cases if len(case)) if len(parts) >= 3]
+        if not found:
+            continue
+        excess = []
+        for parts in found:
+            within = [x.var(ddof=1) / x.size for x in parts if x.size > 1]
+            excess.append(np.var([x.mean() for x in parts], ddof=1) - (np.mean(within) if within else 0.0))
+        count = max(map(len, found)) - 1
+        total, weight = total + count * max(0.0, float(np.mean(excess))), weight + count
+    return Between(math.sqrt(total / weight), weight > PRIOR)
+
+
+def runs_needed(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0) -> int | None:
+    """About how many more runs of each side (from four sessions on: sessions) decide a comparison: 0 when it is, None
+    when 50 would not, were the difference and the scatter so far the true ones. None, too, with one run on a side."""
+    for more in range(MOST_RUNS + 1):
+        d = difference(a, b, between, more=more)
+        if not d.df:
+            return None
+        reach = d.half(LEVEL) + (float(t.ppf(0.9, d.df)) * math.sqrt(d.variance) if more else 0.0)
+        if _word(d.log, reach, margin) != "undecided":
             return more
     return None
 
 
-def resolution(sd_log: float, n: int, power: float = 0.9) -> float:
-    """The smallest relative difference that n runs a side find with that power (0.02: 2 %); ValueError for n < 2.
-    sd_log: standard deviation of log rates between runs. Found: compare()'s interval excludes 1; its margin comes on
-    top. Given how two variances share out (a beta variable), Welch's t is noncentral t, 2n - 2 degrees of freedom."""
+def power(sd_log: float, n: int, change: float, margin: float = MARGIN, between: float = 0.0) -> float:
+    """The chance that compare() calls b faster where its rate is higher by this change (0.05 or -0.05: 5 %), or slower,
+    from n runs a side of one session; ValueError for n < 2. sd_log: standard deviation of log rates between runs.
+    By the law of the two sample variances: their sum is chi-squared, their shares are a beta variable, the difference
+    of means is normal and knows nothing of either."""
     if n < 2:
         raise ValueError(f"At least two runs a side are needed to find a difference; there were {n}.")
-    share = beta.ppf(np.arange(0.01, 1, 0.02), (n - 1) / 2, (n - 1) / 2)
-    cut = t.ppf((1 + LEVEL) / 2, (n - 1) / (share**2 + (1 - share) ** 2))
-    shift = brentq(lambda s: nct.sf(cut, 2 * n - 2, s).mean() - power, 0, 100)
-    return math.expm1(shift * sd_log * math.sqrt(2 / n))
+    effect, edge = abs(math.log1p(change)), math.log1p(margin)
+    if not sd_log and not between:
+        return float(effect > edge)
+    share = beta.ppf(np.arange(0.01, 1, 0.02), (n - 1) / 2, (n - 1) / 2)[:, None]
+    both = max(sd_log, 1e-12) ** 2 * chi2.ppf(np.arange(0.005, 1, 0.01), 2 * n - 2) / (n - 1) / n  # of both means
+    total = both + 2 * between**2
+    df = total**2 / (both**2 * (share**2 + (1 - share) ** 2) / (n - 1) + 2 * between**4 / FREEDOM)
+    half = t.ppf((1 + LEVEL) / 2, df) * np.sqrt(total)
+    true = math.sqrt(2 * (sd_log**2 / n + between**2))
+    return float(norm.sf((np.maximum(half, edge) - effect) / true).mean())
 
 
-def repeats_for(sd_log: float, difference: float, power: float = 0.9) -> int:
-    """How many runs a side find that relative difference (0.02 or -0.02: 2 %) with that power; at least 2."""
-    effect = abs(math.log1p(difference))
-    if not effect:
-        raise ValueError("No number of runs finds a difference of zero.")
-    n = max(2, int(2 * ((norm.ppf((1 + LEVEL) / 2) + norm.ppf(power)) * sd_log / effect) ** 2))
-    while math.log1p(resolution(sd_log, n, power)) > effect:  # the normal count above is never too large
-        n += 1
-    return n
+def resolution(sd_log: float, n: int, wanted: float = 0.9, margin: float = MARGIN) -> float:
+    """The smallest relative difference that compare() finds with n runs a side in that share of cases (0.05: 5 %)."""
+    top = math.log1p(margin) + 100 * sd_log + 1e-9
+    return math.expm1(brentq(lambda s: power(sd_log, n, math.expm1(s), margin) - wanted, 0, top))
 
 
-def drift(block_s: ArrayLike) -> Drift | None:
-    """How the speed changed over equal blocks, None for fewer than 10: slope by Theil and Sen (JASA 63, 1968), fifths
-    the median of the last fifth against the first. Drifting: both beyond 3 % in one direction."""
-    if np.size(block_s) < 10:
+def repeats_for(sd_log: float, change: float, wanted: float = 0.9, margin: float = MARGIN) -> int | None:
+    """The fewest runs a side with which compare() finds that change in that share of cases, at least 2.
+    None: never, since the change is within the margin, or needs more than a million runs."""
+    if abs(math.log1p(change)) <= math.log1p(margin) * (1 + 1e-9) or power(sd_log, 10**6, change, margin) < wanted:
         return None
-    y = -logs(block_s, "block")
-    if y.size > 500:  # all pairs of more would fill the memory
-        y = np.array([np.median(part) for part in np.array_split(y, 500)])
-    slope, fifth = math.expm1(theilslopes(y)[0] * (y.size - 1)), y.size // 5
-    fifths = math.expm1(np.median(y[-fifth:]) - np.median(y[:fifth]))
-    return Drift(slope, fifths, slope * fifths > 0 and min(abs(slope), abs(fifths)) > DRIFT)
-
-
-def spread(block_s: ArrayLike) -> float | None:
-    """The relative scatter of equal blocks (0.02: 2 %), None for fewer than 3 of them.
-    From differences of neighbours (von Neumann, 1941) by their median absolute deviation: no trend, no stall counts."""
-    if np.size(block_s) < 3:
-        return None
-    return float(median_abs_deviation(np.diff(logs(block_s, "block")), scale="normal")) / math.sqrt(2)
-
-
-def percentile(seconds: ArrayLike, q: float) -> Percentile | None:
-    """The nearest-rank percentile (0 < q < 1) with its 95 % interval by binomial ranks, None for no request.
-    It assumes no distribution, but independent requests. Bounds need 6 of them at the median, 36 at p90, 368 at p99."""
-    if not 0 < q < 1:
-        raise ValueError(f"A percentile lies between 0 and 1; {q:g} was asked for.")
-    x = np.asarray(seconds, dtype=float).ravel()
-    if not x.size:
-        return None
-    value = float(np.quantile(x, q * (1 - 1e-12), method="inverted_cdf"))  # 0.07 * 100 is a hair over 7
-    low, high = map(float, quantile_test(x, p=q).confidence_interval(LEVEL))
-    return Percentile(value, low, high) if math.isfinite(low + high) else Percentile(value, None, None)
-
-
-def tail(seconds: ArrayLike) -> tuple[str, Percentile] | None:
-    """The farthest percentile that so many requests bear, and its name: p99, p90, or "max of n"; None for none.
-    p99 waits for 1,000 requests: neighbours are alike (correlation about 0.5), which leaves a third of them."""
-    n = np.size(seconds)
-    q = 0.99 if n >= 1000 else 0.9
-    if n >= 36 and (found := percentile(seconds, q)):
-        return f"p{100 * q:.0f}", found
-    return (f"max of {n}", Percentile(float(np.max(seconds)), None, None)) if n else None
-
-
-def busy_ratio(cpu_s: float, wall_s: float, threads: int) -> float:
-    """The process's CPU seconds over wall seconds times threads: 1 when nobody else had the cores."""
-    if not (wall_s > 0 and threads > 0):
-        raise ValueError(f"A busy ratio needs time and threads; there were {wall_s:g} s and {threads} threads.")
-    return cpu_s / (wall_s * threads)
+    low, high = 1, 2  # low is too few, high enough once the loop has doubled it
+    while power(sd_log, high, change, margin) < wanted:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(sd_log, middle, change, margin) >= wanted else (middle, high)
+    return high

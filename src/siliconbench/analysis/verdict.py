@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from siliconbench.analysis.stats import Drift
+from siliconbench.analysis.series import Drift
 from siliconbench.record import store
 from siliconbench.record.schema import Verdict
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from siliconbench.analysis import heat, stats
+from siliconbench.analysis import heat, series, stats
 from siliconbench.analysis.cases import PARTS, named, rate_words, span_words
 from siliconbench.analysis.words import percent_words, significant
 from siliconbench.pages.html import listed
@@ -142,7 +142,7 @@ def request_table(table: pd.DataFrame) -> pd.DataFrame:
     """The median and the farthest percentile of a request's milliseconds, by case."""
     rows = []
     for _, case in table.iterrows():
-        middle, far = stats.percentile(case["request_s"], 0.5), stats.tail(case["request_s"])
+        middle, far = series.percentile(case["request_s"], 0.5), series.tail(case["request_s"])
         if middle and far:
             times = (1000 * middle.value_s, far[0], 1000 * far[1].value_s)
             rows.append((case["label"], case["batch_size"], len(case["request_s"]), *times))

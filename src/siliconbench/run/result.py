@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import torch
 
-from siliconbench.analysis import stats
+from siliconbench.analysis import series
 from siliconbench.analysis.telemetry import heat_witness
 from siliconbench.analysis.verdict import Evidence, judge
 from siliconbench.machine import facts, sampler
@@ -70,7 +70,7 @@ class Measured:
 def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     """The record's section on what the run knows of its own worth."""
     forward, on_cpu, end = measured.passes.forward, not DEVICES[bench.device.type].accelerator, measured.repeat
-    share = stats.busy_ratio(forward.cpu_s, forward.seconds, torch.get_num_threads()) if forward and on_cpu else None
+    share = series.busy_ratio(forward.cpu_s, forward.seconds, torch.get_num_threads()) if forward and on_cpu else None
     no_outputs = "this is the computation that others are compared with, or it trains and its weights have changed"
     recompiles = models.graphs_compiled() - bench.graphs if bench.case.compile else 0
     compiled = schema.Compiled(seconds=bench.first_forward_s, recompiles=recompiles) if bench.case.compile else None
@@ -97,8 +97,8 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
     judged = judge(Evidence(
         device_is_cpu=not DEVICES[bench.device.type].accelerator, cpu_share=checks.cpu_share,
         load_before=log.before.load_1m, load_after=log.after.load_1m, cores=facts.usable_cores(),
-        spread=stats.spread(forward.block_s), settled=forward.settled is not False and whole.settled is not False,
-        drift=stats.drift(whole.block_s), first_last=median(forward.block_s) / median(measured.repeat.block_s) - 1,
+        spread=series.spread(forward.block_s), settled=forward.settled is not False and whole.settled is not False,
+        drift=series.drift(whole.block_s), first_last=median(forward.block_s) / median(measured.repeat.block_s) - 1,
         heat_witness=heat_witness(heat, 0.0, checks.wall_s, log.before, log.after) if heat else None,
         swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization,
         others_share=checks.others_share,
