@@ -13,7 +13,7 @@ import pytest
 
 from siliconbench import paths
 from siliconbench.__main__ import main
-from siliconbench.analysis import cases
+from siliconbench.analysis import advice
 from siliconbench.analysis.words import percent_words
 from siliconbench.pages import compare, ranking, render, tables
 from siliconbench.record import store
@@ -104,7 +104,7 @@ def test_unlike_rows_are_not_ranked_together_and_the_page_says_why(tmp_path):
     assert rank["machine"].tolist() == ["there", "here"]
     older, tuned = ranking.not_ranked(found, rank)
     assert "torch 2.11, not 2.15" in older and "tuned is not ranked: it has no reference run" in tuned
-    assert cases.tuned(found.cases)["machine"].tolist() == ["tuned"]
+    assert advice.tuned(found.cases)["machine"].tolist() == ["tuned"]
 
 
 def test_the_case_that_most_machines_share_is_ranked(tmp_path):
@@ -227,7 +227,7 @@ def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_pat
     write(tmp_path, "one", [100.0, 101.0])
     write(tmp_path, "one", [900.0, 901.0], input="original")
     write(tmp_path, "one", [200.0, 202.0], precision="bf16", memory_format="channels_last")
-    (row,) = cases.tuned(ranking.gather(tmp_path).cases).to_dict("records")
+    (row,) = advice.tuned(ranking.gather(tmp_path).cases).to_dict("records")
     assert row["fastest setting"] == "bf16, channels last, eager, batch 8"
     assert row["times reference"].startswith("2 (1.") and row["outputs agree"] == "not compared"
 

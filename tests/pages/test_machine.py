@@ -2,7 +2,7 @@
 
 import pytest
 
-from siliconbench.analysis import cases
+from siliconbench.analysis import advice, cases
 from siliconbench.pages import render, tables
 from siliconbench.record import store
 from siliconbench.record.schema import Record
@@ -36,8 +36,8 @@ def test_every_sentence_can_be_said_of_few_records(records):
     table = tables.labelled(cases.cases(runs))
     said = [tables.lead_sentence(table, "m"), tables.speed_sentence(table), tables.time_sentence(table)]
     said += [tables.request_sentence(tables.request_table(table)), tables.limit_sentence(table)]
-    said += [tables.heat_sentence(table), tables.energy_sentence(table), tables.tuned_sentence(cases.tuned(table))]
-    said += [*cases.batch_advice(table), tables.trust_sentence(runs), *tables.doubts(runs)]
+    said += [tables.heat_sentence(table), tables.energy_sentence(table), tables.tuned_sentence(advice.tuned(table))]
+    said += [*advice.batch_advice(table), tables.trust_sentence(runs), *tables.doubts(runs)]
     assert all(isinstance(s, str) and s and "nan" not in s and "None" not in s for s in said), said
     assert len(tables.shown(table, tables.CASES)) == len(table)
     assert set(tables.parts(table).columns) == {"case", "part", "ms"}

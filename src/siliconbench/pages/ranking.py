@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import heat
-from siliconbench.analysis.cases import LIKE, cases, named, rate_words, runs
+from siliconbench.analysis.cases import LIKE, POOL, case_words, cases, named, rate_words, runs
 from siliconbench.pages import tables
 from siliconbench.record import store
 from siliconbench.record.label import Label, load_label
@@ -79,9 +79,25 @@ def gather(results: Path) -> Study:
 
 
 def comparable(study: Study) -> pd.DataFrame:
-    """The reference cases of short runs, those that failed, too."""
-    table = study.cases
-    return table[table["reference"].astype(bool) & ~table["sustained"].astype(bool)]
+    """The reference cases of short runs, those that failed, too, but no search's; of a machine's populations (a case
+    under other threads, lengths, power) the one of most runs, not the fastest."""
+    table = study.cases[study.cases["reference"].astype(bool)]
+    table = table[~table["sustained"].astype(bool) & ~table["search"].astype(bool)]
+    most = table.sort_values(["runs", "images_per_s"], ascending=False, kind="stable")
+    return most.drop_duplicates([*ALIKE, "machine", "device"]).sort_index()
+
+
+def others(study: Study, rank: pd.DataFrame) -> list[str]:
+    """The runs of the ranking's case that are no part of a machine's figure, as their conditions were others."""
+    rows = study.cases[study.cases["reference"].astype(bool) & study.cases["images_per_s"].notna()]
+    rows, lines = rows.merge(rank[[*ALIKE, "machine", "device", "sustained"]]), list[str]()
+    for _, row in rows.iterrows():
+        own = rank[rank["machine"] == row["machine"]].iloc[0]
+        if differ := [k for k in POOL if row[k] != own[k]]:
+            speed = rate_words(row["images_per_s"], row["low"], row["high"])
+            what = case_words(row, differ).partition(", ")[2]
+            lines.append(f"{own['name']}: {row['runs']} runs with {what} are no part of its figure: {speed}.")
+    return lines
 
 
 def ranking(study: Study) -> pd.DataFrame:
@@ -135,14 +151,14 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
         speed = rate_words(case["images_per_s"], case["low"], case["high"])
         own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed}."
         lines.append(f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
-    return lines
+    return lines + others(study, rank)
 
 
 def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
-    """The reference cases of the ranking's model, image size and torch, in its order, named by what differs."""
+    """The reference cases of the ranking's model, image size, torch and method, in its order, named by what differs."""
     if rank.empty:
         return named(study.cases).assign(label=lambda table: table["name"])
-    case, table = rank.iloc[0], comparable(study).merge(rank[:1][["model", "image_px", "torch"]])
+    case, table = rank.iloc[0], comparable(study).merge(rank[:1][["model", "image_px", "torch", "method"]])
     several = table.groupby("machine")["device"].transform("nunique") > 1
     names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
     for key in ("input", "workers"):
