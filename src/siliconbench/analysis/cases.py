@@ -1,29 +1,35 @@
-"""From records to tables: one row a run, one row a case with its interval, and the sentences on them."""
+"""From records to tables: one row a run, one row a case with its interval, and what compares cases."""
 
+import math
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from scipy.stats import gmean
 
 from siliconbench.analysis import heat, stats
 from siliconbench.analysis.bottleneck import concluded
-from siliconbench.analysis.words import THIN, ratio_words
+from siliconbench.analysis.series import requests as requests_of
+from siliconbench.analysis.words import THIN, percent_words, ratio_words
 from siliconbench.record.schema import Case, Record
 
-APART = 10  # an interval that spans a factor of ten tells no speed: it is said in words
+APART = 4  # an interval that spans such a factor tells no speed: it is said in words
+DIFFER = "its runs differ too much for an interval"
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
 class Column(NamedTuple):
-    """A column of the tables of runs and of cases. Runs that differ in a column with words are never one figure."""
+    """A column of the tables of runs and of cases. Runs that differ in a column with words are never one figure;
+    machines are compared only where they agree in those of them that are of the case (gate)."""
 
     read: str | Callable[[Any], object]  # a run's value: a path from its record (None where a part is), or a function
     over: Callable[[pd.Series], object] | None = None  # a case's, of those that its usable runs know; None: no column
     words: Callable[[Any], str] | None = None  # the value as a label says it
+    gate: bool = True
 
     def of(self, run: SimpleNamespace) -> object:
         """The value of a run, that is of a record's parts and its conditions."""
@@ -32,8 +38,36 @@ class Column(NamedTuple):
         return reduce(lambda part, name: None if part is None else getattr(part, name), self.read.split("."), run)
 
 
+def _block_rate(run: SimpleNamespace, share: float) -> float | None:
+    """The images/s of the whole under which this share of a run's blocks lies; None by fewer than 10 blocks."""
+    timed = run.passes and run.passes.end_to_end
+    if not timed or len(timed.block_s) < 10:
+        return None
+    full = timed.block_s[:-1] if timed.last_block_images < timed.block_images else timed.block_s
+    return float(timed.block_images / np.quantile(full, 1 - share))
+
+
 def _most(values: pd.Series) -> object:
     return values.mode().iat[0]
+
+
+def _state(read: Callable[[Any], object], words: str = "{}") -> Column:
+    """What is no part of the case but makes runs unlike; text, empty where unknown, None only for a run that failed."""
+
+    def of(run: Any) -> object:
+        return str(read(run) or "") if run.checks and run.software.torch else None
+
+    return Column(of, words=lambda value: words.format(value) if value else "", gate=False)
+
+
+def _power_limit(run: Any) -> object:
+    limits = [gpu.power_limit_w for gpu in run.machine.gpus or []] if run.case.device != "cpu" else []
+    return limits and limits[0] and round(limits[0])
+
+
+def _power(run: Any) -> object:
+    before = run.checks.before
+    return ", ".join(filter(None, (before.power_source, before.power_mode, before.governor)))
 
 
 COLUMNS = {
@@ -49,15 +83,32 @@ COLUMNS = {
     "torch": Column(lambda r: ".".join((r.software.torch or "unknown").split("+")[0].split(".")[:2]),
                     words="torch {}".format),
     "sustained": Column(lambda r: r.case.minutes > 0, words=lambda long: "sustained" if long else ""),
+    "method": Column("method", words="method {}".format),
+    "source": Column("case.source", words="from {}".format),
+    "threads": Column(lambda r: str(r.case.threads or "auto"), words="{} threads asked".format),
+    "allocator": Column("case.allocator", words="{} allocator".format),
+    "devices": Column("case.devices", words="{} devices".format),
+    "ranks": Column("case.ranks", words="{} ranks".format),
+    "min_seconds": _state(lambda r: f"{r.case.min_seconds:g}", "{} s a pass"),
+    "threads_used": _state(lambda r: r.software.threads, "{} threads"),
+    "workers_used": _state(lambda r: str(r.checks.workers.used), "{} workers used"),
+    "device_name": _state(lambda r: r.software.device_name),
+    "driver": _state(lambda r: r.case.device != "cpu" and (r.machine.driver or "").split(".")[0], "driver {}"),
+    "power_limit_w": _state(_power_limit, "{} W allowed"), "power": _state(_power),
     "reference": Column("case.reference"), **{name: Column(name) for name in ("repeat", "created", "status")},
     "error": Column("error.kind"), "why": Column("error.message"), "verdict": Column("verdict.word"),
-    "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []), "agree": Column("checks.outputs.agree"),
+    "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
+    "findings": Column(lambda r: r.verdict.findings if r.verdict else []),
+    "disturbed": Column(lambda r: bool(r.verdict and r.verdict.disturbed)),
+    "sweep": Column("sweep.id"), "search": Column("sweep.search"), "agree": Column("checks.outputs.agree"),
     "images_per_s": Column("passes.end_to_end.images_per_s", gmean),
     **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", gmean)
        for name in ("forward", "copy_", "input", "end_to_end")},
     "allowed_images_per_s": Column("checks.allowed_images_per_s", gmean),
     "bottleneck": Column(lambda r: concluded(r.checks), _most),
-    "utilization": Column("limits.utilization", pd.Series.median),
+    "utilization": Column("limits.utilization", pd.Series.median), "roof": Column("limits.roof", _most),
+    "slow_images_per_s": Column(partial(_block_rate, share=0.05), gmean),
+    "quick_images_per_s": Column(partial(_block_rate, share=0.95), gmean),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_device_bytes or r.memory.peak_process_bytes), max),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
@@ -66,9 +117,13 @@ COLUMNS = {
     **{name: Column(f"conditions.{name}", pd.Series.median)
        for name in ("mean_w", "images_per_j", "battery_percent_per_1000_images")},
 }  # fmt: skip
-LIKE = [name for name, column in COLUMNS.items() if column.words]
-TOLD_APART = [name for name in LIKE if name not in ("model", "batch_size")]
-FIGURES = ["low", "high", "runs", "clean", "failed", "left_out", "error", "rates", "agreed", "reference"]
+POOL = [name for name, column in COLUMNS.items() if column.words]  # runs alike in all of these are one population
+LIKE = [name for name in POOL if COLUMNS[name].gate]
+TOLD_APART = [name for name in POOL if name not in ("model", "batch_size")]
+FIGURES = [
+    "low", "high", "runs", "clean", "disturbed", "failed", "left_out", "error", "rates", "sweeps", "sessions",
+    "undisturbed", "undisturbed_images_per_s", "between", "assumed", "search", "agreed", "reference", "requests",
+]  # fmt: skip
 
 
 def runs(records: Iterable[Record]) -> pd.DataFrame:
@@ -78,43 +133,100 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
     frame = pd.DataFrame([[column.of(run) for column in COLUMNS.values()] for run in parts], columns=list(COLUMNS))
     known = pd.to_numeric(frame["image_px"])
     frame["image_px"] = known.fillna(known.groupby(frame["model"]).transform("max")).fillna(0).astype(int)
-    return frame.sort_values([*LIKE, "created", "repeat"], ignore_index=True)
+    for name in POOL:
+        if not COLUMNS[name].gate:  # a run that failed did so in the state of the others
+            seen = frame.groupby(LIKE, dropna=False)[name].transform("first")
+            frame[name] = frame[name].where(frame[name].notna(), seen).fillna("")
+    return frame.sort_values([*POOL, "created", "repeat"], ignore_index=True)
+
+
+def _used(group: pd.DataFrame) -> pd.DataFrame:
+    """The runs that a figure rests on: all that succeeded and are not wrong; single runs of a search where no other."""
+    right = group[(group["status"] == "ok") & (group["verdict"] != "wrong") & ~group["agree"].isin([False])]
+    return right if right["search"].all() else right[~right["search"].astype(bool)]
+
+
+def _sessions(used: pd.DataFrame, name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:
+    """A column's values by session, in the order of their ids; keep=False: without disturbed runs, [] where none."""
+    return [list(one.loc[keep | ~one["disturbed"], name]) for _, one in used.groupby("sweep", sort=True)]
 
 
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a case: its rate with the Student-t interval over runs, its parts, and how many runs stand behind it: the
-    clean ones, or all that succeeded when none is; never one whose output disagrees with the CPU's (fast but wrong)."""
-    over, rows = {name: column.over for name, column in COLUMNS.items() if column.over}, []
-    for _, group in frame.groupby(LIKE, sort=True, dropna=False):
-        ok = group[group["status"] == "ok"]
-        right = ok[~ok["agree"].isin([False])]
-        clean = right[right["verdict"] == "clean"]
-        used = clean if len(clean) else right
+    """One row a case: its rate with the interval over runs and days, its parts, and how many runs stand behind it. All
+    that succeeded count, whatever was found in them, but for wrong ones (fast but wrong) and single runs of a search;
+    the rate of the undisturbed ones stands beside. sweeps, sessions, undisturbed: the ids, and the rates by session."""
+    over = {name: column.over for name, column in COLUMNS.items() if column.over}
+    groups = [(group, _used(group)) for _, group in frame.groupby(POOL, sort=True, dropna=False)]
+    days: dict[str, list[Any]] = {}
+    for group, used in groups:
+        days.setdefault(group["machine"].iat[0], []).append(_sessions(used[~used["search"].astype(bool)]))
+    between, rows = stats.between_sd(days.values()), []
+    for group, used in groups:
         known = {name: used[name].dropna().infer_objects() for name in over}
         found = {name: read(known[name]) if len(known[name]) else None for name, read in over.items()}
-        _, low, high, _ = stats.interval(used["images_per_s"]) if len(used) else (None, None, None, 0)
-        rows.append(dict(group.iloc[0][[*LIKE, "reference"]]) | found | {
-            "low": low, "high": high, "runs": len(used), "clean": len(clean), "left_out": len(ok) - len(used),
-            "failed": int((group["status"] == "failed").sum()), "rates": list(used["images_per_s"]),
-            "error": next(iter(group["error"].dropna()), None), "request_s": found["request_s"] or [],
+        sessions, quiet = _sessions(used), _sessions(used, keep=False)
+        rate = stats.interval(sessions, between.sd) if len(used) else stats.Interval(math.nan, None, None, 0)
+        ok, requests = group["status"] == "ok", [list(filter(len, runs)) for runs in _sessions(used, "request_s")]
+        rows.append(dict(group.iloc[0][[*POOL, "reference"]]) | found | {
+            "images_per_s": rate.mean, "low": rate.low, "high": rate.high, "runs": len(used),
+            "clean": int((used["verdict"] == "clean").sum()), "disturbed": int(used["disturbed"].sum()),
+            "left_out": int(ok.sum()) - len(used), "failed": int((group["status"] == "failed").sum()),
+            "error": next(iter(group["error"].dropna()), None), "rates": list(used["images_per_s"]),
+            "sweeps": sorted(used["sweep"].unique()), "sessions": sessions, "undisturbed": quiet,
+            "undisturbed_images_per_s": math.exp(stats.estimate(quiet).log) if any(quiet) else None,
+            "between": between.sd, "assumed": not between.estimated, "request_s": found["request_s"] or [],
+            "search": bool(len(used)) and bool(used["search"].all()), "requests": requests_of(requests, between.sd),
             "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
         })  # fmt: skip
-    return pd.DataFrame(rows, columns=[*LIKE, *FIGURES, *over])
+    return pd.DataFrame(rows, columns=[*POOL, *FIGURES, *over])
+
+
+def between_words(table: pd.DataFrame) -> str:
+    """In a sentence, the scatter from day to day that intervals and comparisons of these cases have in them."""
+    if table.empty:
+        return ""
+    sd = percent_words(float(f"{table['between'].iat[0]:.2g}"))
+    if table["assumed"].iat[0]:
+        return f"A rate is taken to scatter by {sd} from one day to the next: no case has three sessions to tell it by."
+    return f"From one day to the next a rate scatters by {sd}, by the cases with three sessions and more."
+
+
+def compared(table: pd.DataFrame, key: str = "machine") -> dict[tuple[Any, Any], stats.Comparison]:
+    """Each pair of these cases by their `key`, the second's rate over the first's, all pairs at once (Holm). Cases of
+    one machine are compared by the sessions that they share, others with the scatter from day to day added. Undecided
+    where the undisturbed runs' ratio alone would be another word: on the other side of the margin."""
+    between, paired = table["between"].iat[0] if len(table) else 0.0, table["machine"].nunique() == 1
+    every, quiet = (beside(table, key, name) for name in ("sessions", "undisturbed"))
+    disturbed, pairs = dict(zip(table[key], table["disturbed"], strict=True)), stats.compare_all(every, between, paired)
+    for (a, b), pair in pairs.items():
+        if pair.word != "undecided" and (disturbed[a] or disturbed[b]) and any(quiet[a]) and any(quiet[b]):
+            rest = stats.word_of(stats.difference(quiet[a], quiet[b], between, paired).log)
+            pairs[a, b] = pair if rest == pair.word else pair._replace(word="undecided")
+    return pairs
+
+
+def beside(table: pd.DataFrame, key: str, name: str = "sessions") -> dict[Any, list[list[float]]]:
+    """The rates of each case by its `key`, with one place for each session of any of them: [] where it has no runs."""
+    places = sorted({sweep for sweeps in table["sweeps"] for sweep in sweeps})
+    known = {row[key]: dict(zip(row["sweeps"], row[name], strict=True)) for _, row in table.iterrows()}
+    return {case: [rates.get(place, []) for place in places] for case, rates in known.items()}
 
 
 def case_words(case: Any, axes: Iterable[str] | None = None) -> str:
     """A row or a Case in words: its model, then each of these axes; without axes those unlike the reference's."""
     if axes is None:
         usual = {name: field.default for name, field in Case.model_fields.items() if name != "image_px"}
-        axes = [name for name in TOLD_APART if name in usual and getattr(case, name) != usual[name]]
+        axes = [name for name in TOLD_APART if name in usual and COLUMNS[name].gate and dict(case)[name] != usual[name]]
     values = dict(case)
     words = [values["model"], *(in_words(values[name]) for name in axes if (in_words := COLUMNS[name].words))]
     return ", ".join(filter(None, words))
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column `name` that tells its cases apart by each axis in which they differ, batch size aside."""
-    differ = [name for name in TOLD_APART if table[name].nunique(dropna=False) > 1]
+    """The table with a column `name` that tells its cases apart by each axis in which they differ, batch size aside.
+    What is no part of the case, as threads or the driver, is said only where it tells two figures of one case apart."""
+    states = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].nunique().max()
+    differ = [name for name in TOLD_APART if (table[name].nunique(dropna=False) if name in LIKE else states[name]) > 1]
     return table.assign(name=[case_words(case, differ) for _, case in table.iterrows()])
 
 
@@ -125,8 +237,15 @@ def span_words(mean: float | None, low: float | None, high: float | None) -> str
     if low is None or high is None or pd.isna(low):
         return "one run"
     digits = 0 if mean >= 1000 else 1 if mean >= 10 else 2
-    apart = "its runs differ too much for an interval"
-    return apart if high > APART * low else f"{low:,.{digits}f} to {high:,.{digits}f}".replace(",", THIN)
+    return DIFFER if high > APART * low else f"{low:,.{digits}f} to {high:,.{digits}f}".replace(",", THIN)
+
+
+def times_words(found: stats.Comparison) -> str:
+    """A ratio with its interval in words: 1.75 (1.7 to 1.8); without one where the runs do not bear it."""
+    if found.low is None or found.high is None:
+        return ratio_words(found.ratio)
+    span = DIFFER if found.high > APART * found.low else f"{ratio_words(found.low)} to {ratio_words(found.high)}"
+    return f"{ratio_words(found.ratio)} ({span})"
 
 
 def rate_words(mean: float | None, low: float | None, high: float | None) -> str:
@@ -134,64 +253,3 @@ def rate_words(mean: float | None, low: float | None, high: float | None) -> str
     if mean is None or not (span := span_words(mean, low, high)):
         return "no figure"
     return f"{mean:,.{0 if mean >= 1000 else 1 if mean >= 10 else 2}f} images/s ({span})".replace(",", THIN)
-
-
-def sweet_spot(table: pd.DataFrame) -> str:
-    """In a sentence, which batch size of one model to use: the smallest that the fastest is not surely faster than."""
-    table = table.dropna(subset=["images_per_s"]).sort_values("batch_size")
-    name = table["name"].iat[0] if len(table) else "this model"
-    if len(table) < 2:
-        return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
-    top = table.loc[table["images_per_s"].idxmax()]
-    first = next(r for _, r in table.iterrows() if stats.compare(r["rates"], top["rates"]).word != "faster")
-    speed = rate_words(first["images_per_s"], first["low"], first["high"])
-    fastest = f"; the fastest figure, at {top['batch_size']}, is not surely better."
-    fastest = ", the fastest of those measured." if first["batch_size"] == top["batch_size"] else fastest
-    return f"{name}: batch size {first['batch_size']} gives {speed}{fastest}"
-
-
-def cliff(table: pd.DataFrame) -> str | None:
-    """In a sentence, the first batch size of one model that is slower than a smaller one, or at which memory ends.
-    Memory that runs short shows as a fall in speed, or as growing swap, before any error."""
-    best: Any = None
-    for _, case in table.sort_values("batch_size").iterrows():
-        where, rate = f"{case['name']}: at batch size {case['batch_size']}", case["images_per_s"]
-        if pd.isna(rate) and case["error"] == "out_of_memory":
-            return f"{where} memory ends."
-        if best is not None and pd.notna(rate) and stats.compare(best["rates"], case["rates"]).word == "slower":
-            swap, held = case["swap_growth_bytes"], case["peak_bytes"]
-            why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""
-            why += f"; {held / 2**30:.1f} GiB held" if (held or 0) > 0 else ""
-            share = 100 * rate / best["images_per_s"]
-            return f"{where} the speed falls to {share:.0f} % of that at {best['batch_size']}{why}."
-        best = case if pd.notna(rate) and (best is None or rate > best["images_per_s"]) else best
-    return None
-
-
-def batch_advice(table: pd.DataFrame) -> list[str]:
-    """For each model, in a sentence, which batch size to use."""
-    groups = named(table).groupby("name")
-    sentences = [words for _, group in groups for words in (sweet_spot(group), cliff(group)) if words]
-    return sentences or ["Nothing was measured."]
-
-
-def tuned(table: pd.DataFrame) -> pd.DataFrame:
-    """The best tuned setting of each machine and model: what won it, over the best reference figure; one row each."""
-    rows = []
-    table = table.dropna(subset=["images_per_s"]).astype({"images_per_s": float, "reference": bool, "sustained": bool})
-    for (machine, model, mode), group in table.groupby(["machine", "model", "mode"]):
-        best = group[~group["reference"]]
-        if best.empty:
-            continue
-        top, same = best.loc[best["images_per_s"].idxmax()], ["input", "image_px", "torch", "device"]
-        plain = group[group["reference"] & ~group["sustained"] & (group[same] == top[same]).all(axis=1)]
-        gain = None
-        if len(plain):
-            found = stats.compare(plain.loc[plain["images_per_s"].idxmax()]["rates"], top["rates"])
-            span = f" ({ratio_words(found.low)} to {ratio_words(found.high)})" if found.low and found.high else ""
-            gain = f"{ratio_words(found.ratio)}{span}"
-        agree, what = "yes" if top["agreed"] else "not compared", model if mode == "inference" else f"{model}, {mode}"
-        setting = case_words(top, ("precision", "memory_format", "compile", "batch_size")).removeprefix(f"{model}, ")
-        rows.append((machine, what, top["images_per_s"], gain, int(top["runs"]), agree, setting))
-    columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
-    return pd.DataFrame(rows, columns=columns)

@@ -1,13 +1,14 @@
 """What the blocks or the requests of one run show: drift, scatter, stalls, percentiles. Never a claim over runs."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm, quantile_test, theilslopes
+from scipy.stats import norm, theilslopes
 
-from siliconbench.analysis.stats import LEVEL, logs
+from siliconbench.analysis.stats import Interval, interval, logs
 
 # By chance in 2 % of runs with 20 blocks of 2 % scatter, 12 % if lag-1 correlation is 0.5 (then 2 % from 60 blocks on).
 DRIFT = 0.03
@@ -21,12 +22,14 @@ class Drift(NamedTuple):
     drifting: bool
 
 
-class Percentile(NamedTuple):
-    """One of the measured seconds, and those that bound the percentile, None where too few were measured."""
+class Requests(NamedTuple):
+    """The median of a request's seconds, the farthest percentile that its runs bear and its name, and how many
+    requests there were; with the intervals over runs."""
 
-    value_s: float
-    low_s: float | None
-    high_s: float | None
+    median_s: Interval
+    tail: str
+    tail_s: Interval
+    number: int
 
 
 def _thinned(y: np.ndarray) -> np.ndarray:
@@ -65,27 +68,21 @@ def stalled(block_s: ArrayLike) -> float | None:
     return None if x.size < 3 else max(0.0, 1 - float(np.median(x) / x.mean()))
 
 
-def percentile(seconds: ArrayLike, q: float) -> Percentile | None:
-    """The nearest-rank percentile (0 < q < 1) with its 95 % interval by binomial ranks, None for no request.
-    It assumes no distribution, but independent requests. Bounds need 6 of them at the median, 36 at p90, 368 at p99."""
-    if not 0 < q < 1:
-        raise ValueError(f"A percentile lies between 0 and 1; {q:g} was asked for.")
-    x = np.asarray(seconds, dtype=float).ravel()
-    if not x.size:
+def requests(sessions: Sequence[Sequence[ArrayLike]], between: float = 0.0) -> Requests | None:
+    """What the requests of so many runs show, by session; None without any. Each run gives its median and its farthest
+    percentile (nearest rank), and the intervals are over runs: requests of one run are alike (correlation about 0.5).
+    p99 by the runs of 1,000 requests and more alone, p90 by those of 36, else the slowest."""
+    counts = [len(np.ravel(run)) for runs in sessions for run in runs]
+    most = max(counts, default=0)
+    if not most:
         return None
-    value = float(np.quantile(x, q * (1 - 1e-12), method="inverted_cdf"))  # 0.07 * 100 is a hair over 7
-    low, high = map(float, quantile_test(x, p=q).confidence_interval(LEVEL))
-    return Percentile(value, low, high) if math.isfinite(low + high) else Percentile(value, None, None)
+    tail, q, least = next(way for way in (("p99", 0.99, 1000), ("p90", 0.9, 36), ("slowest", 1.0, 1)) if most >= way[2])
 
+    def over_runs(q: float, least: int) -> Interval:
+        kept = [[np.sort(run) for run in runs if np.size(run) >= least] for runs in sessions]
+        return interval([[x[math.ceil(q * x.size - 1e-9) - 1] for x in runs] for runs in kept], between)
 
-def tail(seconds: ArrayLike) -> tuple[str, Percentile] | None:
-    """The farthest percentile that so many requests bear, and its name: p99, p90, or "max of n"; None for none.
-    p99 waits for 1,000 requests: neighbours are alike (correlation about 0.5), which leaves a third of them."""
-    n = np.size(seconds)
-    q = 0.99 if n >= 1000 else 0.9
-    if n >= 36 and (found := percentile(seconds, q)):
-        return f"p{100 * q:.0f}", found
-    return (f"max of {n}", Percentile(float(np.max(seconds)), None, None)) if n else None
+    return Requests(over_runs(0.5, 1), tail, over_runs(q, least), sum(counts))
 
 
 def busy_ratio(cpu_s: float, wall_s: float, threads: int) -> float:

@@ -129,7 +129,8 @@ def interval(rates: Rates, between: float = 0.0, level: float = LEVEL) -> Interv
     return Interval(math.exp(found.log), low, high, n)
 
 
-def _word(difference: float, half: float, margin: float) -> str:
+def word_of(difference: float, half: float = 0.0, margin: float = MARGIN) -> str:
+    """What a difference of logs with so wide an interval is: faster, slower, same or undecided; see compare()."""
     edge = math.log1p(margin)
     if abs(difference) > max(half, edge):
         return "faster" if difference > 0 else "slower"
@@ -147,7 +148,7 @@ def compare(
         return Comparison(math.exp(d.log), None, None, None, "undecided")
     half, p = d.half(level), 2 * float(t.sf(abs(d.log) / math.sqrt(d.variance), d.df))
     low, high = math.exp(d.log - half), math.exp(min(d.log + half, 700.0))
-    return Comparison(math.exp(d.log), low, high, p, _word(d.log, half, margin))
+    return Comparison(math.exp(d.log), low, high, p, word_of(d.log, half, margin))
 
 
 def compare_all(
@@ -217,7 +218,7 @@ def runs_needed(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0
         if not d.df:
             return None
         reach = d.half(LEVEL) + (float(t.ppf(0.9, d.df)) * math.sqrt(d.variance) if more else 0.0)
-        if _word(d.log, reach, margin) != "undecided":
+        if word_of(d.log, reach, margin) != "undecided":
             return more
     return None
 

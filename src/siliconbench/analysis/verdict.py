@@ -14,13 +14,16 @@ BUSY = 0.90
 # Others took 0.003 to 0.011, 0.034, 0.07, 0.13, 0.33 to 0.39: this sees what busy cannot, from the margin on.
 STOLEN = 0.02
 LOAD = 2.0  # per core: threads and loader workers of this run, or of the one before it, come to no more
+SLEPT_S = 1.0  # less is the clocks' own difference
 SWAP_BYTES = 100e6  # the weights of a resnet50: a growth of this size can be the model itself
+STALLED = 0.05  # more than blocks that differ as above can move the whole
+UNEXPLAINED, CLOSED = 0.90, 1.05  # the parts are measured to a few per cent, and nothing beats what they allow
 FLOPS_RATIO = 1.05  # a peak is measured to a few per cent; what lies further above it did not happen
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known of a run when it is judged; None: unknown."""
+    """What is known of a run when it is judged; None: unknown. whole_: of end to end, else of the model alone."""
 
     device_is_cpu: bool
     cpu_share: float | None  # busy_ratio() of the model alone, for the CPU
@@ -28,40 +31,102 @@ class Evidence:
     load_after: float | None
     cores: int
     spread: float | None
-    settled: bool
+    settled: bool | None  # None: its warm-up had too few blocks to tell
     drift: Drift | None
     first_last: float | None  # change of speed from the first to the last measure (-0.05: 5 % slower)
     heat_witness: str | None  # a second sign of heat, in words
     swap_growth_bytes: int | None
     flops_ratio: float | None  # share of the measured peak
     others_share: float | None = None  # what others took of all cores' time
-    outputs_agree: bool = True
+    whole_others_share: float | None = None
+    whole_spread: float | None = None
+    whole_drift: Drift | None = None
+    whole_stalled: float | None = None  # the share of its time that slow blocks took beyond the typical one
+    closure: float | None = None  # end to end over what its parts allow
+    slept_s: float | None = None
+    gpu_neighbours: int | None = None
+    outputs_agree: bool | None = None
+    precision_proved: bool | None = None
+    synchronized: bool | None = None
 
 
 def judge(seen: Evidence) -> Verdict:
-    """The run's word on itself: contended, throttled, slowed, noisy (gravest first) or clean, with the reasons."""
-    changes = [seen.drift.fifths] if seen.drift and seen.drift.drifting else []
-    changes += [seen.first_last] if seen.first_last is not None and abs(seen.first_last) > FIRST_LAST else []
-    change, heat = max(changes, key=abs, default=0.0), seen.heat_witness
-    asked = seen.cpu_share if seen.device_is_cpu and seen.cpu_share is not None else 1.0
-    load, swap = max(seen.load_before or 0, seen.load_after or 0), seen.swap_growth_bytes or 0
-    peak, scatter, taken = seen.flops_ratio or 0, seen.spread or 0, seen.others_share or 0
-    fell, ran = f"The speed fell by {-100 * change:.0f} %", f"It ran at {peak:.2f} of the measured peak"
-    again, longer = "close other programs and run again.", "run again with a larger MIN_SECONDS."
-    doubts = (
-        (asked < BUSY, "contended", f"The process got {asked:.2f} of the CPU time it asked for: {again}"),
-        (taken > STOLEN, "contended", f"Other programs took {taken:.2f} of the CPU time: {again}"),
-        (load > LOAD * seen.cores, "contended", f"The load was {load:.1f} on {seen.cores} cores: {again}"),
-        (swap > SWAP_BYTES, "contended", f"Swap grew by {swap / 1e6:.0f} MB: make the batch smaller, or {again}"),
-        (change < 0 and heat, "throttled", f"{fell} under heat ({heat}): let it cool and run again."),
-        (change < 0 and not heat, "slowed", f"{fell}, cause unknown: look at the power, {again}"),
-        (not seen.outputs_agree, "noisy", "Its outputs are not the CPU's: this figure is not ranked; report the case."),
-        (peak > FLOPS_RATIO, "noisy", f"{ran}: check synchronization and precision."),
-        (scatter > SPREAD, "noisy", f"Neighbouring blocks differ by {100 * scatter:.0f} %: {again}"),
-        (not seen.settled, "noisy", f"The warm-up ended before its blocks agreed to 1 %: {longer}"),
-        (change > 0, "noisy", f"The speed rose by {100 * change:.0f} %: {longer}"),
+    """The run's word on itself, with the reasons: wrong, contended, throttled, slowed, noisy (gravest first) or clean.
+    disturbed: others took time, or it slept; its own heat, swap and noise are no reason to measure it again. A finding
+    is said and held against nothing: what the parts do not explain, a warm-up that could not be judged."""
+    outside = _from_outside(seen)
+    found = [*_wrong(seen), *outside, *_slower(seen), *_noisy(seen)]
+    found = [(word, store.plain(reason)) for word, reason in found]
+    grave = ("wrong", "contended", "throttled", "slowed", "noisy", "clean")
+    word = min((word for word, _ in found), key=grave.index, default="clean")
+    reasons, findings = [why for _, why in found], [store.plain(what) for what in _findings(seen)]
+    return Verdict.model_validate({"word": word, "reasons": reasons, "disturbed": bool(outside), "findings": findings})
+
+
+Doubts = list[tuple[str, str]]
+AGAIN, LONGER = "close other programs and run again.", "run again with a larger MIN_SECONDS."
+
+
+def _chosen(*doubts: tuple[bool, str, str]) -> Doubts:
+    return [(word, reason) for doubt, word, reason in doubts if doubt]
+
+
+def _wrong(seen: Evidence) -> Doubts:
+    peak, counts = seen.flops_ratio or 0, "this figure counts nowhere"
+    return _chosen(
+        (seen.outputs_agree is False, "wrong", f"Its outputs are not the CPU's: {counts}; report the case."),
+        (seen.precision_proved is False, "wrong", f"It did not compute in the precision of its name: {counts}."),
+        (seen.synchronized is False, "wrong", f"The device was not waited for: {counts}; report the case."),
+        (peak > FLOPS_RATIO, "wrong", f"It ran at {peak:.2f} of the measured peak: {counts}; report the case."),
     )
-    found = [(word, store.plain(reason)) for doubt, word, reason in doubts if doubt]
-    word = found[0][0] if found else "clean"
-    said = {"word": word, "reasons": [why for _, why in found], "disturbed": word == "contended"}
-    return Verdict.model_validate(said)
+
+
+def _from_outside(seen: Evidence) -> Doubts:
+    asked = seen.cpu_share if seen.device_is_cpu and seen.cpu_share is not None else 1.0
+    load, alone = max(seen.load_before or 0, seen.load_after or 0), seen.others_share or 0
+    unseen = seen.others_share is None and load > LOAD * seen.cores  # load is of its own threads, too: the weaker sign
+    taken, slept, neighbours = max(alone, seen.whole_others_share or 0), seen.slept_s or 0, seen.gpu_neighbours or 0
+    during = "" if alone > STOLEN else " end to end"
+    return _chosen(
+        (asked < BUSY, "contended", f"The process got {asked:.2f} of the CPU time it asked for: {AGAIN}"),
+        (taken > STOLEN, "contended", f"Other programs took {taken:.2f} of the CPU time{during}: {AGAIN}"),
+        (unseen, "contended", f"The load was {load:.1f} on {seen.cores} cores: {AGAIN}"),
+        (neighbours > 0, "contended", f"Others computed on the GPU ({neighbours}): {AGAIN}"),
+        (slept > SLEPT_S, "contended", f"The system slept for {slept:.0f} s: keep it awake and run again."),
+    )
+
+
+def _slower(seen: Evidence) -> Doubts:
+    drifts = [d.fifths for d in (seen.drift, seen.whole_drift) if d and d.drifting]
+    ends = [seen.first_last] if seen.first_last is not None and abs(seen.first_last) > FIRST_LAST else []
+    change, heat, swap = max([*drifts, *ends], key=abs, default=0.0), seen.heat_witness, seen.swap_growth_bytes or 0
+    fell = f"The speed fell by {-100 * change:.0f} %"
+    return _chosen(
+        (swap > SWAP_BYTES, "contended", f"Swap grew by {swap / 1e6:.0f} MB: make the batch smaller, or {AGAIN}"),
+        (change < 0 and bool(heat), "throttled", f"{fell} under heat ({heat}): let it cool and run again."),
+        (change < 0 and not heat, "slowed", f"{fell}, cause unknown: look at the power, {AGAIN}"),
+        (change > 0, "noisy", f"The speed rose by {100 * change:.0f} %: {LONGER}"),
+    )
+
+
+def _noisy(seen: Evidence) -> Doubts:
+    alone, whole, stalled, closure = (
+        seen.spread or 0,
+        seen.whole_spread or 0,
+        seen.whole_stalled or 0,
+        seen.closure or 0,
+    )
+    return _chosen(
+        (alone > SPREAD, "noisy", f"Blocks of the model alone scatter by {100 * alone:.0f} %: {AGAIN}"),
+        (whole > SPREAD, "noisy", f"Blocks end to end scatter by {100 * whole:.0f} %: {AGAIN}"),
+        (stalled > STALLED, "noisy", f"Slow blocks took {100 * stalled:.0f} % of the time end to end: {AGAIN}"),
+        (closure > CLOSED, "noisy", f"End to end came to {closure:.2f} of what its parts allow: {LONGER}"),
+        (seen.settled is False, "noisy", f"The warm-up ended before its blocks agreed to 1 %: {LONGER}"),
+    )
+
+
+def _findings(seen: Evidence) -> list[str]:
+    closure = 1.0 if seen.closure is None else seen.closure
+    low = f"End to end came to {closure:.2f} of what its parts allow: {100 * (1 - closure):.0f} % are unexplained."
+    unjudged = "The warm-up had too few blocks to tell whether it had settled."
+    return [*([low] if closure < UNEXPLAINED else []), *([unjudged] if seen.settled is None else [])]

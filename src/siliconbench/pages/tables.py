@@ -154,7 +154,7 @@ def request_table(table: pd.DataFrame) -> pd.DataFrame:
         if found := case["requests"]:
             spans = [span_words(*(x and 1000 * x for x in part[:3])) for part in (found.median_s, found.tail_s)]
             times = (1000 * found.median_s.mean, spans[0], found.tail, 1000 * found.tail_s.mean, spans[1])
-            rows.append((case["label"], case["batch_size"], found.count, *times))
+            rows.append((case["label"], case["batch_size"], found.number, *times))
     columns = ["case", "images", "requests", "median ms", "median's 95 %", "tail", "tail ms", "tail's 95 %"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -200,11 +200,12 @@ def swings(table: pd.DataFrame) -> list[str]:
     """Each case whose speed swings within one run, and what its figure then is; the others are not named."""
     wide = table.dropna(subset=["images_per_s", "slow_images_per_s"])
     wide = wide[wide["quick_images_per_s"].astype(float) >= SWING * wide["slow_images_per_s"].astype(float)]
-    return [
-        f"{case['label']} swings within one run: nine of ten blocks lie between "
-        f"{significant(case['slow_images_per_s'])} and {significant(case['quick_images_per_s'])} images/s. Its figure is the mean over that, no steady speed."
-        for _, case in wide.iterrows()
-    ]
+    told = list[str]()
+    for _, case in wide.iterrows():
+        slow, quick = significant(case["slow_images_per_s"]), significant(case["quick_images_per_s"])
+        blocks = f"{case['label']} swings within one run: nine of ten blocks lie between {slow} and {quick} images/s."
+        told.append(f"{blocks} Its figure is the mean over that, no steady speed.")
+    return told
 
 
 def tuned_sentence(table: pd.DataFrame) -> str:

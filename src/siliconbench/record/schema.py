@@ -298,11 +298,13 @@ class Checks(Section):
 
 
 class Verdict(Model):
-    """The run's own word on itself, wrong: its figure counts nowhere. disturbed: from outside, so it is run again."""
+    """The run's own word on itself, wrong: its figure counts nowhere. disturbed: from outside, so it is run again;
+    findings: what is said and not held against it."""
 
     word: Literal["clean", "noisy", "contended", "throttled", "slowed", "wrong"]
     reasons: Annotated[list[fields.Text], Field(max_length=16)]
     disturbed: bool
+    findings: Annotated[list[fields.Text], Field(default_factory=list, max_length=16)]
 
 
 PARTS = ("passes", "latency", "limits", "memory", "telemetry", "energy", "checks", "verdict")

@@ -90,19 +90,31 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     )  # fmt: skip
 
 
+def _equal_blocks(timed: schema.Pass) -> list[float]:
+    """The seconds of the pass's blocks without a last one that is shorter."""
+    shorter = timed.last_block_images < timed.block_images and len(timed.block_s) > 1
+    return timed.block_s[:-1] if shorter else timed.block_s
+
+
 def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
     """The run's word on itself: judged on the evidence, and what a compiler or page faults add to it."""
     forward, whole, heat = measured.passes.forward, measured.passes.end_to_end, log.telemetry
     assert forward and whole, "a run that is judged has timed both"
+    alone, blocks, settled = _equal_blocks(forward), _equal_blocks(whole), (forward.settled, whole.settled)
+    allowed = checks.allowed_images_per_s
     judged = judge(Evidence(
         device_is_cpu=not DEVICES[bench.device.type].accelerator, cpu_share=checks.cpu_share,
         load_before=log.before.load_1m, load_after=log.after.load_1m, cores=facts.usable_cores(),
-        spread=series.spread(forward.block_s), settled=forward.settled is not False and whole.settled is not False,
-        drift=series.drift(whole.block_s), first_last=median(forward.block_s) / median(measured.repeat.block_s) - 1,
+        settled=False if False in settled else None if None in settled else True,
+        spread=series.spread(alone), whole_spread=series.spread(blocks), whole_stalled=series.stalled(blocks),
+        drift=series.drift(alone), whole_drift=series.drift(blocks), closure=allowed and whole.images_per_s / allowed,
+        first_last=median(alone) / median(measured.repeat.block_s) - 1,
         heat_witness=heat_witness(heat, 0.0, checks.wall_s, log.before, log.after) if heat else None,
         swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization,
-        others_share=checks.others_share,
-        outputs_agree=measured.outputs is None or measured.outputs.agree,
+        others_share=checks.others_share, whole_others_share=checks.end_to_end_others_share,
+        slept_s=checks.slept_s, gpu_neighbours=checks.gpu_neighbours,
+        outputs_agree=measured.outputs.agree if measured.outputs else None,
+        precision_proved=all(proof.proved for proof in checks.precision) if checks.precision else None,
     ))  # fmt: skip
     word, reasons, share = judged.word, list(judged.reasons), checks.system_share
     if checks.compiled and (times := checks.compiled.recompiles):
@@ -111,7 +123,7 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
     if word != "clean" and share is not None and share > 0.1:  # the model's own arithmetic leaves the kernel less
         faults = f"{100 * share:.0f} % of the CPU time in {measured.repeat.page_faults_per_image:.0f} page faults"
         reasons += [f"A cause: the kernel took {faults} an image."]
-    return schema.Verdict(word=word, reasons=[store.plain(reason) for reason in reasons], disturbed=judged.disturbed)
+    return judged.model_copy(update={"word": word, "reasons": [store.plain(reason) for reason in reasons]})
 
 
 def record(

@@ -8,6 +8,7 @@ from papermill import PapermillExecutionError
 
 from siliconbench import paths
 from siliconbench.analysis import cases
+from siliconbench.analysis.advice import batch_advice
 from siliconbench.knobs import Given
 from siliconbench.machine import facts
 from siliconbench.record import store
@@ -57,7 +58,7 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
 def advice(records: list[Record]) -> list[str]:
     """The headline, for each setting of BATCH_SIZE=auto why its batch sizes end, and then which one to use."""
     why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
-    return terminal.headline(records) + why + cases.batch_advice(cases.cases(cases.runs(records)))
+    return terminal.headline(records) + why + batch_advice(cases.cases(cases.runs(records)))
 
 
 def make_image(given: Given, page: Page) -> int:

@@ -1,0 +1,106 @@
+"""What the cases of a model advise: which batch size to use, where the speed falls, what the fastest setting gains."""
+
+from typing import Any
+
+import pandas as pd
+
+from siliconbench.analysis import stats
+from siliconbench.analysis.cases import beside, case_words, compared, named, rate_words, times_words
+
+PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
+
+
+def sweet_spot(table: pd.DataFrame) -> str:
+    """In a sentence, which batch size of one model to use: the smallest that is surely within 5 % of the fastest one,
+    whichever that is (see stats.near_best); else the fastest, not sure. Sizes of one run give no advice."""
+    table = table.dropna(subset=["images_per_s"]).sort_values("batch_size")
+    name = table["name"].iat[0] if len(table) else "this model"
+    if len(table) < 2:
+        return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
+    good = table[(table["runs"] > 1) & ~table["search"].astype(bool)]
+    if len(good) < 2:
+        return (
+            f"{name}: one run of a size does not tell how much the next differs, so none can be recommended; REPEATS=5."
+        )
+    sure = stats.near_best(beside(good, "batch_size"), between=good["between"].iat[0], paired=True)
+    top = good.loc[good["images_per_s"].astype(float).idxmax()]
+    first = next((row for _, row in good.iterrows() if sure[row["batch_size"]]), top)
+    speed, best = (rate_words(row["images_per_s"], row["low"], row["high"]) for row in (first, top))
+    if not sure[first["batch_size"]]:
+        words = (
+            f"{name}: batch size {top['batch_size']} is the fastest measured, with {best}; not sure: none is surely "
+        )
+        words += f"within {100 * stats.NEAR:.0f} % of the fastest, so more runs may show another."
+    elif first["batch_size"] == top["batch_size"]:
+        words = f"{name}: batch size {first['batch_size']} gives {speed}, the fastest of those measured."
+    else:
+        words = (
+            f"{name}: batch size {first['batch_size']} gives {speed}, surely within {100 * stats.NEAR:.0f} % of the "
+        )
+        words += f"fastest (measured: {best} at {top['batch_size']})."
+    once = ", ".join(map(str, sorted(set(table["batch_size"]) - set(good["batch_size"]))))
+    return words + (f" Left out, as of one run: {once}." if once else "")
+
+
+def cliff(table: pd.DataFrame) -> str | None:
+    """In a sentence, the first batch size of one model that is slower than a smaller one, all pairs tested at once, or
+    at which memory ends. Memory that runs short shows as a fall in speed, or as growing swap, before any error."""
+    table = table.sort_values("batch_size").drop_duplicates("batch_size")
+    good = table.dropna(subset=["images_per_s"])
+    pairs, before = compared(good, "batch_size"), list[Any]()
+    for _, case in table.iterrows():
+        where, rate = f"{case['name']}: at batch size {case['batch_size']}", case["images_per_s"]
+        if pd.isna(rate) and case["error"] == "out_of_memory":
+            return f"{where} memory ends."
+        if pd.isna(rate):
+            continue
+        faster = [one for one in before if pairs[one["batch_size"], case["batch_size"]].word == "slower"]
+        if faster:
+            best, swap, held = (
+                max(faster, key=lambda one: one["images_per_s"]),
+                case["swap_growth_bytes"],
+                case["peak_bytes"],
+            )
+            why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""
+            why += f"; {held / 2**30:.1f} GiB held" if (held or 0) > 0 else ""
+            share = 100 * pairs[best["batch_size"], case["batch_size"]].ratio
+            return f"{where} the speed falls to {share:.0f} % of that at {best['batch_size']}{why}."
+        before.append(case)
+    return None
+
+
+def batch_advice(table: pd.DataFrame) -> list[str]:
+    """For each model, in a sentence, which batch size to use."""
+    groups = named(table).groupby("name")
+    sentences = [words for _, group in groups for words in (sweet_spot(group), cliff(group)) if words]
+    return sentences or ["Nothing was measured."]
+
+
+def reference_of(top: pd.Series, cases: pd.DataFrame) -> pd.Series | None:
+    """The reference case that a tuned one is held against: that of the same sweep (the finalist of `make best`), else
+    the machine's. Of several batch sizes it is that at 64, or as many as memory held; None where there is none."""
+    same = ["machine", "model", "mode", "input", "image_px", "torch", "device", "method"]
+    plain = cases[cases["reference"] & ~cases["sustained"] & ~cases["search"] & (cases[same] == top[same]).all(axis=1)]
+    plain = plain[plain["batch_size"] <= PLAIN]
+    together = plain[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in plain["sweeps"]]]
+    found = (together if len(together) else plain).sort_values(["batch_size", "runs"])
+    return found.iloc[-1] if len(found) else None
+
+
+def tuned(table: pd.DataFrame) -> pd.DataFrame:
+    """The fastest setting of each machine and model, over its reference case; one row each. Single runs of a search are
+    none: the luckiest of them would win."""
+    rows = []
+    kinds = {"images_per_s": float, **dict.fromkeys(("reference", "sustained", "search"), bool)}
+    table = table.dropna(subset=["images_per_s"]).astype(kinds)
+    for (_, model, mode), group in table[~table["reference"] & ~table["search"]].groupby(["machine", "model", "mode"]):
+        top = group.loc[group["images_per_s"].idxmax()]
+        plain, gain = reference_of(top, table), None
+        if plain is not None:
+            two = pd.DataFrame([plain, top]).assign(side=["plain", "top"])
+            gain = times_words(compared(two, "side")["plain", "top"])
+        agree, what = "yes" if top["agreed"] else "not compared", model if mode == "inference" else f"{model}, {mode}"
+        setting = case_words(top, ("precision", "memory_format", "compile", "batch_size")).removeprefix(f"{model}, ")
+        rows.append((top["machine"], what, top["images_per_s"], gain, int(top["runs"]), agree, setting))
+    columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
+    return pd.DataFrame(rows, columns=columns)
