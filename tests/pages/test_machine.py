@@ -57,6 +57,29 @@ def test_doubts_that_differ_in_figures_alone_are_one():
     assert tables.spanned(["1.84 of 20", "1.9 of 20", "10.2 of 20"]) == "1.84 to 10.2 of 20"
 
 
+def test_what_a_whole_lacks_of_what_its_parts_allow_is_said_and_no_more_is():
+    table = tables.labelled(cases.cases(cases.runs([run(100.0), run(50.0, batch_size=16)])))
+    said = tables.time_sentence(table.assign(allowed_images_per_s=[121.95, 50.5]))
+    assert "82 % of what its parts allow (18 % unexplained)" in said and "99 % of what its parts allow (b" in said
+
+
+def test_energy_of_unlike_parts_or_ways_stands_apart():
+    table = tables.labelled(cases.cases(cases.runs([run(100.0), run(50.0, batch_size=16)])))
+    table = table.assign(images_per_j=[5.0, 6.0], mean_w=[20.0, 8.0], joules_of=["GPU, counted", "GPU, sampled"])
+    said = tables.energy_sentence(table)
+    assert "By energy (GPU, counted), resnet18, batch 8 alone has a figure" in said and "unlike ways" in said
+    assert tables.shown(table, tables.HEAT)["images/J"].tolist() == ["5 (GPU, counted)", "6 (GPU, sampled)"]
+
+
+def test_a_request_has_its_interval_over_runs_and_the_limit_says_what_binds():
+    many = [run(100.0, n) for n in (1, 2, 3)]
+    table = tables.labelled(cases.cases(cases.runs(many)))
+    (request,) = tables.request_table(table).to_dict("records")
+    assert (request["requests"], request["median ms"], request["tail"]) == (9, pytest.approx(90.0), "slowest")
+    assert " to " in request["median's 95 %"]
+    assert tables.shown(table, tables.LIMIT)["bound by"].tolist() == ["compute"]
+
+
 def test_a_head_says_whose_heat_it_is_and_each_cell_does_where_they_differ():
     table = tables.labelled(cases.cases(cases.runs([run(100.0), run(50.0, batch_size=16)])))
     one = table.assign(peak_c=[60.4, 70.0], heat_of="GPU")
