@@ -211,7 +211,12 @@ def health_words(own: float, others: pd.Series, judged: int) -> str:
 def published(path: Path, study: Study) -> pd.DataFrame:
     """Figures from elsewhere, and beside them those of ours that followed the original's protocol."""
     ours = study.cases.dropna(subset=["images_per_s"]).rename(columns={"peak_c": "temperature_c"})
-    ours = ours[ours["reference"].astype(bool) & (ours["input"] == "original") & (ours["workers"] == "0")]
+    ours = ours[
+        ours["reference"].astype(bool)
+        & ~ours["search"].astype(bool)
+        & (ours["input"] == "original")
+        & (ours["workers"] == "0")
+    ]
     ours = ours.assign(label=ours["machine"].map(study.name), measured=True)
     rows = [*pd.read_csv(path).assign(measured=False).to_dict("records"), *ours.to_dict("records")]
     both = pd.DataFrame(rows, columns=[*PUBLISHED, "measured"]).rename(columns=PUBLISHED)

@@ -141,6 +141,7 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
     for machine in missing if len(rank) else ():
         own = study.cases[(study.cases["machine"] == machine) & study.cases["reference"].astype(bool)]
+        own = own[~own["search"].astype(bool)]
         rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
         if not rows:
             lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")

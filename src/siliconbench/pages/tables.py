@@ -39,6 +39,7 @@ def runs_words(row: pd.Series) -> str:
         if row[n] or n == "clean"
     ]
     sessions, undisturbed = sum(map(bool, row["sessions"])), row["undisturbed_images_per_s"]
+    counts += ["of a search"] if row["search"] else []
     words = f"{row['runs']}{f' in {sessions} sessions' if sessions > 1 else ''} ({', '.join(counts)})"
     return words if not row["disturbed"] else f"{words}\nundisturbed: {significant(undisturbed, 4)}"
 
@@ -104,7 +105,8 @@ def labelled(cases: pd.DataFrame) -> pd.DataFrame:
 def lead_sentence(table: pd.DataFrame, machine: str) -> str:
     """The page's first sentence: the fastest reference case of each model, with its interval and its scope."""
     good = table.dropna(subset=["images_per_s"])
-    good = good[good["reference"]] if good["reference"].any() else good
+    good = good[~good["search"].astype(bool)] if not good["search"].all() else good
+    good = good[good["reference"].astype(bool)] if good["reference"].any() else good
     words = []
     for model, group in good.groupby("model"):
         best = top(group, "images_per_s")
