@@ -1,19 +1,38 @@
 """From records to tables and sentences: the figures are those of the records, whatever is missing."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from siliconbench.analysis import cases
+from siliconbench.analysis import advice, cases, stats
+from siliconbench.record import schema
 from siliconbench.record.schema import Record
 from tests.samples import sample
 
 
-def run(rate=100.0, repeat=1, verdict="clean", **case):
+def run(rate=100.0, repeat=1, verdict="clean", day=1, disturbed=False, edit=lambda data: None, **case):
+    """A record; of another day, that is of another sweep; with other edits of its data."""
     data = sample(rate, **case)
     data["repeat"] = repeat
-    data["verdict"] = {"word": verdict, "reasons": [] if verdict == "clean" else [f"It was {verdict}."]}
+    data["sweep"]["id"] = f"202611{day:02d}T140000Z-0123456789"
+    reasons = [] if verdict == "clean" else [f"It was {verdict}."]
+    data["verdict"] = {"word": verdict, "reasons": reasons, "disturbed": disturbed}
+    edit(data)
     return Record.model_validate(data)
+
+
+def put(path, value):
+    """The edit of a record's data that puts the value at this path."""
+
+    def edit(data):
+        *parts, last = path.split(".")
+        for part in parts:
+            data = data[part]
+        data[last] = value
+        data.get("unknown", {}).pop(last, None)
+
+    return edit
 
 
 def lost(kind="out_of_memory", **case):
@@ -26,33 +45,150 @@ def table(*records):
     return cases.cases(cases.runs(records))
 
 
-def test_a_case_has_the_interval_that_scipy_gives():
-    import numpy as np
+def several(rates, **more):
+    return [run(rate, i + 1, **more) for i, rate in enumerate(rates)]
 
+
+def test_a_case_has_the_interval_that_scipy_gives_and_the_day_in_it():
     rates = [100.0, 102.0, 99.0, 101.0, 103.0]
-    (case,) = table(*(run(r, i + 1) for i, r in enumerate(rates))).to_dict("records")
-    logs = np.log(rates)
-    low, high = scipy_stats.t.interval(0.95, 4, logs.mean(), scipy_stats.sem(logs))
+    (case,) = table(*several(rates)).to_dict("records")
+    logs, within = np.log(rates), scipy_stats.sem(np.log(rates))
     assert case["images_per_s"] == pytest.approx(np.exp(logs.mean()))
-    assert (case["low"], case["high"]) == (pytest.approx(np.exp(low)), pytest.approx(np.exp(high)))
-    assert (case["runs"], case["clean"], case["failed"]) == (5, 5, 0)
+    narrow, wide = (
+        scipy_stats.t.interval(0.95, 4, logs.mean(), within),
+        scipy_stats.norm.interval(0.95, logs.mean(), 0.03),
+    )
+    assert case["high"] > max(np.exp(narrow[1]), np.exp(wide[1])) and case["low"] < min(
+        np.exp(narrow[0]), np.exp(wide[0])
+    )
+    assert case["high"] / case["low"] < 1.16
+    assert (case["runs"], case["clean"], case["failed"], case["between"], case["assumed"]) == (5, 5, 0, 0.03, True)
+    assert "3 %" in cases.between_words(table(*several(rates))) and cases.between_words(table()) == ""
 
 
-def test_a_figure_rests_on_the_clean_runs_if_there_are_any():
-    (case,) = table(run(100.0), run(50.0, 2, "contended"), run(102.0, 3)).to_dict("records")
-    assert case["images_per_s"] == pytest.approx((100 * 102) ** 0.5)
-    assert (case["runs"], case["left_out"]) == (2, 1)
-    (flagged,) = table(run(50.0, 1, "noisy"), run(60.0, 2, "contended")).to_dict("records")
-    assert (flagged["runs"], flagged["clean"]) == (2, 0)
+def test_all_right_runs_count_whatever_was_found_in_them():
+    """Once a figure rested on the clean runs alone: 4 to 8 good ones were "one run", without an interval."""
+    made = [run(100.0), run(90.0, 2, "contended", disturbed=True), run(102.0, 3, "throttled"), run(99.0, 4, "noisy")]
+    (case,) = table(*made, run(500.0, 5, "wrong")).to_dict("records")
+    assert case["images_per_s"] == pytest.approx((100 * 90 * 102 * 99) ** 0.25)
+    assert (case["runs"], case["clean"], case["disturbed"], case["left_out"]) == (4, 1, 1, 1)
+    assert case["undisturbed_images_per_s"] == pytest.approx((100 * 102 * 99) ** (1 / 3))
+    (flagged,) = table(run(50.0, 1, "contended", disturbed=True)).to_dict("records")
+    assert (flagged["runs"], flagged["undisturbed_images_per_s"]) == (1, None)
+    (wrong,) = table(run(500.0, 1, "wrong")).to_dict("records")
+    assert pd.isna(wrong["images_per_s"]) and wrong["runs"] == 0
 
 
 def test_a_run_with_wrong_outputs_never_counts():
-    data = sample(500.0)
-    data["checks"]["outputs"] = {"images": 64, "largest_difference": 3.0, "tolerance": 0.01, "top1_agreement": 0.1}
-    data["checks"]["outputs"]["agree"] = False
-    del data["checks"]["unknown"]["outputs"]
-    (case,) = table(Record.model_validate(data), run(100.0, 2)).to_dict("records")
+    found = {"images": 64, "largest_difference": 3.0, "tolerance": 0.01, "top1_agreement": 0.1, "agree": False}
+    wrong = run(500.0, edit=put("checks.outputs", found | {"image_scatter": None, "unknown": {"image_scatter": "no"}}))
+    (case,) = table(wrong, run(100.0, 2)).to_dict("records")
     assert case["images_per_s"] == pytest.approx(100)
+
+
+def simulated(rng, machine, truth, share, by=1 / 1.15):
+    """Five runs of a machine, this share of them disturbed, and as many again for those, once."""
+    made, count = [], 5
+    while len(made) < count:
+        disturbed = rng.random() < share
+        count = min(10, count + disturbed)
+        rate = 100 * truth * np.exp(rng.normal(0, 0.005)) * (by if disturbed else 1.0)
+        made.append((rate, disturbed))
+    rows = {"machine": machine, "sweeps": ["s"], "disturbed": sum(d for _, d in made), "between": 0.03}
+    return rows | {"sessions": [[r for r, _ in made]], "undisturbed": [[r for r, d in made if not d]]}
+
+
+@pytest.mark.parametrize("share", [0.4, 0.86])
+def test_disturbed_runs_make_no_false_verdict_and_hide_no_difference(share):
+    rng, words = np.random.default_rng(int(100 * share)), {}
+    for truth in (1.0, 1.25):
+        told = []
+        for _ in range(300):
+            day = np.exp(rng.normal(0, 0.03, 2)) * (1.0, truth)
+            two = pd.DataFrame([simulated(rng, m, day[i], share) for i, m in enumerate("ab")])
+            told.append(cases.compared(two)["a", "b"].word)
+        words[truth] = np.array(told)
+    assert np.mean(np.isin(words[1.0], ["faster", "slower"])) <= 0.05 + 2 * (0.05 * 0.95 / 300) ** 0.5
+    assert np.mean(words[1.25] == "faster") >= 0.9
+
+
+def test_where_the_undisturbed_runs_say_otherwise_it_is_undecided():
+    quiet = several([100, 101, 99, 100.5, 99.5])
+    shaken = several([80, 81, 79, 80.5], disturbed=True, verdict="contended")
+    shaken += [run(100.2, 5), run(99.8, 6)]
+    other = [
+        run(r.passes.end_to_end.images_per_s, i, edit=put("machine.slug", "other")) for i, r in enumerate(quiet, 1)
+    ]
+    both = table(*shaken, *other)
+    word = cases.compared(both)["amd-epyc-2-cores", "other"].word
+    assert word == "undecided"
+    much = [run(100.2, i, edit=put("machine.slug", "other")) for i in (1, 2, 3)]
+    slow = table(*several([50, 51, 49], disturbed=True, verdict="contended"), run(50.2, 4), *much)
+    assert cases.compared(slow)["amd-epyc-2-cores", "other"].word == "faster"
+
+
+def test_a_session_is_a_sweep_and_the_figure_knows_how_many():
+    days = [run(rate * level, i + 1, day=day) for day, level in ((1, 1.0), (2, 1.05), (3, 0.97)) for i, rate in
+            enumerate([100, 101, 99])]  # fmt: skip
+    (case,) = table(*days).to_dict("records")
+    assert [len(session) for session in case["sessions"]] == [3, 3, 3] and not case["assumed"]
+    assert len(case["sweeps"]) == 3 and len(case["rates"]) == 9
+    assert 0.03 < case["between"] < 0.04
+    assert "three sessions and more" in cases.between_words(table(*days))
+
+
+UNLIKE_STATES = [
+    ("software.threads", 1, "1 threads"), ("case.min_seconds", 2.0, "2 s a pass"),
+    ("checks.workers.used", 2, "2 workers used"), ("software.device_name", "Other", "Other"),
+    ("checks.before.power_source", "battery", "battery"), ("checks.before.power_mode", "low power", "low power"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "words"), UNLIKE_STATES)
+def test_runs_of_unlike_states_are_never_one_figure_yet_the_same_case(path, value, words):
+    made = table(*several([100, 101]), *several([90, 91], edit=put(path, value)))
+    assert made["runs"].tolist() == [2, 2] and len(made.drop_duplicates(cases.LIKE)) == 1
+    assert f"resnet18, {words}" in set(cases.named(made)["name"])
+    elsewhere = [run(r, edit=lambda d: (put(path, value)(d), put("machine.slug", "other")(d))) for r in (90, 91)]
+    assert {"resnet18, amd-epyc-2-cores", "resnet18, other"} == set(
+        cases.named(table(*several([100, 101]), *elsewhere))["name"]
+    )
+
+
+def test_a_gpu_is_another_at_another_limit_or_driver_branch():
+    def gpu(limit, driver):
+        known = {"name": "H100", "power_limit_w": limit}
+        rest = dict.fromkeys(set(schema.Gpu.model_fields) - {*known, "unknown"})
+
+        def edit(data):
+            put("machine.gpus", [known | rest | {"unknown": dict.fromkeys(rest, "none")}])(data)
+            put("machine.driver", driver)(data)
+
+        return edit
+
+    limits = ((700.0, "570.86"), (700.0, "570.124"), (500.0, "570.1"), (700.0, "580.2"))
+    made = [run(100, 1, device="cuda", edit=gpu(*of)) for of in limits]
+    assert sorted(table(*made)["runs"]) == [1, 1, 2]
+
+
+@pytest.mark.parametrize(("path", "value"), [("method", 3), ("case.source", "timm"), ("case.ranks", 2)])
+def test_another_method_or_case_is_no_like_one(path, value):
+    assert len(table(run(100), run(90, edit=put(path, value))).drop_duplicates(cases.LIKE)) == 2
+
+
+def test_a_search_run_counts_only_where_there_is_no_other():
+    search = put("sweep.search", True)
+    (case,) = table(run(130.0, edit=search), run(100.0, 2), run(101.0, 3)).to_dict("records")
+    assert case["rates"] == [100.0, 101.0] and not case["search"] and case["left_out"] == 1
+    (alone,) = table(run(130.0, edit=search)).to_dict("records")
+    assert alone["search"] and alone["rates"] == [130.0]
+
+
+def test_requests_are_those_of_runs():
+    made = [run(100.0, i, edit=put("latency.request_s", [s, 1.1 * s, 5 * s])) for i, s in ((1, 0.1), (2, 0.12))]
+    (case,) = table(*made).to_dict("records")
+    assert case["requests"].median_s.mean == pytest.approx(1.1 * (0.1 * 0.12) ** 0.5)
+    assert (case["requests"].tail, case["requests"].number, len(case["request_s"])) == ("slowest", 6, 6)
 
 
 def test_unlike_runs_are_never_one_figure():
@@ -75,7 +211,7 @@ def test_a_case_of_which_every_run_failed_has_a_row_with_its_error():
         assert pd.isna(row["images_per_s"])
     sized = cases.runs([run(100.0), failed])
     assert sized["image_px"].tolist() == [224, 224]
-    told = cases.batch_advice(table(run(100.0), run(101.0, 2), failed))
+    told = advice.batch_advice(table(run(100.0), run(101.0, 2), failed))
     assert "resnet18: at batch size 64 memory ends." in told
 
 
@@ -113,34 +249,12 @@ def test_unlike_torch_is_told_apart():
     assert set(names) == {"resnet18, torch 2.15", "resnet18, torch 2.11"}
 
 
-def test_runs_that_differ_wildly_have_no_interval_to_show():
-    (case,) = table(run(432.0), run(12.8, 2)).to_dict("records")
-    assert case["high"] > 1e6  # what the statistics say of two such runs
+@pytest.mark.parametrize("rates", [(432.0, 12.8), (270.0, 600.0), (100.0, 130.0)])
+def test_runs_that_differ_wildly_have_no_interval_to_show(rates):
+    """Never again "56 to 2,822"."""
+    (case,) = table(*several(rates)).to_dict("records")
+    assert case["high"] > 4 * case["low"]
     told = cases.rate_words(case["images_per_s"], case["low"], case["high"])
-    assert told == "74.4 images/s (its runs differ too much for an interval)"
-
-
-def test_where_memory_runs_short_the_speed_falls_before_any_error():
-    def at(batch, rates, grown=0):
-        for i, rate in enumerate(rates):
-            data = sample(rate, batch_size=batch)
-            data |= {"repeat": i + 1, "memory": data["memory"] | {"swap_growth_bytes": grown}}
-            yield Record.model_validate(data)
-
-    rising = [*at(8, [100, 101, 102]), *at(16, [120, 121, 122])]
-    fallen = [*rising, *at(32, [60, 61, 62], grown=300 * 10**6), *at(64, [50, 51, 52])]
-    assert cases.cliff(cases.named(table(*rising))) is None
-    told = cases.cliff(cases.named(table(*fallen)))
-    assert "batch size 32" in told and "50 % of that at 16" in told and "swap grew by 300 MB" in told
-    ended = cases.cliff(cases.named(table(*rising, lost(batch_size=32))))
-    assert "at batch size 32 memory ends" in ended
-
-
-def test_the_sweet_spot_is_the_smallest_that_is_not_surely_slower():
-    def size(batch, *rates):
-        return [run(r, i + 1, batch_size=batch) for i, r in enumerate(rates)]
-
-    told = cases.sweet_spot(cases.named(table(*size(1, 50, 51, 49), *size(8, 99, 100, 101), *size(64, 101, 100, 102))))
-    assert told.startswith("resnet18: batch size 8 gives 100.0 images/s")
-    assert "64" in told
-    assert "one batch size" in cases.sweet_spot(cases.named(table(run(100.0))))
+    assert told.endswith("images/s (its runs differ too much for an interval)")
+    assert "(its runs differ" in cases.times_words(stats.compare(rates, [100, 101]))
+    assert cases.times_words(stats.compare([100, 101], [200, 201])) == "2 (1.93 to 2.06)"

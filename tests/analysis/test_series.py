@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
 
 from siliconbench.analysis import series
 from siliconbench.analysis.series import Drift
+from siliconbench.analysis.stats import interval
 from tests.analysis.test_stats import noise
 
 
@@ -54,13 +54,43 @@ def test_drift_of_hours_fits_in_memory() -> None:
     assert math.log1p(found.slope) == pytest.approx(-0.1, abs=0.005)
 
 
-def test_spread_sees_scatter_and_neither_trend_nor_stall() -> None:
-    y = noise(np.random.default_rng(8), (20000,), 0.02, 0)
+def test_spread_is_the_scatter_about_the_trend():
+    rng = np.random.default_rng(8)
+    y = noise(rng, (20000,), 0.02, 0)
     assert series.spread(np.exp(y)) == pytest.approx(0.02, rel=0.05)
-    assert series.spread(np.exp(y + np.linspace(0, 40, 20000))) == pytest.approx(0.02, rel=0.05)
-    assert series.spread([1, 1, 1, 30, 1, 1, 1]) == 0
+    assert series.spread(np.exp(y + np.linspace(0, 4, 20000))) == pytest.approx(0.02, rel=0.05)
+    for n in (3, 5, 20):
+        few = [series.spread(np.exp(row)) for row in rng.normal(0, 0.02, (400, n))]
+        assert np.mean(few) == pytest.approx(0.02, rel=0.15)
     assert series.spread([1, 2]) is None
     assert series.spread([]) is None
+
+
+@pytest.mark.parametrize("n", [10, 20, 40, 100])
+@pytest.mark.parametrize("where", ["scattered", "at the start", "in the middle"])
+def test_a_tenth_of_bad_blocks_is_seen(n, where):
+    blocks, bad = 0.5 * np.exp(np.random.default_rng(n).normal(0, 0.005, n)), n // 10
+    at = {
+        "scattered": np.arange(bad) * 10 + 4,
+        "at the start": np.arange(bad),
+        "in the middle": n // 2 + np.arange(bad),
+    }
+    assert series.spread(blocks) < 0.01
+    blocks[at[where]] *= 1.5
+    assert series.spread(blocks) > 0.05
+
+
+def test_blocks_that_halve_the_rate_are_seen():
+    """Once: 0.000 with each fifth block doubled; a whole with half its blocks 80 % slower was clean."""
+    blocks = np.full(40, 0.5)
+    blocks[::5] *= 2
+    assert series.spread(blocks) > 0.1 and series.stalled(blocks) > 0.1
+    halves = np.where(np.random.default_rng(9).permutation(40) < 20, 0.5, 0.9)
+    assert series.spread(halves) > 0.1
+    once = np.array([0.5] * 39 + [15])
+    assert series.spread(once) < 0.05  # one of many: what it cost is another question
+    assert series.stalled(once) == pytest.approx(14.5 / 34.5)
+    assert series.stalled([0.5] * 5) == 0 and series.stalled([1, 2]) is None
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=30), st.floats(0.01, 100))
@@ -74,57 +104,37 @@ def test_spread_and_drift_know_no_unit(block_s: list[float], k: float) -> None:
 # Requests
 
 
-@pytest.mark.parametrize(("q", "least"), [(0.5, 6), (0.9, 36), (0.99, 368)])
-def test_percentile_bounds_begin_where_an_interval_exists(q: float, least: int) -> None:
-    few, enough = (series.percentile(np.arange(1, n + 1), q) for n in (least - 1, least))
-    assert few[1:] == (None, None)
-    assert None not in enough
+def ranked(seconds, q):
+    return sorted(seconds)[math.ceil(q * len(seconds)) - 1]
 
 
-def test_percentile_ranks_of_the_note() -> None:
-    assert series.percentile(np.arange(1, 1001)[::-1], 0.99) == (990, 983, 997)
-    assert series.percentile(np.arange(1, 2001), 0.99) == (1980, 1971, 1989)
-    assert series.percentile(np.arange(1, 101), 0.07).value_s == 7
-    assert series.percentile([3, 1, 2], 0.5).value_s == 2
-    assert series.percentile([], 0.5) is None
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        series.percentile([1], 1.5)
+def test_requests_are_judged_run_by_run():
+    rng = np.random.default_rng(10)
+    runs = [list(0.01 * level * rng.lognormal(0, 0.1, 1000)) for level in (1.0, 1.1, 0.9)]
+    found = series.requests([runs])
+    assert found.median_s == interval([ranked(run, 0.5) for run in runs])
+    assert (found.tail, found.number) == ("p99", 3000)
+    assert found.tail_s == interval([ranked(run, 0.99) for run in runs])
+    assert found.median_s.high / found.median_s.low > 1.2  # 3,000 requests as one sample would give 1 %
+    mixed = series.requests([[*runs[:1], runs[1][:999]], [runs[2][:40]]], between=0.03)
+    assert mixed.tail == "p99" and mixed.tail_s == (pytest.approx(ranked(runs[0], 0.99)), None, None, 1)
+    assert mixed.median_s.n == 3
+    assert series.requests([[runs[0][:999]]]).tail == "p90"
+    few = series.requests([[[0.1, 0.3, 0.2]]])
+    assert few == ((pytest.approx(0.2), None, None, 1), "slowest", (pytest.approx(0.3), None, None, 1), 3)
+    assert series.requests([]) is None and series.requests([[]]) is None
 
 
-def test_percentile_ranks_against_all_pairs() -> None:
-    """The bounds hold at least 95 %, at most 2.5 % lie on either side, and a narrower pair breaks that."""
-    for q in (0.1, 0.5, 0.9):
-        for n in range(1, 80, 3):
-            mass = np.array([math.comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(n + 1)])
-            good = [
-                (low, high)
-                for low in range(1, n + 1)
-                for high in range(low, n + 1)
-                if mass[:low].sum() <= 0.025 and mass[high:].sum() <= 0.025
-            ]
-            best = min(good, key=lambda pair: pair[1] - pair[0], default=(None, None))
-            found = series.percentile(np.arange(1, n + 1), q)
-            assert found[1:] == best
-            if found.low_s:
-                assert binom.cdf(found.high_s - 1, n, q) - binom.cdf(found.low_s - 1, n, q) >= 0.95
-
-
-@pytest.mark.parametrize(
-    ("n", "q", "ranks"),
-    [(6, 0.5, (1, 6)), (100, 0.5, (40, 61)), (36, 0.9, (29, 36)), (300, 0.9, (259, 281)), (368, 0.99, (360, 368))],
-)
-def test_percentile_bounds_are_those_of_binomial_ranks(n: int, q: float, ranks: tuple[int, int]) -> None:
-    below, above = binom.ppf((0.025, 0.975), n, q).astype(int)
-    assert (below, above + 1) == ranks == series.percentile(np.arange(1, n + 1), q)[1:]
-
-
-def test_tail_names_what_it_can_bear() -> None:
-    ms = np.random.default_rng(9).permutation(np.arange(1.0, 1001))
-    assert series.tail(ms) == ("p99", (990, 983, 997))
-    assert series.tail(ms[:999])[0] == "p90"
-    assert series.tail(ms[:36])[0] == "p90"
-    assert series.tail(ms[:35]) == ("max of 35", (ms[:35].max(), None, None))
-    assert series.tail([]) is None
+def test_the_interval_of_the_median_covers_it_where_runs_differ():
+    rng, hits, pooled = np.random.default_rng(11), [], []
+    for _ in range(400):
+        runs = rng.lognormal(0, 0.03, (5, 1)) * rng.lognormal(0, 0.1, (5, 200))
+        found = series.requests([list(runs)]).median_s
+        hits.append(found.low <= 1 <= found.high)
+        ordered = np.sort(runs.ravel())
+        pooled.append(ordered[468] <= 1 <= ordered[531])  # binomial ranks of 1,000 at the median
+    assert 0.93 <= np.mean(hits) <= 0.98
+    assert np.mean(pooled) < 0.6
 
 
 def test_busy_ratio() -> None:

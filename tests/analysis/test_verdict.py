@@ -1,7 +1,9 @@
 """What a run is worth: each doubt alone, and all together."""
 
+import numpy as np
 import pytest
 
+from siliconbench.analysis import series
 from siliconbench.analysis.series import Drift
 from siliconbench.analysis.verdict import Evidence, judge
 from siliconbench.record.schema import Verdict
@@ -35,7 +37,17 @@ UNKNOWN = dict.fromkeys(set(QUIET) - {"device_is_cpu", "cores", "settled"})
     [
         ({"cpu_share": 0.61}, "contended", "0.61"),
         ({"others_share": 0.35}, "contended", "0.35"),
-        ({"load_before": 7.5}, "contended", "7.5 on 2 cores"),
+        ({"load_before": 7.5, "others_share": None}, "contended", "7.5 on 2 cores"),
+        ({"whole_others_share": 0.12}, "contended", "0.12 of the CPU time end to end"),
+        ({"gpu_neighbours": 2}, "contended", "(2)"),
+        ({"slept_s": 34.0}, "contended", "34 s"),
+        ({"whole_drift": FALL}, "slowed", "12 %"),
+        ({"whole_spread": 0.21}, "noisy", "21 %"),
+        ({"whole_stalled": 0.29}, "noisy", "29 %"),
+        ({"closure": 1.08}, "noisy", "1.08"),
+        ({"outputs_agree": False}, "wrong", "counts nowhere"),
+        ({"precision_proved": False}, "wrong", "counts nowhere"),
+        ({"synchronized": False}, "wrong", "not waited for"),
         ({"swap_growth_bytes": 3 * 10**8}, "contended", "300 MB"),
         ({"drift": FALL, "heat_witness": "thermal state serious"}, "throttled", "12 %"),
         ({"drift": FALL}, "slowed", "12 %"),
@@ -44,7 +56,7 @@ UNKNOWN = dict.fromkeys(set(QUIET) - {"device_is_cpu", "cores", "settled"})
         ({"settled": False}, "noisy", "1 %"),
         ({"drift": RISE}, "noisy", "6 %"),
         ({"first_last": 0.07, "heat_witness": "thermal state fair"}, "noisy", "7 %"),
-        ({"flops_ratio": 1.2}, "noisy", "1.20"),
+        ({"flops_ratio": 1.2}, "wrong", "1.20"),
     ],
 )
 def test_each_doubt_has_its_word_and_one_sentence(seen: dict, word: str, figure: str) -> None:
@@ -58,13 +70,43 @@ def test_each_doubt_has_its_word_and_one_sentence(seen: dict, word: str, figure:
     assert "None" not in reason
 
 
+CLEAN = Verdict(word="clean", reasons=[], disturbed=False)
+
+
 def test_a_run_without_doubt_is_clean() -> None:
-    assert judged(**QUIET) == Verdict(word="clean", reasons=[])
-    assert judged(**QUIET | UNKNOWN) == Verdict(word="clean", reasons=[])
-    assert judged(**QUIET | {"device_is_cpu": False, "cpu_share": 0.1}) == Verdict(word="clean", reasons=[])
-    assert judged(**QUIET | {"heat_witness": "thermal state fair"}) == Verdict(
-        word="clean", reasons=[]
-    )  # warm, and no slower
+    assert judged(**QUIET) == CLEAN
+    assert judged(**QUIET | UNKNOWN) == CLEAN
+    assert judged(**QUIET | {"device_is_cpu": False, "cpu_share": 0.1}) == CLEAN
+    assert judged(**QUIET | {"heat_witness": "thermal state fair"}) == CLEAN  # warm, and no slower
+    assert judged(**QUIET | {"load_before": 7.5}) == CLEAN  # its own threads: others took 1 %
+    assert judged(**QUIET | {"closure": 0.97, "slept_s": 0.01, "gpu_neighbours": 0, "outputs_agree": True}) == CLEAN
+
+
+def test_only_what_comes_from_outside_is_measured_again() -> None:
+    for outside in ({"cpu_share": 0.61}, {"others_share": 0.3}, {"whole_others_share": 0.3}, {"slept_s": 9.0}):
+        assert judged(**QUIET | outside).disturbed
+    hot = {"drift": FALL, "heat_witness": "thermal state serious"}
+    for own in (hot, {"swap_growth_bytes": 3 * 10**8}, {"whole_spread": 0.2}, {"flops_ratio": 1.2}, {"settled": False}):
+        found = judged(**QUIET | own)
+        assert found.word != "clean" and not found.disturbed
+    both = judged(**QUIET | {"flops_ratio": 1.2, "others_share": 0.3})
+    assert (both.word, both.disturbed, len(both.reasons)) == ("wrong", True, 2)
+
+
+def test_a_finding_is_said_and_held_against_nothing() -> None:
+    (gap,) = judged(**QUIET | {"closure": 0.82}).findings
+    assert "18 % are unexplained" in gap
+    unjudged = judged(**QUIET | {"settled": None})
+    assert (unjudged.word, unjudged.reasons) == ("clean", []) and "too few blocks" in unjudged.findings[0]
+
+
+def test_a_whole_with_half_its_blocks_slow_is_not_clean() -> None:
+    blocks = np.where(np.random.default_rng(1).permutation(20) < 10, 0.5, 0.9)
+    assert judged(**QUIET | {"whole_spread": series.spread(blocks)}).word == "noisy"
+    fifth = [0.5, 0.5, 0.5, 0.5, 1.0] * 4
+    assert (
+        judged(**QUIET | {"whole_spread": series.spread(fifth), "whole_stalled": series.stalled(fifth)}).word == "noisy"
+    )
 
 
 def test_the_gravest_word_wins_and_every_reason_stays() -> None:

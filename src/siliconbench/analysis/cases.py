@@ -148,7 +148,10 @@ def _used(group: pd.DataFrame) -> pd.DataFrame:
 
 def _sessions(used: pd.DataFrame, name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:
     """A column's values by session, in the order of their ids; keep=False: without disturbed runs, [] where none."""
-    return [list(one.loc[keep | ~one["disturbed"], name]) for _, one in used.groupby("sweep", sort=True)]
+    days: dict[str, list[Any]] = {sweep: [] for sweep in sorted(set(used["sweep"]))}
+    for sweep, value, disturbed in zip(used["sweep"], used[name], used["disturbed"], strict=True):
+        days[sweep] += [value] if keep or not disturbed else []
+    return list(days.values())
 
 
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +162,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
     groups = [(group, _used(group)) for _, group in frame.groupby(POOL, sort=True, dropna=False)]
     days: dict[str, list[Any]] = {}
     for group, used in groups:
-        days.setdefault(group["machine"].iat[0], []).append(_sessions(used[~used["search"].astype(bool)]))
+        days.setdefault(group["machine"].iat[0], []).append([] if used["search"].all() else _sessions(used))
     between, rows = stats.between_sd(days.values()), []
     for group, used in groups:
         known = {name: used[name].dropna().infer_objects() for name in over}

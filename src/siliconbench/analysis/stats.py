@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.stats import beta, chi2, norm, t
+from scipy.special import stdtr, stdtrit  # Student's t, and its quantiles
+from scipy.stats import beta, chi2, norm
 
 Key = TypeVar("Key")
 Rates = ArrayLike  # those of one session's runs, or a list of them for each session
@@ -59,7 +60,7 @@ class Estimate(NamedTuple):
 
     def half(self, level: float) -> float:
         """Half the width of its interval of this level, infinite for a single run."""
-        return float(t.ppf((1 + level) / 2, self.df)) * math.sqrt(self.variance) if self.df else math.inf
+        return float(stdtrit(self.df, (1 + level) / 2)) * math.sqrt(self.variance) if self.df else math.inf
 
 
 def logs(values: ArrayLike, what: str = "rate") -> np.ndarray:
@@ -146,7 +147,7 @@ def compare(
     d = difference(a, b, between, paired)
     if not d.df:
         return Comparison(math.exp(d.log), None, None, None, "undecided")
-    half, p = d.half(level), 2 * float(t.sf(abs(d.log) / math.sqrt(d.variance), d.df))
+    half, p = d.half(level), 2 * float(stdtr(d.df, -abs(d.log) / math.sqrt(d.variance)))
     low, high = math.exp(d.log - half), math.exp(min(d.log + half, 700.0))
     return Comparison(math.exp(d.log), low, high, p, word_of(d.log, half, margin))
 
@@ -187,7 +188,7 @@ def prediction(rates: ArrayLike, judged: int = 1) -> tuple[float, float] | None:
     y = logs(rates)
     if y.size < 4:
         return None
-    cut = t.ppf(1 - (1 - LEVEL) / (2 * judged), y.size - 1)
+    cut = stdtrit(y.size - 1, 1 - (1 - LEVEL) / (2 * judged))
     half = cut * math.sqrt(max(y.var(ddof=1), TINY) * (1 + 1 / y.size))
     return math.exp(y.mean() - half), math.exp(y.mean() + half)
 
@@ -196,18 +197,17 @@ def between_sd(machines: Iterable[Iterable[Sequence[Any]]]) -> Between:
     """The standard deviation of log rates from session to session, over machines: of each its cases, of each of these
     the rates by session. Cases of three sessions and more tell it (their means' variance less what the runs within
     explain); a machine's cases share its days and count once. 3 % stands for four differences, and until then alone."""
-    total, weight = PRIOR * BETWEEN**2, PRIOR
+    total, differences = 0.0, 0
     for cases in machines:
         found = [parts for parts in (by_session(case) for case in cases if len(case)) if len(parts) >= 3]
-        if not found:
-            continue
         excess = []
         for parts in found:
-            within = [x.var(ddof=1) / x.size for x in parts if x.size > 1]
-            excess.append(np.var([x.mean() for x in parts], ddof=1) - (np.mean(within) if within else 0.0))
-        count = max(map(len, found)) - 1
-        total, weight = total + count * max(0.0, float(np.mean(excess))), weight + count
-    return Between(math.sqrt(total / weight), weight > PRIOR)
+            within = [x.var(ddof=1) / x.size for x in parts if x.size > 1] or [0.0]
+            excess.append(np.var([x.mean() for x in parts], ddof=1) - np.mean(within))
+        count = max(map(len, found), default=1) - 1
+        total, differences = total + count * float(np.mean(excess or [0.0])), differences + count
+    sd = math.sqrt((PRIOR * BETWEEN**2 + max(0.0, total)) / (PRIOR + differences))
+    return Between(sd, differences > 0)
 
 
 def runs_needed(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0) -> int | None:
@@ -217,7 +217,7 @@ def runs_needed(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0
         d = difference(a, b, between, more=more)
         if not d.df:
             return None
-        reach = d.half(LEVEL) + (float(t.ppf(0.9, d.df)) * math.sqrt(d.variance) if more else 0.0)
+        reach = d.half(LEVEL) + (float(stdtrit(d.df, 0.9)) * math.sqrt(d.variance) if more else 0.0)
         if word_of(d.log, reach, margin) != "undecided":
             return more
     return None
@@ -237,7 +237,7 @@ def power(sd_log: float, n: int, change: float, margin: float = MARGIN, between:
     both = max(sd_log, 1e-12) ** 2 * chi2.ppf(np.arange(0.005, 1, 0.01), 2 * n - 2) / (n - 1) / n  # of both means
     total = both + 2 * between**2
     df = total**2 / (both**2 * (share**2 + (1 - share) ** 2) / (n - 1) + 2 * between**4 / FREEDOM)
-    half = t.ppf((1 + LEVEL) / 2, df) * np.sqrt(total)
+    half = stdtrit(df, (1 + LEVEL) / 2) * np.sqrt(total)
     true = math.sqrt(2 * (sd_log**2 / n + between**2))
     return float(norm.sf((np.maximum(half, edge) - effect) / true).mean())
 
