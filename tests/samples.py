@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from siliconbench.record.schema import PARTS
+
 
 def state() -> dict[str, Any]:
     """The machine before or after a run."""
@@ -146,6 +148,19 @@ def sample(images_per_s: float = 100.0, **case: Any) -> dict[str, Any]:
         "verdict": {"word": "clean", "reasons": [], "disturbed": False},
         "unknown": {"telemetry": "TELEMETRY=0", "energy": "TELEMETRY=0"},
     }
+
+
+def older() -> dict[str, Any]:
+    """One run as siliconbench 0.1 left it, as far as is told apart: a record of schema 1, with words of then."""
+    data = sample() | {"schema": 1}
+    del data["method"], data["energy"]
+    return data | {"checks": {"stolen": 0.0, "cause": None}, "verdict": {"word": "clean", "reasons": []}}
+
+
+def lost(message: str = "no room", kind: str = "out_of_memory", **case: Any) -> dict[str, Any]:
+    """One run that failed, by default for want of memory."""
+    failed = {"status": "failed", "error": {"kind": kind, "message": message}, "unknown": {}}
+    return sample(**case) | failed | dict.fromkeys(PARTS)
 
 
 def samples(idle_until_s: float, cooling_from_s: float, end_s: int, **channels: Any) -> dict[str, Any]:

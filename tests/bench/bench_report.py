@@ -23,7 +23,7 @@ def fill(folder, count):
         rate = rng.uniform(90, 110) * (1 + i % MACHINES)
         data = sample(rate, model="resnet50", batch_size=(1, 8, 64)[i // MACHINES % 3])
         data["machine"] = data["machine"] | {"slug": f"machine-{i % MACHINES:02d}"}
-        data |= {"repeat": 1 + i // (3 * MACHINES), "telemetry": TELEMETRY, "unknown": {}}
+        data |= {"repeat": 1 + i // (3 * MACHINES), "telemetry": TELEMETRY, "unknown": {"energy": "none here"}}
         data["latency"]["request_s"] = [rng.uniform(0.08, 0.1) for _ in range(100)]
         path = folder / data["machine"]["slug"]
         made = Record.model_validate(data)

@@ -13,35 +13,35 @@ import pytest
 
 from siliconbench import paths
 from siliconbench.__main__ import main
-from siliconbench.analysis import cases
+from siliconbench.analysis import advice
 from siliconbench.analysis.words import percent_words
 from siliconbench.pages import compare, ranking, render, tables
 from siliconbench.record import store
-from siliconbench.record.schema import Record
+from siliconbench.record.schema import OLDER, Record
 from tests.browser import check_page
-from tests.samples import sample, samples
+from tests.pages import fleet
+from tests.samples import lost, older, sample, samples
 
 
-def write(folder, slug, rates, torch="2.15.0", telemetry=None, **case):
-    """Records of one machine, a run for each rate; the case is resnet50 at batch 8 unless told otherwise."""
+def write(folder, slug, rates, torch="2.15.0", telemetry=None, day=23, **case):
+    """Records of a machine's session, a run for each rate; the case is resnet50 at batch 8 unless told otherwise."""
     for i, rate in enumerate(rates):
         data = sample(rate, **({"model": "resnet50"} | case))
         data["machine"] = data["machine"] | {"slug": slug, "chip": f"Chip of {slug[:20]}"}
         data["software"] = data["software"] | {"torch": torch}
         data["repeat"] = i + 1
-        data["created"] = f"20261123T1400{len(list(folder.glob(f'{slug}/*.json'))):02d}Z"
+        data["created"] = f"202611{day}T1400{len(list(folder.glob(f'{slug}/*.json'))):02d}Z"
+        data["sweep"] = data["sweep"] | {"id": f"202611{day}T140000Z-0123456789"}
         if telemetry:
-            data |= {"telemetry": telemetry, "unknown": {}}
+            data |= {"telemetry": telemetry, "unknown": {"energy": "none here"}}
         store.write(Record.model_validate(data), folder)
 
 
 def lose(folder, slug, **case):
     """A record of a run of this machine that ran out of memory."""
-    data = sample(1.0, **({"model": "resnet50"} | case))
+    data = lost(**({"model": "resnet50"} | case))
     data["machine"] = data["machine"] | {"slug": slug, "chip": f"Chip of {slug[:20]}"}
-    data |= {"status": "failed", "error": {"kind": "out_of_memory", "message": "no room"}, "unknown": {}}
-    parts = ("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict")
-    store.write(Record.model_validate(data | dict.fromkeys(parts)), folder)
+    store.write(Record.model_validate(data), folder)
 
 
 def hot(peak_c, rpm):
@@ -60,8 +60,9 @@ def priced(folder, slug, name, price):
 @pytest.fixture
 def twins(tmp_path):
     """The finding of the study before this one: equally fast, but one is hot, loud and dearer."""
-    write(tmp_path, "m1-max-macbook-pro", [100.0, 100.2, 99.9, 100.1, 99.8], telemetry=hot(99.0, 6012.0))
-    write(tmp_path, "m1-max-mac-studio", [100.1, 100.0, 99.9, 100.2, 99.9], telemetry=hot(57.0, 1480.0))
+    for day in (10, 12, 14, 16):
+        write(tmp_path, "m1-max-macbook-pro", [100.0, 100.2 + day / 100], telemetry=hot(99.0, 6012.0), day=day)
+        write(tmp_path, "m1-max-mac-studio", [100.1, 100.0 + day / 100], telemetry=hot(57.0, 1480.0), day=day)
     priced(tmp_path, "m1-max-macbook-pro", "MacBook Pro (M1 Max)", 4200)
     priced(tmp_path, "m1-max-mac-studio", "Mac Studio (M1 Max)", 3000)
     return tmp_path
@@ -78,16 +79,103 @@ def test_a_faster_machine_is_called_so_with_its_interval(tmp_path):
     write(tmp_path, "quick", [200.0, 202.0, 198.0])
     write(tmp_path, "slow", [100.0, 101.0, 99.0])
     words = compare.lead_sentence(*study(tmp_path))
-    assert words.startswith("quick is 2 times as fast as slow (1.9")
+    assert words.startswith("quick is 2 times as fast as slow (1.83 to 2.18)")
 
 
 def test_undecided_says_what_would_tell(tmp_path):
     write(tmp_path, "one", [100.0, 104.0, 97.0])
     write(tmp_path, "two", [103.0, 99.0, 106.0])
-    found, rank = study(tmp_path)
-    assert "undecided" in compare.lead_sentence(found, rank)
+    words = compare.lead_sentence(*study(tmp_path))
+    assert (
+        "undecided" in words and "more runs of that day can't tell, 4 sessions of each on different days may" in words
+    )
     write(tmp_path, "three", [150.0])
-    assert "one run can't tell; REPEATS=5 can" in compare.lead_sentence(*study(tmp_path))
+    assert "one run can't tell; REPEATS=5 says more" in compare.lead_sentence(*study(tmp_path))
+
+
+def test_two_machines_of_one_day_are_not_called_alike_until_other_days_are_known(tmp_path):
+    for slug in ("one", "two"):
+        write(tmp_path, slug, [100.0, 100.1, 99.9, 100.0, 100.1])
+    words = compare.relative_sentence(study(tmp_path)[1])
+    assert "Undecided: one and two" in words and "taken to scatter by 3 % from one day to the next" in words
+    for day in (10, 12, 14):
+        for slug in ("one", "two"):
+            write(tmp_path, slug, [100.0, 100.2], day=day)
+    found, rank = study(tmp_path)
+    assert "equally fast within 2 %" in compare.lead_sentence(found, rank)
+    assert "by the cases with three sessions and more" in compare.relative_sentence(rank)
+    assert compare.rank_table(found, rank)["runs"].tolist() == ["11 in 4 sessions (11 clean)"] * 2
+
+
+def test_both_figures_of_a_disturbed_machine_are_said_and_none_is_picked(tmp_path):
+    write(tmp_path, "calm", [100.0, 100.5, 99.5, 100.2])
+    fleet.leave(tmp_path, "busy", [130.0, 131.0, 129.0])
+    fleet.leave(tmp_path, "busy", [60.0, 62.0], start=4, verdict=fleet.word("contended", fleet.TAKEN, True))
+    found, rank = study(tmp_path)
+    assert set(rank["runs"]) == {4, 5} and rank.set_index("machine").at["busy", "disturbed"] == 2
+    words = compare.lead_sentence(found, rank)
+    assert "undecided" in words and "Without its disturbed runs busy is at 130.0 images/s (" in words
+    runs = compare.rank_table(found, rank).set_index("machine")["runs"]
+    assert runs["busy (cpu)"] == "5 (3 clean, 2 disturbed)\nundisturbed: 130.0"
+
+
+def test_a_wrong_run_is_shown_and_counts_nowhere(tmp_path):
+    write(tmp_path, "one", [100.0, 101.0])
+    fleet.leave(tmp_path, "one", [900.0], start=3, verdict=fleet.word("wrong", fleet.OUTPUTS))
+    found, rank = study(tmp_path)
+    assert rank["images_per_s"].tolist() == [pytest.approx(100.5, abs=0.1)]
+    assert compare.rank_table(found, rank)["runs"].tolist() == ["2 (2 clean, 1 left out)"]
+    assert compare.doubts(found) == [f"one: {fleet.OUTPUTS} (resnet50 b8 r3)"]
+    assert "1 wrong" in tables.trust_sentence(found.runs)
+
+
+def test_versions_of_the_method_are_never_ranked_together(tmp_path):
+    for slug in ("a", "b"):
+        write(tmp_path, slug, [100.0, 101.0])
+    write(tmp_path, "later", [300.0, 301.0])
+    for path in (tmp_path / "later").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"method": 3}))
+    found, rank = study(tmp_path)
+    assert sorted(rank["machine"]) == ["a", "b"]
+    assert ranking.not_ranked(found, rank)[0].startswith("later is not ranked with these: method 3, not 2.")
+    assert set(ranking.alike(found, rank)["machine"]) == {"a", "b"}
+
+
+def test_threads_and_lengths_are_no_gate_but_never_one_figure(tmp_path):
+    write(tmp_path, "a", [100.0, 101.0, 99.0], min_seconds=2.0)
+    write(tmp_path, "a", [120.0, 121.0], min_seconds=1.0)
+    write(tmp_path, "b", [90.0, 91.0], min_seconds=5.0)
+    found, rank = study(tmp_path)
+    assert rank["machine"].tolist() == ["a", "b"] and rank["runs"].tolist() == [3, 2]
+    assert rank["images_per_s"].iat[0] == pytest.approx(100.0, abs=0.1)  # of most runs, not the fastest
+    (told,) = ranking.not_ranked(found, rank)
+    assert told.startswith("a: 2 runs with 1 s a pass are no part of its figure: 120.5 images/s (")
+    assert "1 s a pass" not in " ".join(compare.batch_lines(ranking.as_ranked(ranking.alike(found, rank), rank)))
+
+
+def test_single_runs_of_a_search_are_never_ranked(tmp_path):
+    write(tmp_path, "here", [100.0, 101.0])
+    write(tmp_path, "there", [900.0])
+    (path,) = (tmp_path / "there").glob("*.json")
+    data = json.loads(path.read_text())
+    data["sweep"]["search"] = True
+    path.write_text(json.dumps(data))
+    found, rank = study(tmp_path)
+    assert rank["machine"].tolist() == ["here"]
+    assert ranking.not_ranked(found, rank) == ["there is not ranked: it has no reference run that succeeded."]
+
+
+def test_a_case_that_swings_within_one_run_is_named_and_nothing_silly_recommended(tmp_path):
+    rates = [210.0, 140.0, 320.0, 180.0, 250.0]
+    fleet.leave(tmp_path, "card", rates, batch_size=1, swing=(133.0, 330.0))
+    fleet.leave(tmp_path, "card", [13000.0, 13050.0, 12980.0], batch_size=256)
+    found, rank = study(tmp_path)
+    lines = compare.batch_lines(ranking.as_ranked(ranking.alike(found, rank), rank))
+    assert lines[0].startswith("card: batch size 256 gives 13")
+    assert lines[1].startswith("card, batch 1 swings within one run: nine of ten blocks lie between 1")
+    assert lines[1].endswith("Its figure is the mean over that, no steady speed.") and len(lines) == 2
+    table = tables.labelled(found.cases)
+    assert [words.partition(",")[0] for words in tables.swings(table)] == ["resnet50"]
 
 
 def test_none_and_one(tmp_path):
@@ -106,7 +194,7 @@ def test_unlike_rows_are_not_ranked_together_and_the_page_says_why(tmp_path):
     assert rank["machine"].tolist() == ["there", "here"]
     older, tuned = ranking.not_ranked(found, rank)
     assert "torch 2.11, not 2.15" in older and "tuned is not ranked: it has no reference run" in tuned
-    assert cases.tuned(found.cases)["machine"].tolist() == ["tuned"]
+    assert advice.tuned(found.cases)["machine"].tolist() == ["tuned"]
 
 
 def test_the_case_that_most_machines_share_is_ranked(tmp_path):
@@ -114,6 +202,15 @@ def test_the_case_that_most_machines_share_is_ranked(tmp_path):
         write(tmp_path, slug, [100.0, 101.0], model="resnet18")
     write(tmp_path, "a", [50.0, 51.0])
     assert len(study(tmp_path)[1]) == 3
+
+
+def test_a_study_of_older_records_alone_says_so_at_once(tmp_path):
+    for i in range(30):
+        (tmp_path / "m").mkdir(exist_ok=True)
+        (tmp_path / "m" / f"resnet18-b8-cpu-fp32-20261101T1400{i:02d}Z-r1.json").write_text(json.dumps(older()))
+    found, rank = study(tmp_path)
+    assert compare.lead_sentence(found, rank).endswith(f" Refused: m: 30 records {OLDER}.")
+    assert compare.doubts(found) == [f"refused: m: 30 records {OLDER}"]
 
 
 def test_a_price_without_its_match_gives_no_sentence_and_no_column(twins):
@@ -204,23 +301,30 @@ def test_requests_are_compared_at_the_smallest_batch_that_most_share(tmp_path):
 
 
 def test_each_machine_is_held_against_the_others_of_its_chip(tmp_path):
-    for slug, rate in {"a": 100.0, "b": 101.0, "c": 80.0, "lone": 50.0}.items():
+    for slug, rate in {"a": 100.0, "b": 101.0, "c": 80.0, "d": 99.5, "e": 100.6, "lone": 50.0}.items():
         write(tmp_path, slug, [rate, rate * 1.001, rate * 0.999])
         for path in (tmp_path / slug).glob("*.json") if slug != "lone" else ():
             data = json.loads(path.read_text())
             data["machine"]["chip"] = "Same Chip"
             path.write_text(json.dumps(data))
     told = compare.health(ranking.gather(tmp_path))
-    assert told[-1].startswith("lone: no other Chip of lone") and len(told) == 4
-    assert told[0].startswith("a: as fast as b") and told[1].startswith("b: as fast as a")
-    assert told[2].startswith("c: slower than b, the middle one of 2 others (Same Chip")
+    assert told[-1].startswith("lone: no other Chip of lone") and len(told) == 6
+    assert "80.00 images/s, below where one more of its 4 others would lie (9" in told[2]
+    assert all("within where one more of its 4 others would lie" in words for words in told[:2] + told[3:5])
+    assert "they differ too much to tell more" in told[0] and "look at its heat" in told[2]
+    for slug in ("d", "e"):
+        shutil.rmtree(tmp_path / slug)
+    few = compare.health(ranking.gather(tmp_path))[:3]
+    assert few[2].startswith(
+        "c (Same Chip; resnet50, batch 8): 80.00 images/s; 2 others run at 100.0 to 101.0. It takes"
+    )
 
 
 def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_path):
     write(tmp_path, "one", [100.0, 101.0])
     write(tmp_path, "one", [900.0, 901.0], input="original")
     write(tmp_path, "one", [200.0, 202.0], precision="bf16", memory_format="channels_last")
-    (row,) = cases.tuned(ranking.gather(tmp_path).cases).to_dict("records")
+    (row,) = advice.tuned(ranking.gather(tmp_path).cases).to_dict("records")
     assert row["fastest setting"] == "bf16, channels last, eager, batch 8"
     assert row["times reference"].startswith("2 (1.") and row["outputs agree"] == "not compared"
 
@@ -324,6 +428,34 @@ def test_the_page_with_all_its_parts(twins, chromium):
     assert text.count("<img") == 5 and max(len(head) for head in heads(text)) <= 8
 
 
+@pytest.mark.parametrize("name", ["compare", "card", "lone"])
+def test_the_page_of_sessions_disturbed_wrong_and_failed_runs(tmp_path_factory, chromium, name):
+    folder = tmp_path_factory.getbasetemp() / "fleet"
+    if not folder.is_dir():
+        fleet.fill(folder)
+    page = folder.parent / f"{name}.html"
+    if name == "compare":
+        rendered(folder, page)
+    else:
+        given = {"machine": name, "results": str(folder), "figure_path": ""}
+        render.render(paths.NOTEBOOKS / "machine.ipynb", page, given)
+    check_page(chromium, page)
+    text = page.read_text("utf-8")
+    words = {
+        "compare": (
+            "undisturbed: 900.3",
+            "swings within one run",
+            "below where one more",
+            "1 wrong",
+            "20 in 4 sessions",
+        ),
+        "card": ("undisturbed: 900.3", "batch 1 swings within one run", "1 left out", "bound by", "memory ends"),
+        "lone": ("one run", "one batch size was measured"),
+    }
+    assert not [said for said in words[name] if said not in text]
+    assert max(len(head) for head in heads(text)) <= 8
+
+
 def test_the_page_of_thirty_machines_is_fit_to_be_sent_and_made_the_same_twice(tmp_path, chromium):
     rng, folder = random.Random(5), tmp_path / "data"
     for i in range(30):
@@ -361,10 +493,30 @@ def test_only_what_git_tracks_is_compared_with_the_tracked_page(tmp_path):
     assert [path.parent.name for path in copy.rglob("*.json")] == ["one"]
 
 
-def test_the_tracked_page_is_what_the_tracked_records_give(tmp_path):
-    reports = copied(paths.ROOT, tmp_path)
+def tracked(root, copy):
+    """The tracked records and pages, copied; a skip, with the reason, where there is nothing to compare."""
+    reports = copied(root, copy)
     if not reports.is_dir():
         pytest.skip("this is no clone: without git nothing tells the tracked records from a user's own")
+    if not list(reports.glob("data/*/*.json")):
+        pytest.skip("no record is tracked: the page waits for the first")
+    return reports
+
+
+def test_without_tracked_records_the_page_is_not_compared(tmp_path):
+    with pytest.raises(pytest.skip.Exception, match="this is no clone"):
+        tracked(tmp_path, tmp_path / "copy")
+    write(tmp_path / "reports" / "data", "mine", [200.0])
+    (tmp_path / "reports" / "compare.html").write_text("old")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x"]
+    for command in (["init", "-q"], ["add", "reports/compare.html"], ["commit", "-qm", "a page"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    with pytest.raises(pytest.skip.Exception, match="no record is tracked"):
+        tracked(tmp_path, tmp_path / "copy")
+
+
+def test_the_tracked_page_is_what_the_tracked_records_give(tmp_path):
+    reports = tracked(paths.ROOT, tmp_path)
     made = rendered(reports / "data", tmp_path / "made" / "compare.html")
     for name in ("compare.html", "compare.svg"):
         same = without_ids(made.with_name(name)) == without_ids(reports / name)

@@ -2,23 +2,20 @@
 
 import pytest
 
-from siliconbench.analysis import cases
+from siliconbench.analysis import advice, cases
 from siliconbench.pages import render, tables
 from siliconbench.record import store
 from siliconbench.record.schema import Record
+from tests import samples
 from tests.browser import check_page
-from tests.samples import sample
 
 
 def run(rate, repeat=1, **case):
-    return Record.model_validate(sample(rate, **case) | {"repeat": repeat})
+    return Record.model_validate(samples.sample(rate, **case) | {"repeat": repeat})
 
 
 def lost(**case):
-    data = sample(1.0, **case)
-    data |= {"status": "failed", "error": {"kind": "out_of_memory", "message": "no room"}, "unknown": {}}
-    parts = ("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict")
-    return Record.model_validate(data | dict.fromkeys(parts))
+    return Record.model_validate(samples.lost(**case))
 
 
 def test_a_case_that_ran_out_of_memory_is_on_the_page(tmp_path, monkeypatch, chromium):
@@ -39,8 +36,8 @@ def test_every_sentence_can_be_said_of_few_records(records):
     table = tables.labelled(cases.cases(runs))
     said = [tables.lead_sentence(table, "m"), tables.speed_sentence(table), tables.time_sentence(table)]
     said += [tables.request_sentence(tables.request_table(table)), tables.limit_sentence(table)]
-    said += [tables.heat_sentence(table), tables.energy_sentence(table), tables.tuned_sentence(cases.tuned(table))]
-    said += [*cases.batch_advice(table), tables.trust_sentence(runs), *tables.doubts(runs)]
+    said += [tables.heat_sentence(table), tables.energy_sentence(table), tables.tuned_sentence(advice.tuned(table))]
+    said += [*advice.batch_advice(table), tables.trust_sentence(runs), *tables.doubts(runs)]
     assert all(isinstance(s, str) and s and "nan" not in s and "None" not in s for s in said), said
     assert len(tables.shown(table, tables.CASES)) == len(table)
     assert set(tables.parts(table).columns) == {"case", "part", "ms"}
@@ -49,14 +46,38 @@ def test_every_sentence_can_be_said_of_few_records(records):
 
 def test_doubts_that_differ_in_figures_alone_are_one():
     verdicts = [
-        {"word": "noisy", "reasons": [f"Neighbouring blocks differ by {n} %: run again."]} for n in range(9, 15)
+        {"word": "noisy", "reasons": [f"Neighbouring blocks differ by {n} %: run again."], "disturbed": False}
+        for n in range(9, 15)
     ]
-    runs = [Record.model_validate(sample() | {"repeat": n, "verdict": v}) for n, v in enumerate(verdicts, 1)]
+    runs = [Record.model_validate(samples.sample() | {"repeat": n, "verdict": v}) for n, v in enumerate(verdicts, 1)]
     assert tables.doubts(cases.runs(runs)) == [
         "Neighbouring blocks differ by 9 to 14 %: run again. (resnet18 b8 r1, resnet18 b8 r2, resnet18 b8 r3,"
         " resnet18 b8 r4 and 2 more)"
     ]
     assert tables.spanned(["1.84 of 20", "1.9 of 20", "10.2 of 20"]) == "1.84 to 10.2 of 20"
+
+
+def test_what_a_whole_lacks_of_what_its_parts_allow_is_said_and_no_more_is():
+    table = tables.labelled(cases.cases(cases.runs([run(100.0), run(50.0, batch_size=16)])))
+    said = tables.time_sentence(table.assign(allowed_images_per_s=[121.95, 50.5]))
+    assert "82 % of what its parts allow (18 % unexplained)" in said and "99 % of what its parts allow (b" in said
+
+
+def test_energy_of_unlike_parts_or_ways_stands_apart():
+    table = tables.labelled(cases.cases(cases.runs([run(100.0), run(50.0, batch_size=16)])))
+    table = table.assign(images_per_j=[5.0, 6.0], mean_w=[20.0, 8.0], joules_of=["GPU, counted", "GPU, sampled"])
+    said = tables.energy_sentence(table)
+    assert "By energy (GPU, counted), resnet18, batch 8 alone has a figure" in said and "unlike ways" in said
+    assert tables.shown(table, tables.HEAT)["images/J"].tolist() == ["5 (GPU, counted)", "6 (GPU, sampled)"]
+
+
+def test_a_request_has_its_interval_over_runs_and_the_limit_says_what_binds():
+    many = [run(100.0, n) for n in (1, 2, 3)]
+    table = tables.labelled(cases.cases(cases.runs(many)))
+    (request,) = tables.request_table(table).to_dict("records")
+    assert (request["requests"], request["median ms"], request["tail"]) == (9, pytest.approx(90.0), "slowest")
+    assert " to " in request["median's 95 %"]
+    assert tables.shown(table, tables.LIMIT)["bound by"].tolist() == ["compute"]
 
 
 def test_a_head_says_whose_heat_it_is_and_each_cell_does_where_they_differ():

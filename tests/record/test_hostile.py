@@ -21,7 +21,7 @@ from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from tests.browser import open_page
-from tests.samples import sample
+from tests.samples import lost, sample
 
 MACHINE = "amd-epyc-2-cores"
 TEXTS = [
@@ -123,10 +123,10 @@ def raw() -> dict[str, bytes]:
         "mark.json": b"\xef\xbb\xbf" + good,
         "deep.json": b"[" * 100_000,
         "deep-object.json": b'{"machine":' * 50_000 + b"1" + b"}" * 50_000,
-        "nan.json": good.replace(b'"stolen": 0.0', b'"stolen": NaN'),
-        "infinity.json": good.replace(b'"stolen": 0.0', b'"stolen": -Infinity'),
-        "digits.json": good.replace(b'"stolen": 0.0', b'"stolen": ' + b"9" * 100_000),
-        "exponent.json": good.replace(b'"stolen": 0.0', b'"stolen": 1e999999999'),
+        "nan.json": good.replace(b'"others_share": 0.0', b'"others_share": NaN'),
+        "infinity.json": good.replace(b'"others_share": 0.0', b'"others_share": -Infinity'),
+        "digits.json": good.replace(b'"others_share": 0.0', b'"others_share": ' + b"9" * 100_000),
+        "exponent.json": good.replace(b'"others_share": 0.0', b'"others_share": 1e999999999'),
         "two.json": good + good,
         "script.json": b"<script>window.ran = 1</script>",
         "pickle.json": b"\x80\x04\x95cos\nsystem\n",
@@ -153,10 +153,8 @@ def good() -> list[Record]:
     """The good records: three that are plain, and one for each hostile text that the models allow."""
     made = [sample(batch_size=size, model="alexnet") for size in (1, 8, 64)]
     for i, text in enumerate(ALLOWED):
-        told = sample(batch_size=100 + i) | {"verdict": {"word": "noisy", "reasons": [text]}}
-        failed = sample(batch_size=200 + i) | {"status": "failed", "error": {"kind": "failed", "message": text}}
-        empty = dict.fromkeys(("passes", "latency", "limits", "memory", "telemetry", "checks", "verdict"))
-        made += [told, failed | empty | {"unknown": {}}]
+        told = sample(batch_size=100 + i) | {"verdict": {"word": "noisy", "reasons": [text], "disturbed": False}}
+        made += [told, lost(text, "failed", batch_size=200 + i)]
     return [Record.model_validate(each) for each in made]
 
 

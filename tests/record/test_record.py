@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from siliconbench.record import store
-from siliconbench.record.schema import Record
-from tests.samples import sample
+from siliconbench.record.schema import OLDER, Record
+from tests.samples import older, sample
 
 
 def test_a_record_round_trips_through_its_file(tmp_path):
@@ -55,8 +55,8 @@ def change(path, value):
 
 
 WRONG = {
-    "another schema": (["schema"], 2),
-    "no schema at all is the first": (["schema"], "1"),
+    "another schema": (["schema"], 3),
+    "a schema in words": (["schema"], "2"),
     "a field nobody knows": (["extra"], 1),
     "a field nobody knows, deep down": (["machine", "hostname"], "mine"),
     "ok with an error": (["error"], {"kind": "failed", "message": "x"}),
@@ -67,7 +67,7 @@ WRONG = {
     "no block": (["passes", "end_to_end", "block_s"], []),
     "a block of no time": (["passes", "end_to_end", "block_s", 0], 0.0),
     "not finite": (["passes", "end_to_end", "seconds"], float("inf")),
-    "not a number": (["checks", "stolen"], float("nan")),
+    "not a number": (["checks", "others_share"], float("nan")),
     "none without a reason": (["machine", "chip"], None),
     "a reason for what is known": (["machine", "unknown"], {"chip": "why"}),
     "markup in a name": (["machine", "chip"], "<script>alert(1)</script>"),
@@ -104,6 +104,19 @@ def test_what_is_no_record_is_refused_with_a_reason(text, tmp_path):
     (tmp_path / "m" / "x.json").write_text(text)
     ((_, refused),) = store.read(tmp_path)
     assert isinstance(refused, ValueError) and str(refused)
+
+
+@pytest.mark.parametrize("more", [{}, {"machine": {}}, {"status": "failed"}, {"unknown": "none"}])
+def test_a_record_of_schema_1_is_refused_for_what_it_is(more, tmp_path):
+    with pytest.raises(ValidationError) as refused:
+        Record.model_validate_json(json.dumps(older() | more))
+    assert store.reason(refused.value) == OLDER
+    assert OLDER.startswith("measured by 0.1, whose end-to-end figures were too low: measure again with `make image`")
+    path = tmp_path / "m" / "x.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(older() | more))
+    with pytest.raises(ValueError, match=f"no record: `make image` makes some; 1 refused, the first was {OLDER}"):
+        store.newest_machine(tmp_path)
 
 
 def test_links_large_files_and_wrong_names_are_refused(tmp_path):

@@ -187,4 +187,4 @@ def test_a_local_folder_never_needs_the_extra(tmp_path):
 def test_the_record_there_is_the_same_bytes_as_here(s3, tmp_path):
     made = Record.model_validate(sample())
     far, near = store.write(made, UPath("s3://fleet/same")), store.write(made, tmp_path)
-    assert far.read_bytes() == near.read_bytes() and json.loads(near.read_bytes())["schema"] == 1
+    assert far.read_bytes() == near.read_bytes() and json.loads(near.read_bytes())["schema"] == 2

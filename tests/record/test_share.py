@@ -14,8 +14,8 @@ import pytest
 
 from siliconbench import paths
 from siliconbench.record import share, store
-from siliconbench.record.schema import Record
-from tests.samples import sample
+from siliconbench.record.schema import OLDER, Record
+from tests.samples import older, sample
 
 MACHINE = "amd-epyc-2-cores"
 
@@ -85,7 +85,9 @@ def test_a_record_that_holds_a_name_of_its_user_is_pointed_out(mine, monkeypatch
     monkeypatch.setattr(socket, "gethostname", lambda: "Annas-Mac.local")
 
     def found(text):
-        return share.personal([Record.model_validate(sample() | {"verdict": {"word": "noisy", "reasons": [text]}})])
+        return share.personal(
+            [Record.model_validate(sample() | {"verdict": {"word": "noisy", "reasons": [text], "disturbed": False}})]
+        )
 
     assert mine in found(f"the file at {mine.lower()} was slow") and not found("the files of joannabel were slow")
 
@@ -112,6 +114,28 @@ def test_check_names_each_bad_file_and_sums_up_in_a_line(tmp_path):
         + [f"{tmp_path.name}/stray.html"]
     )
     assert summary == f"3 good records of 1 machine in {tmp_path}; 5 bad"
+
+
+def leave_older(results: Path, machine: str, count: int) -> list[Path]:
+    """The paths of so many records of schema 1 of a machine."""
+    files = [results / machine / f"resnet18-b8-cpu-fp32-20261101T14000{i}Z-r1.json" for i in range(count)]
+    for path in files:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(older()))
+    return files
+
+
+def test_older_records_are_one_line_a_machine_that_says_what_to_do_and_none_is_touched(tmp_path, capsys):
+    leave(tmp_path)
+    files = [*leave_older(tmp_path, MACHINE, 3), *leave_older(tmp_path, "gone", 1)]
+    assert share.check(str(tmp_path)) == 1
+    told = [f"bad: {MACHINE}: 3 records {OLDER}", f"bad: gone: 1 record {OLDER}"]
+    assert capsys.readouterr().out.splitlines() == [*told, f"3 good records of 1 machine in {tmp_path}; 4 bad"]
+    assert share.share(str(tmp_path), MACHINE) == 1
+    said = capsys.readouterr().out
+    assert said.count(OLDER) == 1 and "Move the 3 bad files to a folder elsewhere" in said and "git add" not in said
+    assert share.share(str(tmp_path), "gone") == 1 and "measure again with `make image`" in capsys.readouterr().out
+    assert all(json.loads(path.read_text()) == older() for path in files)
 
 
 def test_check_of_good_records_is_one_line_without_torch_and_fast(tmp_path):
@@ -153,7 +177,8 @@ def test_the_published_schema_is_what_the_models_give():
 
 def test_check_sees_a_schema_that_is_not_current(tmp_path, monkeypatch, capsys):
     leave(tmp_path)
-    monkeypatch.setattr(paths, "SCHEMA", tmp_path / "record.schema.json")
+    monkeypatch.setattr(paths, "SCHEMA", tmp_path / "reports" / "record.schema.json")
+    paths.SCHEMA.parent.mkdir()
     paths.SCHEMA.write_text(share.schema().replace("maxLength", "minLength").replace("title", "name"))
     assert share.check(str(tmp_path)) == 1
     assert "bad: reports/record.schema.json: it is not what the models give" in capsys.readouterr().out
@@ -171,7 +196,7 @@ def test_the_schema_accepts_real_records_and_refuses_changed_ones(judge, tiny_sw
     assert {each["status"] for each in found} == {"ok", "failed"}
     for each in found:
         judge.validate(each)
-        for wrong in ({"extra": 1}, {"schema": 2}, {"created": "now"}, {"machine": each["machine"] | {"slug": "../x"}}):
+        for wrong in ({"extra": 1}, {"schema": 3}, {"created": "now"}, {"machine": each["machine"] | {"slug": "../x"}}):
             assert not judge.is_valid(each | wrong)
 
 

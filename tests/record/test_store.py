@@ -63,7 +63,7 @@ def test_the_longest_run_that_can_be_asked_for_is_kept(tmp_path):
         "interval_s": 5.0, "idle_until_s": 0.0, "cooling_from_s": 1.0 * longest, "unknown": {},
         "time_s": [5.0 * i for i in range(samples)], "channels": {f"channel {i}": channel for i in range(20)},
     }  # fmt: skip
-    data["unknown"] = {}
+    data["unknown"] = {"energy": "none here"}
     path = store.write(Record.model_validate(data), tmp_path)
     assert path.stat().st_size < store.MOST_BYTES
     assert len(store.load(path).passes.end_to_end.block_s) == 2 * longest

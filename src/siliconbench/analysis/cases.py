@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from scipy.stats import gmean
 
@@ -35,6 +36,15 @@ class Column(NamedTuple):
         if callable(self.read):
             return self.read(run)
         return reduce(lambda part, name: None if part is None else getattr(part, name), self.read.split("."), run)
+
+
+def _block_rate(run: SimpleNamespace, share: float) -> float | None:
+    """The images/s of the whole under which this share of a run's blocks lies; None by fewer than 10 blocks."""
+    timed = run.passes and run.passes.end_to_end
+    if not timed or len(timed.block_s) < 10:
+        return None
+    full = timed.block_s[:-1] if timed.last_block_images < timed.block_images else timed.block_s
+    return float(timed.block_images / np.quantile(full, 1 - share))
 
 
 def _most(values: pd.Series) -> object:
@@ -96,7 +106,9 @@ COLUMNS = {
        for name in ("forward", "copy_", "input", "end_to_end")},
     "allowed_images_per_s": Column("checks.allowed_images_per_s", gmean),
     "bottleneck": Column(lambda r: concluded(r.checks), _most),
-    "utilization": Column("limits.utilization", pd.Series.median),
+    "utilization": Column("limits.utilization", pd.Series.median), "roof": Column("limits.roof", _most),
+    "slow_images_per_s": Column(partial(_block_rate, share=0.05), gmean),
+    "quick_images_per_s": Column(partial(_block_rate, share=0.95), gmean),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_device_bytes or r.memory.peak_process_bytes), max),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from siliconbench import paths
-from siliconbench.analysis import heat, stats
-from siliconbench.analysis.cases import LIKE, PARTS, rate_words
+from siliconbench.analysis import advice, heat, stats
+from siliconbench.analysis.cases import PARTS, POOL, between_words, compared, rate_words
 from siliconbench.analysis.words import percent_words, ratio_words, significant
 from siliconbench.knobs import WrongKnob
 from siliconbench.pages import render, tables
@@ -34,42 +34,61 @@ PUBLISHED = {
 def lead_sentence(study: Study, rank: pd.DataFrame) -> str:
     """The page's first sentences: who is faster, by how much, how sure, in what; then heat, fan and price."""
     if rank.empty:
-        return "No machine has a reference figure yet: `make image` measures this one."
+        refused = f" Refused: {listed(study.refused, 2)}." if study.refused else ""
+        return f"No machine has a reference figure yet: `make image` measures this one.{refused}"
     best, last = rank.iloc[0], rank.iloc[-1]
     if len(rank) == 1:
         words = f"{best['name']} runs {scope(rank)} at {rate_words(best['images_per_s'], best['low'], best['high'])}. "
         words += "There is no other machine to compare it with under the same conditions."
     else:
-        pairs = stats.compare_all({row["machine"]: row["rates"] for _, row in rank[::-1].iterrows()})
-        second = rank.iloc[1]
-        words = pair_sentence(second, best, pairs[second["machine"], best["machine"]], scope(rank))
+        words = pair_sentence(rank.iloc[1], best, compared(rank[::-1])[rank.iloc[1]["machine"], best["machine"]])
     if len(rank) > 2:
         share = percent_words(last["share"])
         words += f" Of {len(rank)} machines {last['name']} is the slowest, at {share} of the first one's speed."
     doubted = " and ".join(row["name"] for _, row in rank.head(2).iterrows() if not row["clean"])
     words += f" No run of {doubted} was clean: see the doubts below." if doubted else ""
     for _, row in with_state(study, rank.head(2)).iterrows():
+        if row["disturbed"]:
+            calm = (
+                rate_words(row["undisturbed_images_per_s"], *stats.interval(row["undisturbed"], row["between"])[1:3])
+                if row["undisturbed"]
+                else "none is left"
+            )
+            words += f" Without its disturbed runs {row['name']} is at {calm}."
         state = heat.conditions_words(row)
         words += f" {row['name']} runs at {state}." if state else ""
     return f"{words} {worth_sentence(rank)}".strip()
 
 
-def pair_sentence(slow: pd.Series, fast: pd.Series, found: stats.Comparison, what: str) -> str:
+def pair_sentence(slow: pd.Series, fast: pd.Series, found: stats.Comparison) -> str:
     """Which of two machines is faster, by how much; where that is undecided, what would decide it."""
+    what = scope(pd.DataFrame([fast]))
     if found.word == "same":
         return f"{fast['name']} and {slow['name']} are equally fast within {100 * stats.MARGIN:.0f} % at {what}."
     ratio = f"{ratio_words(found.ratio)} times as fast"
     span = "" if found.low is None else f" ({ratio_words(found.low)} to {ratio_words(found.high)})"
     if found.word == "faster":
         return f"{fast['name']} is {ratio} as {slow['name']}{span} at {what}."
-    more = stats.runs_needed(slow["rates"], fast["rates"])
-    if found.low is None:
-        advice = "one run can't tell; REPEATS=5 can"
-    elif more is None:
-        advice = "the noise is too large for more runs to tell"
-    else:  # 0: decided were it the only pair
-        advice = f"{more} more {'run' if more == 1 else 'runs'} of each would tell" if more else "more runs would tell"
-    return f"Whether {fast['name']} or {slow['name']} is faster at {what} is undecided: {ratio}{span}; {advice}."
+    return (
+        f"Whether {fast['name']} or {slow['name']} is faster at {what} is undecided: {ratio}{span}; "
+        + f"{what_would_tell(slow, fast)}."
+    )
+
+
+def what_would_tell(slow: pd.Series, fast: pd.Series) -> str:
+    """What would decide between two machines: runs, sessions on other days, a quieter host."""
+    a, b, between = slow["sessions"], fast["sessions"], slow["between"]
+    more, days = stats.runs_needed(a, b, between=between), min(len(a), len(b))
+    if min(slow["runs"], fast["runs"]) < 2:
+        return "one run can't tell; REPEATS=5 says more"
+    if stats.compare(a, b, between=between).word != "undecided" and (slow["disturbed"] or fast["disturbed"]):
+        return "the disturbed runs sway it, or it is one of many pairs: more runs on a quiet machine would tell"
+    if more is None and days < stats.ALONE:
+        return f"more runs of that day can't tell, {stats.ALONE} sessions of each on different days may"
+    if more is None:
+        return "the noise is too large for more runs to tell"
+    what = "session" if days >= stats.ALONE else "run"
+    return f"{more} more {what}{'' if more == 1 else 's'} of each would tell" if more else f"more {what}s would tell"
 
 
 def worth_sentence(rank: pd.DataFrame) -> str:
@@ -88,9 +107,9 @@ def rank_table(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
 
 
 def relative(rank: pd.DataFrame) -> pd.DataFrame:
-    """Each machine's speed over the first one's, with Welch's interval: name, ratio, low, high, clean."""
-    rank = rank.head(tables.MOST_SHOWN)
-    table = pd.DataFrame([stats.compare(rank.iloc[0]["rates"], rates) for rates in rank["rates"]])
+    """Each machine's speed over the first one's, with Welch's interval over sessions: name, ratio, low, high, clean."""
+    rank, first = rank.head(tables.MOST_SHOWN), rank.iloc[0]["sessions"]
+    table = pd.DataFrame([stats.compare(first, own, between=rank.iloc[0]["between"]) for own in rank["sessions"]])
     table.loc[0, ["low", "high"]] = None
     return table.assign(name=[*rank["name"]], clean=[*(rank["clean"] > 0)])
 
@@ -103,13 +122,22 @@ def relative_sentence(rank: pd.DataFrame) -> str:
     for r in relative(rank).iloc[1:4].itertuples():
         span = "" if pd.isna(r.low) else f" ({percent_words(r.low)} to {percent_words(r.high)})"
         near.append(f"{r.name} at {percent_words(r.ratio)}{span}")
-    pairs = stats.compare_all(dict(zip(rank["name"], rank["rates"], strict=True)))
-    differ = sum(pair.word in ("faster", "slower") for pair in pairs.values())
-    words = f"Of {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} {differ} differ (Holm, 5 % over all pairs)."
+    found, names = compared(rank[::-1]), dict(zip(rank["machine"], rank["name"], strict=True))
+    differ = sum(pair.word in ("faster", "slower") for pair in found.values())
+    words = f"Of {len(found)} {'pair' if len(found) == 1 else 'pairs'} {differ} differ (Holm, 5 % over all pairs)."
+    words += f" {between_words(rank)}"
     for word, heading in (("same", "Equally fast within 2 %"), ("undecided", "Undecided")):
-        same = [f"{a} and {b}" for (a, b), pair in pairs.items() if pair.word == word]
+        same = [f"{names[b]} and {names[a]}" for (a, b), pair in found.items() if pair.word == word]
         words += f" {heading}: {'; '.join(same) if len(same) < 4 else f'{len(same)} pairs'}." if same else ""
     return f"Of {rank.iloc[0]['name']}'s speed: {', '.join(near)}. {words}{tables.cut_sentence(len(rank))}"
+
+
+def batch_lines(ranked: pd.DataFrame) -> list[str]:
+    """For each machine which batch size to use, where its speed falls, and which of its cases swing within one run."""
+    groups = [group for _, group in ranked.groupby("name", sort=False)]
+    told = [words for group in groups for words in (advice.sweet_spot(group), advice.cliff(group)) if words]
+    labels = [f"{case['name']}, batch {case['batch_size']}" for _, case in ranked.iterrows()]
+    return told + tables.swings(ranked.assign(label=labels))
 
 
 def parts_sentence(table: pd.DataFrame) -> str:
@@ -144,8 +172,8 @@ def request_sentence(asked: pd.DataFrame) -> str:
 
 
 def health(study: Study) -> list[str]:
-    """Each machine's speed over the middle one's of the others of its chip, at the case that most of them share."""
-    words = {"same": "as fast as", "faster": "faster than", "slower": "slower than", "undecided": "not surely unlike"}
+    """Each machine's speed against the others of its chip, at the case that most of them share: within the interval in
+    which one more machine of theirs would lie, by four others and more; by fewer their range, without a word on it."""
     chips: dict[tuple[str, str], list[str]] = {}
     for (slug, device), chip in sorted(study.chips.items()):
         chips.setdefault((chip, device), []).append(slug)
@@ -157,20 +185,38 @@ def health(study: Study) -> list[str]:
             names = " and ".join(map(study.name, slugs))
             lines.append(f"{names}: no other {chip} with a case in common, so nothing shows whether it is healthy.")
         for _, row in group.iterrows():
-            others = group[group["machine"] != row["machine"]].sort_values("images_per_s")
-            middle = others.iloc[len(others) // 2]
-            found = stats.compare(middle["rates"], row["rates"])
-            who = f"{study.name(row['machine'])}: {words[found.word]} {study.name(middle['machine'])}"
-            who += "" if len(others) == 1 else f", the middle one of {len(others)} others"
-            who += f" ({chip}; {row['model']}, batch {row['batch_size']})"
-            lines.append(f"{who}: {ratio_words(found.ratio)} times its speed.")
+            others = group.loc[group["machine"] != row["machine"], "images_per_s"].astype(float)
+            who = f"{study.name(row['machine'])} ({chip}; {row['model']}, batch {row['batch_size']})"
+            lines.append(f"{who}: {health_words(float(row['images_per_s']), others, len(group))}")
     return lines or ["No machine is among the records."]
+
+
+def health_words(own: float, others: pd.Series, judged: int) -> str:
+    """A machine's rate against those of the others of its chip; judged: of how many machines the page says so."""
+    span, count = stats.prediction(others, judged), len(others)
+    speed, theirs = significant(own, 4), f"{count} {'other runs' if count == 1 else 'others run'} at"
+    low, high = span or (others.min(), others.max())
+    reach = significant(low, 4) if low == high else f"{significant(low, 4)} to {significant(high, 4)}"
+    if not span:
+        return f"{speed} images/s; {theirs} {reach}. It takes four others to say whether that is healthy."
+    where = f"where one more of its {count} others would lie ({reach})"
+    if own < low:
+        return f"{speed} images/s, below {where}: look at its heat, its power mode, other programs."
+    if own > high:
+        return f"{speed} images/s, above {where}."
+    wide = ": they differ too much to tell more" if high > tables.SWING * low else ""
+    return f"{speed} images/s, within {where}{wide}."
 
 
 def published(path: Path, study: Study) -> pd.DataFrame:
     """Figures from elsewhere, and beside them those of ours that followed the original's protocol."""
     ours = study.cases.dropna(subset=["images_per_s"]).rename(columns={"peak_c": "temperature_c"})
-    ours = ours[ours["reference"].astype(bool) & (ours["input"] == "original") & (ours["workers"] == "0")]
+    ours = ours[
+        ours["reference"].astype(bool)
+        & ~ours["search"].astype(bool)
+        & (ours["input"] == "original")
+        & (ours["workers"] == "0")
+    ]
     ours = ours.assign(label=ours["machine"].map(study.name), measured=True)
     rows = [*pd.read_csv(path).assign(measured=False).to_dict("records"), *ours.to_dict("records")]
     both = pd.DataFrame(rows, columns=[*PUBLISHED, "measured"]).rename(columns=PUBLISHED)
@@ -206,7 +252,7 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"
         lines.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
     for slug, own in study.runs.groupby("machine"):
-        same = own.merge(rank[LIKE], on=LIKE)
+        same = own.merge(rank[POOL], on=POOL)
         names = [study.files[slug, store.file_name(r, r.created, r.repeat)] for r in same.itertuples()]
         behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
         lines.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")

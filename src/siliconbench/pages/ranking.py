@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import heat
-from siliconbench.analysis.cases import LIKE, cases, named, rate_words, runs
+from siliconbench.analysis.cases import LIKE, POOL, case_words, cases, named, rate_words, runs
 from siliconbench.pages import tables
 from siliconbench.record import store
 from siliconbench.record.label import Label, load_label
 from siliconbench.record.schema import Record
+from siliconbench.record.share import refusals
 
 ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
@@ -30,7 +31,12 @@ class Study:
     labels: dict[str, Label] = field(default_factory=dict)
     chips: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and device
     files: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and the name that a new one would have
-    refused: list[str] = field(default_factory=list)
+    bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
+
+    @property
+    def refused(self) -> list[str]:
+        """What was refused, and why."""
+        return refusals(self.bad)
 
     def name(self, machine: str) -> str:
         """The machine's label where a person gave one, else its slug; both where two machines share the label."""
@@ -44,7 +50,7 @@ class Study:
         """Every valid record under results, its file, machine, chip and sustained run noted; and what was refused."""
         for path, record in store.read(results):
             if isinstance(record, ValueError):
-                self.refused.append(f"{store.plain(path.parent.name)}/{store.plain(path.name)}: {record}")
+                self.bad[path] = record
                 continue
             slug, device, software = record.machine.slug, record.case.device, record.software
             self.files[slug, store.file_name(record.case, record.created, record.repeat)] = path.name
@@ -64,17 +70,34 @@ def gather(results: Path) -> Study:
     study.runs = runs(study.read(results))
     study.cases = cases(study.runs)
     for path in sorted(results.glob("*/machine.toml")):
-        try:
-            study.labels[path.parent.name] = load_label(path)
-        except Exception as error:  # each storage has errors of its own: nothing stops the reading
-            study.refused.append(f"{store.plain(path.parent.name)}/machine.toml: {store.plain(error)}")
+        label = store.tried(path, load_label)
+        if isinstance(label, ValueError):
+            study.bad[path] = label
+        else:
+            study.labels[path.parent.name] = label
     return study
 
 
 def comparable(study: Study) -> pd.DataFrame:
-    """The reference cases of short runs, those that failed, too."""
-    table = study.cases
-    return table[table["reference"].astype(bool) & ~table["sustained"].astype(bool)]
+    """The reference cases of short runs, those that failed, too, but no search's; of a machine's populations (a case
+    under other threads, lengths, power) the one of most runs, not the fastest."""
+    table = study.cases[study.cases["reference"].astype(bool)]
+    table = table[~table["sustained"].astype(bool) & ~table["search"].astype(bool)]
+    most = table.sort_values(["runs", "images_per_s"], ascending=False, kind="stable")
+    return most.drop_duplicates([*ALIKE, "machine", "device"]).sort_index()
+
+
+def others(study: Study, rank: pd.DataFrame) -> list[str]:
+    """The runs of the ranking's case that are no part of a machine's figure, as their conditions were others."""
+    rows = study.cases[study.cases["reference"].astype(bool) & study.cases["images_per_s"].notna()]
+    rows, lines = rows.merge(rank[[*ALIKE, "machine", "device", "sustained"]]), list[str]()
+    for _, row in rows.iterrows():
+        own = rank[rank["machine"] == row["machine"]].iloc[0]
+        if differ := [k for k in POOL if row[k] != own[k]]:
+            speed = rate_words(row["images_per_s"], row["low"], row["high"])
+            what = case_words(row, differ).partition(", ")[2]
+            lines.append(f"{own['name']}: {row['runs']} runs with {what} are no part of its figure: {speed}.")
+    return lines
 
 
 def ranking(study: Study) -> pd.DataFrame:
@@ -118,6 +141,7 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
     for machine in missing if len(rank) else ():
         own = study.cases[(study.cases["machine"] == machine) & study.cases["reference"].astype(bool)]
+        own = own[~own["search"].astype(bool)]
         rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
         if not rows:
             lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")
@@ -128,14 +152,14 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
         speed = rate_words(case["images_per_s"], case["low"], case["high"])
         own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed}."
         lines.append(f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
-    return lines
+    return lines + others(study, rank)
 
 
 def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
-    """The reference cases of the ranking's model, image size and torch, in its order, named by what differs."""
+    """The reference cases of the ranking's model, image size, torch and method, in its order, named by what differs."""
     if rank.empty:
         return named(study.cases).assign(label=lambda table: table["name"])
-    case, table = rank.iloc[0], comparable(study).merge(rank[:1][["model", "image_px", "torch"]])
+    case, table = rank.iloc[0], comparable(study).merge(rank[:1][["model", "image_px", "torch", "method"]])
     several = table.groupby("machine")["device"].transform("nunique") > 1
     names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
     for key in ("input", "workers"):

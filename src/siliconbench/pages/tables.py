@@ -8,12 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from siliconbench.analysis import heat, stats
+from siliconbench.analysis import heat
 from siliconbench.analysis.cases import PARTS, named, rate_words, span_words
 from siliconbench.analysis.words import percent_words, significant
 from siliconbench.pages.html import listed
 from siliconbench.record.schema import Record
 
+UNEXPLAINED = 0.9  # below this share of what its parts allow, what a whole lacks is said
+SWING = 1.5  # from so much between a run's slow blocks and its quick ones on, its mean stands for no moment
 MOST_SHOWN = 12  # names in one figure: more can't be distinguished
 NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
@@ -29,13 +31,21 @@ class Column:
 
 
 def runs_words(row: pd.Series) -> str:
-    """How many runs a case's figure rests on, and how many are not in it."""
-    counts = [f"{row[n]} {n}".replace("_", " ") for n in ("clean", "failed", "left_out") if row[n] or n == "clean"]
-    return f"{row['runs']} ({', '.join(counts)})"
+    """How many runs, of how many sessions, a case's figure rests on; how many are not in it, as they failed, were wrong
+    or of a search; and its figure by those alone that nobody disturbed, where some were."""
+    counts = [
+        f"{row[n]} {n}".replace("_", " ")
+        for n in ("clean", "disturbed", "failed", "left_out")
+        if row[n] or n == "clean"
+    ]
+    sessions, undisturbed = sum(map(bool, row["sessions"])), row["undisturbed_images_per_s"]
+    counts += ["of a search"] if row["search"] else []
+    words = f"{row['runs']}{f' in {sessions} sessions' if sessions > 1 else ''} ({', '.join(counts)})"
+    return words if not row["disturbed"] else f"{words}\nundisturbed: {significant(undisturbed, 4)}"
 
 
 IMAGES_PER_S = Column("images/s", "images_per_s")
-INTERVAL = Column("95 % over runs", lambda row: span_words(row["images_per_s"], row["low"], row["high"]))
+INTERVAL = Column("95 % interval", lambda row: span_words(row["images_per_s"], row["low"], row["high"]))
 RUNS = Column("runs", runs_words)
 HOTTEST = Column("hottest, °C", "peak_c", "heat_of", round)
 FAN = Column("fan, rpm", "fan_rpm", then=round)
@@ -50,7 +60,8 @@ CASES = [
 ]  # fmt: skip
 HEAT = [LABEL, HOTTEST, FAN, POWER, IMAGES_PER_J, BATTERY]
 UTILIZATION = Column("of the peak, %", "utilization", then=lambda share: 100 * share)
-LIMIT = [LABEL, Column("model alone, images/s", "forward_images_per_s"), UTILIZATION]
+BOUND = Column("bound by", "roof", then=lambda roof: {"bandwidth": "memory bandwidth"}.get(roof, roof))
+LIMIT = [LABEL, Column("model alone, images/s", "forward_images_per_s"), UTILIZATION, BOUND]
 
 
 def shown(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
@@ -94,7 +105,8 @@ def labelled(cases: pd.DataFrame) -> pd.DataFrame:
 def lead_sentence(table: pd.DataFrame, machine: str) -> str:
     """The page's first sentence: the fastest reference case of each model, with its interval and its scope."""
     good = table.dropna(subset=["images_per_s"])
-    good = good[good["reference"]] if good["reference"].any() else good
+    good = good[~good["search"].astype(bool)] if not good["search"].all() else good
+    good = good[good["reference"].astype(bool)] if good["reference"].any() else good
     words = []
     for model, group in good.groupby("model"):
         best = top(group, "images_per_s")
@@ -104,15 +116,13 @@ def lead_sentence(table: pd.DataFrame, machine: str) -> str:
 
 
 def speed_sentence(table: pd.DataFrame) -> str:
-    """For the first names, the fastest batch size and the smallest that comes near it; and each case that failed."""
+    """For the first names, the fastest batch size; and each case that failed."""
     groups = [group for _, group in table.dropna(subset=["images_per_s"]).groupby("name", sort=False)]
     words = []
     for group in groups[:4]:
         best = top(group, "images_per_s")
-        near = group[group["images_per_s"] * (1 + stats.MARGIN) >= best["images_per_s"]]["batch_size"].min()
         speed = rate_words(best["images_per_s"], best["low"], best["high"])
-        also = f", and at {near} within {100 * stats.MARGIN:.0f} % of it" if near < best["batch_size"] else ""
-        words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed}{also}.")
+        words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed}.")
     failed = [row for _, row in table[table["images_per_s"].isna()].iterrows()]
     lost = [f"{row['name']} at {row['batch_size']} ({row['error'] or 'wrong outputs'})" for row in failed]
     words += [f"Failed, marked by a cross: {listed(lost, 6, ', ')}.".replace("_", " ")] if lost else []
@@ -133,6 +143,7 @@ def time_sentence(table: pd.DataFrame) -> str:
     for _, case in table.dropna(subset=["images_per_s"]).iterrows():
         rate, allowed = case["images_per_s"], case["allowed_images_per_s"]
         share = f", {percent_words(rate / allowed)} of what its parts allow" if pd.notna(allowed) else ""
+        share += f" ({100 - 100 * rate / allowed:.0f} % unexplained)" if share and rate < UNEXPLAINED * allowed else ""
         part = "none stands out" if case["bottleneck"] == "balanced" else PARTS.get(case["bottleneck"], "not known")
         words.append(f"{case['label']} takes {significant(1000 / rate)} ms an image{share} (bottleneck: {part})")
     return f"{listed(words, 6)}." if words else "No case succeeded: there are no parts to show."
@@ -143,9 +154,11 @@ def request_table(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, case in table.iterrows():
         if found := case["requests"]:
-            times = (1000 * found.median_s.mean, found.tail, 1000 * found.tail_s.mean)
+            spans = [span_words(*(x and 1000 * x for x in part[:3])) for part in (found.median_s, found.tail_s)]
+            times = (1000 * found.median_s.mean, spans[0], found.tail, 1000 * found.tail_s.mean, spans[1])
             rows.append((case["label"], case["batch_size"], found.number, *times))
-    return pd.DataFrame(rows, columns=["case", "images", "requests", "median ms", "tail", "tail ms"])
+    columns = ["case", "images", "requests", "median ms", "median's 95 %", "tail", "tail ms", "tail's 95 %"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def request_sentence(requests: pd.DataFrame) -> str:
@@ -166,13 +179,13 @@ def heat_sentence(table: pd.DataFrame) -> str:
 
 
 def energy_sentence(table: pd.DataFrame) -> str:
-    """Who processes most images per joule, for each part whose energy was measured."""
+    """Who processes most images per joule, for each part whose energy was measured, and each way to."""
     words = []
     for owner, group in table.dropna(subset=["images_per_j"]).groupby("joules_of"):
         best = top(group, "images_per_j")
         who = f"{best['label']} {'gets the most' if len(group) > 1 else 'alone has a figure'}"
-        words.append(f"By energy measured at the {owner}, {who}: {significant(best['images_per_j'])} images per joule.")
-    unlike = " Energy measured at unlike parts can't be compared." if len(words) > 1 else ""
+        words.append(f"By energy ({owner}), {who}: {significant(best['images_per_j'])} images per joule.")
+    unlike = " Energy of unlike parts, or had in unlike ways, can't be compared." if len(words) > 1 else ""
     return " ".join(words) + unlike if words else "No run here read power or energy."
 
 
@@ -183,6 +196,18 @@ def limit_sentence(table: pd.DataFrame) -> str:
         return "No run measured its device's limit."
     best, verb = top(table, "utilization"), "comes nearest to its own limit:" if known > 1 else "reaches"
     return f"{best['label']} {verb} {percent_words(best['utilization'])} of its device's peak."
+
+
+def swings(table: pd.DataFrame) -> list[str]:
+    """Each case whose speed swings within one run, and what its figure then is; the others are not named."""
+    wide = table.dropna(subset=["images_per_s", "slow_images_per_s"])
+    wide = wide[wide["quick_images_per_s"].astype(float) >= SWING * wide["slow_images_per_s"].astype(float)]
+    told = list[str]()
+    for _, case in wide.iterrows():
+        slow, quick = significant(case["slow_images_per_s"]), significant(case["quick_images_per_s"])
+        blocks = f"{case['label']} swings within one run: nine of ten blocks lie between {slow} and {quick} images/s."
+        told.append(f"{blocks} Its figure is the mean over that, no steady speed.")
+    return told
 
 
 def tuned_sentence(table: pd.DataFrame) -> str:
@@ -197,18 +222,20 @@ def tuned_sentence(table: pd.DataFrame) -> str:
 
 
 def trust_sentence(runs: pd.DataFrame) -> str:
-    """How many runs there are, how many are clean, flagged and failed."""
+    """How many runs there are, how many are clean, flagged and failed, and which of them a figure rests on."""
     counts = {"clean": 0} | dict(runs["verdict"].value_counts())
     words = [f"{n} {word}" for word, n in counts.items()] + [f"{(runs['status'] != 'ok').sum()} failed"]
-    return f"{len(runs)} runs: {', '.join(words)}. A figure rests on the clean runs, or on all where none is clean."
+    rests = "A figure rests on every run that did not fail: left out are wrong ones and the single runs of a search."
+    return f"{len(runs)} runs: {', '.join(words)}. {rests}"
 
 
 def doubts(runs: pd.DataFrame) -> list[str]:
-    """Each reason for which a run is not clean or failed, once, with the span of its figures and the runs it is of."""
+    """Each reason for which a run is not clean or failed, and each finding that is not held against it, once, with the
+    span of its figures and the runs it is of."""
     found: dict[str, list[tuple[str, str]]] = {}
     for _, r in runs.iterrows():
         run = f"{r['model']} b{r['batch_size']} r{r['repeat']}"
-        for reason in [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else r["reasons"]:
+        for reason in [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else [*r["reasons"], *r["findings"]]:
             found.setdefault(NUMBER.sub("0", reason), []).append((reason, run))
     alike = (zip(*of, strict=True) for of in found.values())
     return [f"{spanned(reasons)} ({listed(of, 4, ', ')})" for reasons, of in alike]

@@ -338,10 +338,10 @@ class Record(Section):
     @classmethod
     def reasons_that_follow(cls, data: Any) -> Any:
         """An ok record has no error; in a failed one the error is the reason for every part that is missing."""
+        if isinstance(data, dict) and data.get("schema") == 1:
+            raise ValueError(OLDER)
         if not isinstance(data, dict) or not isinstance(data.get("unknown", {}), dict):
             return data
-        if data.get("schema") == 1:
-            raise ValueError(OLDER)
         failed = data.get("status") == "failed"
         parts = PARTS if failed else ("error",)
         given = {k: "the run failed" if failed else "the run did not fail" for k in parts if data.get(k) is None}

@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from siliconbench import paths
 from siliconbench.knobs import WrongKnob
 from siliconbench.record import store
 from siliconbench.record.label import load_label
-from siliconbench.record.schema import Record
+from siliconbench.record.schema import OLDER, Record
 
 
 def schema() -> str:
@@ -23,9 +24,9 @@ def schema() -> str:
     return json.dumps(published, indent=1, sort_keys=True) + "\n"
 
 
-def sorted_out(address: str, machine: str = "*") -> tuple[Path, list[Record], list[str]]:
-    """The folder at this address, these machines' good records, and a line for each bad or stray file there: the end of
-    its path, and the reason; hidden files are never read. WrongKnob when there is no folder, or it can't be reached."""
+def sorted_out(address: str, machine: str = "*") -> tuple[Path, list[Record], dict[Path, ValueError]]:
+    """The folder at this address, these machines' good records, and the bad or stray files there, each with the reason;
+    hidden files are never read. WrongKnob when there is no folder, or it can't be reached."""
     results, why = store.folder_at(address), "there is no such folder: `make image` makes it"
     try:
         there = results.is_dir()
@@ -39,8 +40,16 @@ def sorted_out(address: str, machine: str = "*") -> tuple[Path, list[Record], li
             found[path] = store.tried(path, load_label)
         elif path not in found and not path.name.startswith("."):
             found[path] = ValueError("it is neither a record nor machine.toml: it does not belong here")
-    bad = [(store.plain(f"{p.parent.name}/{p.name}"), why) for p, why in found.items() if isinstance(why, ValueError)]
-    return results, [r for r in found.values() if isinstance(r, Record)], [f"bad: {name}: {why}" for name, why in bad]
+    bad = {path: why for path, why in found.items() if isinstance(why, ValueError)}
+    return results, [r for r in found.values() if isinstance(r, Record)], bad
+
+
+def refusals(bad: Mapping[Path, ValueError]) -> list[str]:
+    """A line for each refused file, the end of its path and the reason; one for all that a machine has of schema 1."""
+    older = Counter(store.plain(path.parent.name) for path, why in bad.items() if str(why) == OLDER)
+    lines = [f"{name}: {counted(count, 'record')} {OLDER}" for name, count in older.items()]
+    others = ((path, why) for path, why in bad.items() if str(why) != OLDER)
+    return lines + [f"{store.plain(f'{path.parent.name}/{path.name}')}: {why}" for path, why in others]
 
 
 def counted(count: int, thing: str) -> str:
@@ -52,10 +61,9 @@ def check(address: str) -> int:
     """The exit status of `make check`, its lines printed: 1 if a record, or the published schema, is bad."""
     results, good, bad = sorted_out(address)
     if not paths.SCHEMA.is_file() or paths.SCHEMA.read_text("utf-8") != schema():
-        why = "it is not what the models give: `python -m siliconbench schema` mends it"
-        bad.append(f"bad: reports/{paths.SCHEMA.name}: {why}")
-    machines = counted(len({r.machine.slug for r in good}), "machine")
-    print(*bad, f"{counted(len(good), 'good record')} of {machines} in {results}; {len(bad)} bad", sep="\n")
+        bad[paths.SCHEMA] = ValueError("it is not what the models give: `python -m siliconbench schema` mends it")
+    machines, lines = counted(len({r.machine.slug for r in good}), "machine"), [f"bad: {n}" for n in refusals(bad)]
+    print(*lines, f"{counted(len(good), 'good record')} of {machines} in {results}; {len(bad)} bad", sep="\n")
     return 1 if bad else 0
 
 
@@ -119,7 +127,8 @@ def share(address: str, slug: str) -> int:
         lines = ["There is nothing to send. `make image` measures this machine, MACHINE= names another."]
     else:
         lines = contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
-        mend = f"Take the {counted(len(bad), 'bad file')} away, then `make share` again."
+        mend = f"Move the {counted(len(bad), 'bad file')} to a folder elsewhere, then `make share` again."
         lines += [mend] if bad else sending(results, slug)
-    print(f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *bad, *lines, sep="\n")
+    refused = [f"bad: {line}" for line in refusals(bad)]
+    print(f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *refused, *lines, sep="\n")
     return 1 if bad or not good else 0

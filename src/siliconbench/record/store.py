@@ -142,7 +142,9 @@ def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | Val
 
 def newest_machine(results: Path) -> str:
     """The slug of the machine with the newest record; ValueError when there is no record."""
-    found = [(r.created, r.machine.slug) for _, r in read(results) if isinstance(r, Record)]
-    if not found:
-        raise ValueError("there is no record: `make image` makes some")
-    return max(found)[1]
+    read_back = [found for _, found in read(results)]
+    good = [(r.created, r.machine.slug) for r in read_back if isinstance(r, Record)]
+    if not good:
+        refused = f"; {len(read_back)} refused, the first was {read_back[0]}" if read_back else ""
+        raise ValueError(f"there is no record: `make image` makes some{refused}")
+    return max(good)[1]
