@@ -69,6 +69,28 @@ def test_shared_cores_do_the_work_of_both() -> None:
     )
 
 
+def test_taking_batches_over_is_the_main_processs_work() -> None:
+    """16 workers make 2,000 images/s; to take one over costs 0.4 ms, to launch one 0.3: at most 1 / 0.7 ms."""
+    parts = {"forward": 5000.0, "copy": 9000.0, "input": 2000.0}
+    fed = Overlap(True, 16, False, launch_s=3e-4, copy_stream=True, taken_s=4e-4)
+    assert bottleneck.allowed_rate(parts, fed) == (pytest.approx(1000 / 0.7), "input")
+    assert bottleneck.resources(parts, fed)["main process"] == {"input": 4e-4, "forward": 3e-4}
+    alone = fed._replace(workers=0)  # then it makes them: what it takes over is nothing
+    assert bottleneck.resources(parts, alone)["main process"] == {"input": 1 / 2000, "forward": 3e-4}
+    cpu = {"forward": 100.0, "copy": 1000.0, "input": 800.0}
+    ways = bottleneck.resources(cpu, Overlap(True, 2, True, cores=64, threads=8, taken_s=1e-3))
+    assert ways["main process"] == {"copy": 0.001, "forward": 0.01, "input": 0.001}
+
+
+def test_the_second_thread_of_a_core_counts_half() -> None:
+    """2 cores of two threads each are three: the model on both cores takes two of them, and so do two workers."""
+    cpu = {"forward": 100.0, "copy": None, "input": 100.0}
+    smt = Overlap(True, 2, True, cores=4, threads=2, physical=2)
+    assert bottleneck.allowed_rate(cpu, smt)[0] == pytest.approx(75)
+    assert bottleneck.allowed_rate(cpu, smt._replace(physical=4))[0] == pytest.approx(100)  # four cores: room for both
+    assert bottleneck.allowed_rate(cpu, smt._replace(workers=4))[0] == pytest.approx(60)
+
+
 @given(st.floats(1, 1e4), st.floats(1, 1e4), st.floats(1, 1e4), st.booleans(), st.integers(0, 4), st.booleans())
 def test_no_whole_beats_its_parts(f: float, c: float, i: float, overlapped: bool, workers: int, cpu: bool) -> None:
     parts = {"forward": f, "copy": None if cpu else c, "input": i}

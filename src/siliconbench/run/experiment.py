@@ -45,8 +45,8 @@ def launch_s(bench: Bench) -> float:
     device, host, ready = DEVICES[bench.device.type], bench.host_batch, bench.ready_batch
     if not device.accelerator:
         return 0.0
-    whole, seconds = bench.whole(lambda: host), list[float]()
-    step = (lambda: bench.mark(whole())) if device.copies_beside else partial(bench.call, ready)
+    whole, mark, seconds = bench.whole(lambda: host), bench.marks(), list[float]()
+    step = (lambda: mark(whole())) if device.copies_beside else partial(bench.call, ready)
     for _ in range(9):
         bench.synchronize()
         seconds.append(block(step, nothing, 1))

@@ -15,7 +15,7 @@ from siliconbench.run import models, timing
 from siliconbench.run.device import lacks, refusal
 from siliconbench.run.images import Images, finisher
 from siliconbench.run.loader import Loader
-from siliconbench.run.timing import Call, Flow, Lengths, Report, nothing
+from siliconbench.run.timing import Call, Flow, Lengths, Report, Wait, nothing
 
 FIRST = 0  # each pass over a stream begins with this image, in every run
 LAG = 4  # steps under way when the end of one is looked at: enough to keep a device busy, few enough for its memory
@@ -89,11 +89,27 @@ class Bench:
         result = timing.timed(step, self.synchronize, self.case.batch_size, long, report=report)
         return result.model_copy(update={"start_s": result.start_s - self.zero_s})
 
-    def mark(self, _: object) -> Call:
-        """The wait for all that the model was given so far, and for nothing after it: an event of the device."""
-        event = getattr(torch, self.device.type).Event(blocking=True)  # or the wait would keep a core busy
-        event.record()
-        return event.synchronize
+    def marks(self) -> Callable[[object], Wait]:
+        """The call that marks all that the model was given so far by an event of the device, and gives the wait for it.
+
+        The times are the device's own from event to event: the program looks at the first ones late, when it has run
+        ahead, and a start that is late makes a rate too high."""
+        event_of, last, now = getattr(torch, self.device.type).Event, list[Any](), 0.0
+
+        def mark(_: object) -> Wait:
+            event = event_of(enable_timing=True, blocking=True)  # blocking: else the wait would keep a core busy
+            event.record()
+
+            def wait() -> float:
+                nonlocal now
+                event.synchronize()
+                now = now + last.pop().elapsed_time(event) / 1000 if last else time.perf_counter()
+                last.append(event)
+                return now
+
+            return wait
+
+        return mark
 
     def streamed(
         self, step: Call, source: Loader | None, report: Report = nothing, on_device: bool = True, **lengths: Any
@@ -107,7 +123,7 @@ class Bench:
         """
         device, loader = DEVICES[self.device.type], source or Loader(iter(()))
         flow = Flow(drain=self.synchronize, round_steps=max(1, loader.workers), stock=lambda: loader.stock)
-        flow = replace(flow, mark=self.mark, lag=LAG) if device.copies_beside and on_device else flow
+        flow = replace(flow, mark=self.marks(), lag=LAG) if device.copies_beside and on_device else flow
         result = timing.streamed(step, flow, self.case.batch_size, self.lengths(lengths), report=report)
         return result.model_copy(update={"start_s": result.start_s - self.zero_s})
 

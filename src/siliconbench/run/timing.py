@@ -34,6 +34,7 @@ LONGER = 3  # times its length that a pass goes on for that
 
 Call = Callable[[], object]
 Clock = Callable[[], float]
+Wait = Callable[[], float | None]  # returns when a step is complete; the time of that, where it knows better than we do
 Report = Callable[[float], object]  # takes the share done, 0 to 1
 
 
@@ -56,9 +57,9 @@ def nothing(*_: object) -> None:
     """Nothing: synchronizes a device that is never behind, and takes a report that nobody asked for."""
 
 
-def never_behind(_: object) -> Call:
-    """What waits for a step that was complete when it returned."""
-    return nothing
+def never_behind(_: object) -> Wait:
+    """The wait for a step that was complete when it returned."""
+    return lambda: None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Flow:
     Batches may come in rounds of round_steps, one from each worker: counting spans whole rounds. stock gives how many
     lay ready before the last was taken."""
 
-    mark: Callable[[object], Call] = never_behind
+    mark: Callable[[object], Wait] = never_behind
     lag: int = 0
     drain: Call = nothing
     round_steps: int = 1
@@ -153,9 +154,8 @@ def cut(edges: list[float], every: int, steps: int, round_steps: int, block_s: f
     where shorter ones would show the bursts in which workers deliver: some of those took no time, others all of it.
     """
     step_s = (edges[-1] - edges[0]) / steps
-    block_s = max(block_s, (edges[-1] - edges[0]) / MOST_BLOCKS)
     for unit in (every, every * math.ceil(round_steps / every)):
-        size = unit * max(1, round(block_s / (unit * step_s)))
+        size = unit * max(1, round(block_s / (unit * step_s)), math.ceil(steps / (unit * MOST_BLOCKS)))
         at = [*range(0, steps, size), steps]
         times = [b - a for a, b in pairwise(edges[math.ceil(n / every)] for n in at)]
         whole = times[: steps // size] or times
@@ -165,13 +165,13 @@ def cut(edges: list[float], every: int, steps: int, round_steps: int, block_s: f
 
 
 def completions(step: Call, flow: Flow, clock: Clock) -> Iterator[float]:
-    """When each step of an endless stream was complete, by the clock; flow.lag steps are under way at any time."""
-    under_way = deque[Call]()
+    """When each step of an endless stream was complete; flow.lag steps are under way at any time."""
+    under_way = deque[Wait]()
     while True:
         while len(under_way) <= flow.lag:
             under_way.append(flow.mark(step()))
-        under_way.popleft()()
-        yield clock()
+        at = under_way.popleft()()
+        yield clock() if at is None else at
 
 
 def streamed(
@@ -182,7 +182,7 @@ def streamed(
 
     It runs untimed for a round and a fifth of its length (2 s at most), and the timed stretch follows without a break.
     It ends after whole rounds, and goes on for up to three times its length while the loader's stock fell by more than
-    1 % of what was counted; stock_images is by how much. Times are the clock's when the wait for a step returns.
+    1 % of what was counted; stock_images is by how much. Times are the waits' own, else the clock's.
     """
     begun, least, ends = clock(), lengths, completions(step, flow, clock)
     now, skipped, due = next(ends), 1, 0.0
