@@ -102,7 +102,8 @@ def main(given=None):
 
 
 def test_the_loop_small():
-    small = "--models mobilenet_v3_small --batches 4 16 --seconds 1 --lengths 0.5 1 --rounds 2".split()
+    small = ["--models", "mobilenet_v3_small", "--batches", "4", "16", "--seconds", "1"]
+    small += ["--lengths", "0.5", "1", "--rounds", "2"]
     assert all(0.3 < row["ratio"] < 3 for row in main(small))
 
 
@@ -112,3 +113,7 @@ def test_the_cost_of_the_loop_itself():
         result = how(timing.nothing, waits, 1, timing.Lengths(least_s=1.0))
         print(f"\n{how.__name__} around an empty step: {1e9 / result.images_per_s:.0f} ns")
         assert result.images_per_s > 1e5
+
+
+if __name__ == "__main__":
+    main()
