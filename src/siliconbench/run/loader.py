@@ -63,7 +63,7 @@ class Loader:
         return next(self.batches)
 
     def jump(self, first: int) -> None:
-        """None; the next batch begins with this image. What the workers were to make before it goes by."""
+        """Sets the stream: the next batch begins with this image. What the workers were to make before it goes by."""
         self.indices.first = first
         for _ in range(self.workers * PREFETCH):  # each of them has so many to make, at any time
             next(self)
