@@ -109,7 +109,7 @@ def slowed(bench, slow, seconds):
     def part(name):
         return lambda *_: time.sleep(seconds if name == slow else 0.0002) or batch
 
-    return replace(bench, call=part("forward"), finish=part("copy")), iter(part("input"), None)
+    return replace(bench, call=part("forward"), finish=part("copy")), loader.Loader(iter(part("input"), None))
 
 
 @pytest.mark.xdist_group("measures")

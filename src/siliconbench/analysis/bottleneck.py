@@ -16,7 +16,8 @@ BATCHES = 10  # neighbouring blocks are alike: so many means of them are compare
 
 
 class Overlap(NamedTuple):
-    """How a run overlaps its parts. launch_s: what launching the model costs the main process for an image."""
+    """How a run overlaps its parts. cores: logical processors, threads: the model's. What an image costs the main
+    process itself: launch_s to launch its work on a device, taken_s to take it over from the loader's processes."""
 
     overlapped: bool
     workers: int
@@ -25,6 +26,13 @@ class Overlap(NamedTuple):
     threads: int = 1
     launch_s: float = 0.0
     copy_stream: bool = False  # the copy has a stream of its own
+    taken_s: float = 0.0
+    physical: int | None = None  # cores, where some run two threads; None: as many as cores
+
+    def whole_cores(self, threads: int) -> float:
+        """The cores that so many threads keep busy: the second thread of a core counts half."""
+        busy, physical = min(threads, self.cores), self.physical or self.cores
+        return min(busy, physical) + max(0, busy - physical) / 2
 
 
 def resources(ceilings: Ceilings, overlap: Overlap) -> dict[str, dict[str, float]]:
@@ -34,14 +42,18 @@ def resources(ceilings: Ceilings, overlap: Overlap) -> dict[str, dict[str, float
     workers, copy_stream = overlap.workers, overlap.copy_stream
     if not overlap.overlapped or (overlap.device_is_cpu and not workers):
         return {"one after the other": s}
+    own = {"input": overlap.taken_s} if overlap.taken_s and "input" in s else {}
     if overlap.device_is_cpu:
-        share = {"forward": overlap.threads / overlap.cores, "input": min(workers, overlap.cores) / overlap.cores}
-        shared = {"the cores, shared": {part: s[part] * share.get(part, 1.0) for part in s}}
-        return {f"{part} alone": {part: s[part]} for part in s} | shared
+        threads = {"forward": overlap.threads, "copy": overlap.threads, "input": workers}
+        share = {part: overlap.whole_cores(threads[part]) / overlap.whole_cores(overlap.cores) for part in s}
+        ways = {"main process": {part: s[part] for part in ("copy", "forward") if part in s} | own}
+        ways |= {"loader processes": {part: s[part] for part in ("input",) if part in s}}
+        return {k: v for k, v in ways.items() if v} | {"the cores, shared": {part: s[part] * share[part] for part in s}}
     fed = ["input"] if copy_stream else ["input", "copy"]
     uses = {"main process": [], "loader processes": ["input"]} if workers else {"main process": fed}
     uses |= {"bus": ["copy"], "device": ["forward"]} if copy_stream else {"device": ["copy", "forward"]}
     ways = {name: {part: s[part] for part in parts if part in s} for name, parts in uses.items()}
+    ways["main process"] |= own if workers else {}
     ways["main process"] |= {"forward": overlap.launch_s} if overlap.launch_s and "forward" in s else {}
     return {name: parts for name, parts in ways.items() if parts}
 
@@ -49,9 +61,10 @@ def resources(ceilings: Ceilings, overlap: Overlap) -> dict[str, dict[str, float
 def allowed_rate(ceilings: Ceilings, overlap: Overlap) -> tuple[float, str]:
     """The end-to-end images/s that the parts allow, and the part that binds: the largest on the fullest resource.
     One after the other, 1/E is the sum of 1/C. Overlapped on an accelerator, the device holds copy and forward, or
-    the bus holds the copy; the main process holds its launches and, with no workers, input, and a copy that blocks it.
-    On the CPU with workers, no part beats its own ceiling, and together an image takes threads/forward + min(workers,
-    cores)/input core-seconds: 0.79 to 1.09 of that was measured on 2 cores. After Mohan et al., VLDB 2021."""
+    the bus holds the copy; the main process holds its launches, what taking batches over from workers costs it and,
+    with no workers, input, and a copy that blocks it. On the CPU with workers, the main process takes a batch over,
+    copies and computes, and together an image takes threads/forward + min(workers, cores)/input core-seconds, where a
+    core's second thread counts half: 0.79 to 1.09 of that was measured on 2 cores. After Mohan et al., VLDB 2021."""
     fullest = max(resources(ceilings, overlap).values(), key=lambda parts: sum(parts.values()))
     if not fullest:
         return math.inf, "balanced"

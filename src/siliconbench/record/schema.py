@@ -87,8 +87,8 @@ class Software(Section):
 class Pass(Model):
     """One timed pass: equal blocks but for a shorter last one, the raw seconds of each, the warm-up apart.
 
-    start_s counts from the run's zero; settled None: the warm-up's blocks are too few to judge it; stock_images: those
-    that the loader can have had ready when the pass began or ended."""
+    start_s counts from the run's zero; settled None: the warm-up's blocks are too few to judge it, or none was judged;
+    stock_images: those that came from what the loader had ready when the pass began, and were not made up for."""
 
     images: fields.Positive
     seconds: fields.Seconds

@@ -1,16 +1,20 @@
 """The bottleneck of a run: what its parts allow together, the part to suspect, and what happens without that part."""
 
 from dataclasses import dataclass
+from functools import partial
+from statistics import median
 from typing import Literal, cast
 
+import psutil
 import torch
 
 from siliconbench.analysis.bottleneck import Overlap, allowed_rate, experiment_answer, resources, suspect
 from siliconbench.machine.facts import usable_cores
 from siliconbench.record.axes import DEVICES
-from siliconbench.record.schema import Experiment, Pass, Passes, Synchronization
-from siliconbench.run.passes import Bench, Stream
-from siliconbench.run.timing import Call, Report, nothing
+from siliconbench.record.schema import Experiment, Pass, Passes
+from siliconbench.run.loader import Loader
+from siliconbench.run.passes import FIRST, Bench
+from siliconbench.run.timing import Call, Report, block, nothing
 
 Part = Literal["forward", "copy", "input", "balanced"]
 
@@ -33,44 +37,79 @@ class Answer:
     why: str = ""
 
 
-def combine(bench: Bench, passes: Passes, workers: int, launches: Synchronization) -> Parts:
-    """What the parts, each measured alone, allow together; on an accelerator launches take the main process's time."""
+def launch_s(bench: Bench) -> float:
+    """The main process's seconds to launch one image's work on an idle device, 0 on the CPU: the median of nine.
+
+    A step at a time: after some a device's queue is full, and to launch more takes as long as the work. Where the copy
+    blocks the program it is no launch, but a part of its own."""
+    device, host, ready = DEVICES[bench.device.type], bench.host_batch, bench.ready_batch
+    if not device.accelerator:
+        return 0.0
+    whole, mark, seconds = bench.whole(lambda: host), bench.marks(), list[float]()
+    step = (lambda: mark(whole())) if device.copies_beside else partial(bench.call, ready)
+    for _ in range(9):
+        bench.synchronize()
+        seconds.append(block(step, nothing, 1))
+    return median(seconds) / bench.case.batch_size
+
+
+def combine(bench: Bench, passes: Passes, workers: int) -> Parts:
+    """What the parts, each measured alone, allow together."""
     parts = {"forward": passes.forward, "copy": passes.copy_, "input": passes.input}
     ceilings = {name: part.images_per_s if part else None for name, part in parts.items()}
-    device = DEVICES[bench.device.type]
+    kind, load = DEVICES[bench.device.type], passes.input
     overlap = Overlap(
-        overlapped=workers > 0 or device.copies_beside, workers=workers, device_is_cpu=not device.accelerator,
-        cores=usable_cores(), threads=torch.get_num_threads(),
-        launch_s=launches.launched_s / (launches.steps * bench.case.batch_size), copy_stream=device.copies_beside,
+        overlapped=workers > 0 or kind.copies_beside, workers=workers, device_is_cpu=not kind.accelerator,
+        cores=usable_cores(), threads=torch.get_num_threads(), launch_s=launch_s(bench), copy_stream=kind.copies_beside,
+        taken_s=load.cpu_s / load.images if load and workers else 0.0, physical=psutil.cpu_count(logical=False),
     )  # fmt: skip
     measured = passes.end_to_end.images_per_s if passes.end_to_end else 0.0
     suspected = cast(Part, suspect(ceilings, measured, overlap))
     return Parts(allowed_rate(ceilings, overlap)[0], suspected, resources(ceilings, overlap))
 
 
-def without(bench: Bench, part: str, stream: Stream) -> Call:
-    """The step of the whole with this part replaced by data that is ready; copies overlap as in the whole."""
-    host, ready = bench.host_batch, bench.ready_batch
+def without(bench: Bench, part: str, stream: Loader) -> Call:
+    """The step of the whole with this part replaced by data that is ready; copies overlap as in the whole.
+
+    A copy that waits for the step before goes, but not its wait: an output is read where it would have been copied."""
+    host, ready, device = bench.host_batch, bench.ready_batch, DEVICES[bench.device.type]
     if part == "input":
         return bench.whole(lambda: host)
-    if part == "copy":
-        return lambda: (next(stream), bench.call(ready))
-    return bench.ahead(lambda: next(stream))
+    if part == "forward":
+        return bench.ahead(partial(next, stream))
+    last = ready
+
+    def step() -> None:
+        nonlocal last
+        next(stream)
+        if device.accelerator and not device.copies_beside:
+            last.flatten()[0].item()
+        last = bench.call(ready)
+
+    return step
 
 
-def experiment(bench: Bench, part: Part, stream: Stream, whole: Pass, report: Report = nothing) -> Answer:
+def rates(part: Pass) -> list[float]:
+    """The images/s of each block but for a shorter last one, which says less than the others."""
+    short = len(part.block_s) > 1 and part.last_block_images < part.block_images
+    return [part.block_images / s for s in part.block_s[: -1 if short else None]]
+
+
+def experiment(bench: Bench, part: Part, stream: Loader, whole: Pass, report: Report = nothing) -> Answer:
     """The bottleneck: the suspect if the whole is faster without it, else "balanced"; no experiment: it can't tell."""
     if part == "balanced":
         return Answer("balanced", None, "no part stands out")
     images = min(whole.images, 5 * bench.case.batch_size)  # slow batches are blocks, and one block can't tell
     least_s = max(0.5, min(2.0, bench.case.min_seconds / 5))
-    rest = bench.timed(without(bench, part, stream), report, least_images=images, least_s=least_s, window=2)
-    word = experiment_answer(*([p.block_images / s for s in p.block_s] for p in (whole, rest)))
+    step, source = without(bench, part, stream), None if part == "input" else stream
+    stream.jump(FIRST)
+    rest = bench.streamed(step, source, report, least_images=images, least_s=least_s)
+    word = experiment_answer(rates(whole), rates(rest))
     if word == "can't tell":
         return Answer(part, None, "too few blocks to tell, or too different ones")
-    rates = {"images_per_s_with": whole.images_per_s, "images_per_s_without": rest.images_per_s}
+    found = {"images_per_s_with": whole.images_per_s, "images_per_s_without": rest.images_per_s}
     confirmed = word == "confirmed"
-    return Answer(part if confirmed else "balanced", Experiment(part=part, confirmed=confirmed, **rates))
+    return Answer(part if confirmed else "balanced", Experiment(part=part, confirmed=confirmed, **found))
 
 
 def sentence(parts: Parts, answer: Answer, images_per_s: float) -> str:

@@ -17,7 +17,6 @@ from siliconbench.record.axes import DEVICES
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as every torchvision classifier expects
 BEFORE_CROP = 256 / 224  # the shorter side, in sides of the crop
-ENDLESS = 2**40  # images: a data set that no pass comes to the end of, so there is no ragged last batch
 
 
 def float_noise(rng: np.random.Generator) -> np.ndarray:
@@ -53,9 +52,6 @@ class Images(Dataset[torch.Tensor]):
     kind: str
     seed: int
     crop_px: int
-
-    def __len__(self) -> int:
-        return ENDLESS
 
     def __getitem__(self, index: int) -> torch.Tensor:
         rng = np.random.default_rng([self.seed, index])

@@ -1,7 +1,8 @@
 """The passes of one run: the bench is set up once, then each pass times one part of the same work."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -13,9 +14,11 @@ from siliconbench.record.schema import Case, Latency, Pass, Passes
 from siliconbench.run import models, timing
 from siliconbench.run.device import lacks, refusal
 from siliconbench.run.images import Images, finisher
-from siliconbench.run.timing import Call, Lengths, Report, nothing
+from siliconbench.run.loader import Loader
+from siliconbench.run.timing import Call, Flow, Lengths, Report, Wait, nothing
 
-Stream = Iterator[torch.Tensor]  # of batches in the host's memory
+FIRST = 0  # each pass over a stream begins with this image, in every run
+LAG = 4  # steps under way when the end of one is looked at: enough to keep a device busy, few enough for its memory
 
 
 class Refused(RuntimeError):
@@ -75,10 +78,53 @@ class Bench:
         ready = self.ahead(next_batch)
         return lambda: self.call(ready())
 
+    def lengths(self, given: dict[str, Any]) -> Lengths:
+        """These timing.Lengths; what is not given is as long as asked: MIN_SECONDS, or at 0 NUM_IMAGES."""
+        least_s = self.case.min_seconds
+        return Lengths(**{"least_s": least_s, "least_images": 1 if least_s else self.case.num_images} | given)
+
     def timed(self, step: Call, report: Report = nothing, **lengths: Any) -> Pass:
-        """One pass of these timing.Lengths, least_s being MIN_SECONDS; its start counts from the run's zero."""
-        long = Lengths(**{"least_s": self.case.min_seconds} | lengths)
+        """One pass in blocks, the device synchronized at the edges of each; its start counts from the run's zero."""
+        long = self.lengths(lengths)
         result = timing.timed(step, self.synchronize, self.case.batch_size, long, report=report)
+        return result.model_copy(update={"start_s": result.start_s - self.zero_s})
+
+    def marks(self) -> Callable[[object], Wait]:
+        """The call that marks all that the model was given so far by an event of the device, and gives the wait for it.
+
+        The times are the device's own from event to event: the program looks at the first ones late, when it has run
+        ahead, and a start that is late makes a rate too high."""
+        event_of, last, now = getattr(torch, self.device.type).Event, list[Any](), 0.0
+
+        def mark(_: object) -> Wait:
+            event = event_of(enable_timing=True, blocking=True)  # blocking: else the wait would keep a core busy
+            event.record()
+
+            def wait() -> float:
+                nonlocal now
+                event.synchronize()
+                now = now + last.pop().elapsed_time(event) / 1000 if last else time.perf_counter()
+                last.append(event)
+                return now
+
+            return wait
+
+        return mark
+
+    def streamed(
+        self, step: Call, source: Loader | None, report: Report = nothing, on_device: bool = True, **lengths: Any
+    ) -> Pass:
+        """One pass that is never drained; source: the loader that the step takes its batches from, None for none.
+
+        on_device: a step is complete when the device is done with it, else when it returns. Where copies go beside the
+        model, an event tells that a step is complete. Elsewhere the copy of a batch has
+        waited for the step before when it returns, so the program's clock tells; to read an output of some steps ago
+        would wait for all that was queued since: such a device (MPS) has one queue.
+        """
+        device, loader = DEVICES[self.device.type], source or Loader(iter(()))
+        flow = Flow(drain=self.synchronize, round_steps=max(1, loader.workers), stock=lambda: loader.stock)
+        flow = replace(flow, mark=self.marks(), lag=LAG) if device.copies_beside and on_device else flow
+        result = timing.streamed(step, flow, self.case.batch_size, self.lengths(lengths), report=report)
         return result.model_copy(update={"start_s": result.start_s - self.zero_s})
 
 
@@ -108,19 +154,21 @@ def forward(bench: Bench, report: Report = nothing) -> Pass:
 def copy(bench: Bench, report: Report = nothing) -> Pass | None:
     """The pass from the host's memory to a batch ready on the device; None where nothing is left to do."""
     batch = bench.host_batch
-    return None if bench.finish(batch) is batch else bench.timed(lambda: bench.finish(batch), report, window=2)
+    return None if bench.finish(batch) is batch else bench.timed(lambda: bench.finish(batch), report, settle=False)
 
 
-def load(bench: Bench, stream: Stream, report: Report = nothing) -> Pass:
-    """The pass of the loader alone: each batch made, preprocessed, collated and handed over."""
-    return bench.timed(lambda: next(stream), report, window=2)
+def load(bench: Bench, stream: Loader, report: Report = nothing) -> Pass:
+    """The pass of the loader alone, from delivery to delivery: each batch made, preprocessed, collated, handed over."""
+    stream.jump(FIRST)
+    return bench.streamed(partial(next, stream), stream, report, on_device=False)
 
 
-def end_to_end(bench: Bench, stream: Stream, report: Report = nothing) -> Pass:
+def end_to_end(bench: Bench, stream: Loader, report: Report = nothing) -> Pass:
     """The pass of the whole, as a user's program would run it: at least NUM_IMAGES images, MINUTES minutes."""
-    case, step = bench.case, bench.whole(lambda: next(stream))
+    case, step = bench.case, bench.whole(partial(next, stream))
+    stream.jump(FIRST)
     least_s = max(case.min_seconds, 60 * case.minutes)
-    return bench.timed(step, report, least_images=case.num_images, least_s=least_s, warm_s=case.min_seconds)
+    return bench.streamed(step, stream, report, least_images=case.num_images, least_s=least_s)
 
 
 def together(forward: Pass, copy: Pass | None, load: Pass, end_to_end: Pass) -> Passes:
@@ -132,7 +180,8 @@ def together(forward: Pass, copy: Pass | None, load: Pass, end_to_end: Pass) -> 
 def latency(bench: Bench, report: Report = nothing) -> Latency:
     """The raw seconds of requests, a batch at a time from the host's memory to the model's output; cold start apart."""
     batch, case = bench.host_batch, bench.case
-    seconds = timing.requests(lambda: bench.call(bench.finish(batch)), bench.synchronize, case.min_seconds)
+    least = 1 if case.min_seconds else math.ceil(case.num_images / case.batch_size)
+    seconds = timing.requests(lambda: bench.call(bench.finish(batch)), bench.synchronize, case.min_seconds, least)
     report(1.0)
     cold: dict[str, Any] = {"build_s": bench.build_s, "first_forward_s": bench.first_forward_s}
     return Latency(request_images=case.batch_size, request_s=seconds, **cold)

@@ -1,0 +1,74 @@
+"""How many worker processes feed the model best: a few numbers tried, in turns, each by the whole as it will be timed.
+
+It is found once for a case and a sweep: chosen anew in each run, its noise would be that of the runs.
+"""
+
+import math
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from functools import partial
+from statistics import fmean
+
+from siliconbench.machine.facts import usable_cores
+from siliconbench.record.axes import DEVICES
+from siliconbench.record.schema import Tried, Workers
+from siliconbench.run.loader import Loader, stream
+from siliconbench.run.passes import FIRST, Bench
+
+WORTH = 0.02  # a loader that costs less than 2 % of the time is left in the main process
+BETTER = 1.02  # more workers must bring more than 2 % to be worth having
+ROUNDS = 3  # trials of each number, in turns: what changes meanwhile meets all of them
+NOISE = 2.5  # standard errors of a difference within which the best of a few numbers may be no better at all
+
+
+def candidates(alone: float, needed: float, on_cpu: bool, cores: int) -> list[int]:
+    """Which numbers of workers are worth a try, from the images/s that one process makes alone and that are needed."""
+    if on_cpu and needed < WORTH * alone:
+        return [0]
+    most = max(1, cores if on_cpu else cores - 1)
+    enough = math.ceil(1.3 * needed / alone)  # a worker brings less than a process alone: its batches are sent
+    tries = {min(most, enough), min(most, 2 * enough)}
+    return sorted(tries | ({0} if on_cpu or enough <= 1 else {max(1, most // 2)} if len(tries) == 1 else set()))
+
+
+def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
+    """The number of workers to use, from images/s of at least two trials of each. Some tie with the best: within 2 %,
+    or within the trials' own scatter. Of those the fewest on a CPU, where each takes the model's cores; on an
+    accelerator the middle one, as far from too few as from too many."""
+    y = {n: [math.log(r) for r in tried] for n, tried in rates.items()}
+    trials, mean = sum(map(len, y.values())), {n: fmean(logs) for n, logs in y.items()}
+    variance = sum((v - mean[n]) ** 2 for n, logs in y.items() for v in logs) / (trials - len(y))
+    tie = max(math.log(BETTER), NOISE * math.sqrt(2 * variance * len(y) / trials))
+    tied = sorted(n for n in mean if max(mean.values()) - mean[n] <= tie)
+    return tied[0 if on_cpu else (len(tied) - 1) // 2]
+
+
+def trial(bench: Bench, source: Loader) -> float:
+    """The images/s of the whole with this loader, over a second or, in quick looks, less."""
+    source.jump(FIRST)
+    step, few, least_s = bench.whole(partial(next, source)), 3 * bench.case.batch_size, min(1.0, bench.case.min_seconds)
+    return bench.streamed(step, source, least_s=least_s, least_images=few).images_per_s
+
+
+def feed(
+    bench: Bench, needed: float, chosen: int | None = None, chosen_in: int | None = None
+) -> tuple[Loader, Workers]:
+    """The stream that feeds the model, and how its number of workers was found: WORKERS as asked, else as the run
+    chosen_in of this sweep chose, else the best of a few tried. needed: the images/s that the model takes."""
+    asked, on_cpu = bench.case.workers, not DEVICES[bench.device.type].accelerator
+    used, streams, rates = chosen if asked is None else asked, dict[int, Loader](), dict[int, list[float]]()
+    if used is None:
+        alone = stream(bench, 0)
+        made = bench.streamed(partial(next, alone), alone, on_device=False, least_s=0.5, least_images=1)
+        tries = candidates(made.images_per_s, needed, on_cpu, usable_cores())
+        streams = {n: stream(bench, n) for n in tries} if len(tries) > 1 else {}
+        rates = {n: [] for n in streams}
+        for number in ROUNDS * list(streams):
+            rates[number].append(trial(bench, streams[number]))
+        used = choice(rates, on_cpu) if rates else tries[0]
+    found = Workers(
+        used=used, start_method=multiprocessing.get_start_method() if used else "none",
+        tried=[Tried(workers=n, images_per_s=r) for n, r in rates.items()],
+        chosen_in=chosen_in if asked is None else None,
+    )  # fmt: skip
+    return streams.get(used) or stream(bench, used), found
