@@ -15,7 +15,7 @@ from siliconbench.machine.tools import explained, section
 from siliconbench.record import schema, store
 from siliconbench.record.axes import DEVICES
 from siliconbench.run import models
-from siliconbench.run.device import describe, peak_memory
+from siliconbench.run.device import Peak, describe
 from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
 from siliconbench.run.selftest import Repeat
@@ -63,6 +63,8 @@ class Measured:
     answer: Answer
     synchronization: schema.Synchronization
     outputs: schema.Outputs | None
+    precision: list[schema.Proof]
+    memory: Peak
     repeat: Repeat
     others_share: float
 
@@ -79,7 +81,7 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
         "system_share": (end.system_share, "the blocks were too short to tell"),
         "compiled": (compiled, "torch.compile was not asked for"),
         "experiment": (measured.answer.experiment, measured.answer.why),
-        "outputs": (measured.outputs, no_outputs), "precision": (None, "not read"),
+        "outputs": (measured.outputs, no_outputs), "precision": (measured.precision, ""),
         **dict.fromkeys(("end_to_end_others_share", "slept_s", "gpu_neighbours"), (None, "not read")),
     })  # fmt: skip
     return schema.Checks(
@@ -119,10 +121,10 @@ def record(
 ) -> schema.Record:
     """The record of the run, validated; empty are a sweep of its own, created now, and a machine named by its chip."""
     created, found = created or store.now(), checks(bench, measured, log)
-    installed, seen = facts.versions(), describe(bench.device)
-    device, process, why = peak_memory(bench.device)
+    installed, seen = facts.versions(), describe(bench.device, models.fingerprint(bench.model))
     memory = section(schema.Memory, {
-        "peak_device_bytes": (device, why), "peak_process_bytes": (process, ""),
+        "peak_device_bytes": (measured.memory.device_bytes, measured.memory.why),
+        "peak_process_bytes": (measured.memory.process_bytes, ""),
         "swap_growth_bytes": (log.swap_growth_bytes, "the swap in use could not be read"),
     })  # fmt: skip
     return schema.Record(
