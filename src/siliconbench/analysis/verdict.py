@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from siliconbench.analysis.series import Drift
 from siliconbench.record import store
-from siliconbench.record.schema import Verdict
+from siliconbench.record.schema import Synchronization, Verdict
 
 FIRST_LAST = 0.05  # two measures with 1.5 % of noise each differ by more in one run of fifty
 SPREAD = 0.05  # with lag-1 correlation 0.5, 20 such blocks give the rate to 0.05 sqrt(3 / 20) = 2 %: the margin
@@ -130,3 +130,15 @@ def _findings(seen: Evidence) -> list[str]:
     low = f"End to end came to {closure:.2f} of what its parts allow: {100 * (1 - closure):.0f} % are unexplained."
     unjudged = "The warm-up had too few blocks to tell whether it had settled."
     return [*([low] if closure < UNEXPLAINED else []), *([unjudged] if seen.settled is None else [])]
+
+
+def synchronized(found: Synchronization) -> bool | None:
+    """Whether the device was waited for before the clock was read; None on the CPU, which is never behind.
+
+    A read of an output after the wait takes at most 3 times one from an idle device and 0.2 ms, and the host's clock
+    saw no less time pass than the device's own events (5 % aside).
+    """
+    if found.read_s is None or found.idle_read_s is None:
+        return None
+    by_events = found.event_s is None or found.synchronized_s >= 0.95 * found.event_s
+    return found.read_s <= 3 * found.idle_read_s + 2e-4 and by_events

@@ -1,14 +1,36 @@
 """The device that does the work: chosen, refused, described, its memory. What its type is able to stands in axes."""
 
 import os
+import re
 import resource
 import sys
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
-from siliconbench.machine.tools import explained
+from siliconbench.machine.tools import content, explained, matched
+from siliconbench.record import store
 from siliconbench.record.axes import DEVICES, PRECISIONS
+
+# What changes arithmetic or threads, by the start of its name; an address or a device's number is none of it.
+TELLING = ("ONEDNN_", "DNNL_", "MKL_", "OMP_", "KMP_", "GOMP_", "PYTORCH_", "TORCHINDUCTOR_", "MIOPEN_", "ROCBLAS_",
+           "HIPBLASLT_", "CUBLAS_", "CUBLASLT_", "CUDNN_", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+           "CUDA_LAUNCH_BLOCKING", "HIP_LAUNCH_BLOCKING")  # fmt: skip
+UNTRUE = {  # what makes of fp32 something else, unless it has this value
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT", "DNNL_DEFAULT_FPMATH_MODE": "STRICT", "NVIDIA_TF32_OVERRIDE": "0",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0", "MKL_BLAS_COMPUTE_MODE": "STANDARD", "HIPBLASLT_ALLOW_TF32": "0",
+    "CUBLAS_EMULATE_SINGLE_PRECISION": "0", "PYTORCH_MPS_FAST_MATH": "0",
+}  # fmt: skip
+
+
+class Peak(NamedTuple):
+    """The most bytes held: by torch's allocator on the device, by the process; and why the first is None."""
+
+    device_bytes: int | None
+    process_bytes: int
+    why: str
 
 
 def choose(use_gpu: bool) -> torch.device:
@@ -20,19 +42,42 @@ def choose(use_gpu: bool) -> torch.device:
 def refusal(device: torch.device, reference: bool) -> str | None:
     """Why the reference class may not be measured here, or None."""
     name = DEVICES[device.type].fallback
-    if not (reference and name and os.environ.get(name) == "1"):
-        return None
-    return f"{name}=1 lets the CPU do part of the work in silence, so the figure would not be the GPU's: unset it"
+    if reference and name and os.environ.get(name) == "1":
+        return f"{name}=1 lets the CPU do part of the work in silence, so the figure would not be the GPU's: unset it"
+    for name, true in UNTRUE.items() if reference else ():
+        if (value := os.environ.get(name, "")) and value.upper() != true:
+            return f"{name}={store.plain(value)} can make fp32 something less: unset it"
+    return None
 
 
 def lacks(device: torch.device, precision: str) -> str | None:
     """Why the device can't do this precision, or None. TF32 is a mode of NVIDIA's tensor cores from Ampere on."""
-    if not PRECISIONS[precision].tf32 or (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
+    if not PRECISIONS[precision].tf32:
         return None
-    return f"{precision} is a mode of NVIDIA GPUs from Ampere on: choose fp32, fp16 or bf16 here"
+    on_cuda, choice = device.type == "cuda", "choose fp32, fp16 or bf16 here"
+    if on_cuda and torch.version.hip:
+        return f"{precision} is a mode of NVIDIA GPUs, and this torch works an AMD GPU by HIP: {choice}"
+    if on_cuda and torch.cuda.get_device_capability(device) >= (8, 0):
+        return None
+    return f"{precision} is a mode of NVIDIA GPUs from Ampere on: {choice}"
 
 
-def describe(device: torch.device) -> dict[str, Any]:
+def environment() -> dict[str, str]:
+    """The variables that are set and change arithmetic or threads, 64 at most; of a path only that it is one."""
+    known = {name: value for name, value in sorted(os.environ.items()) if value and name.startswith(TELLING)}
+    fit = [name for name in known if re.fullmatch(r"[A-Z0-9_]{1,64}", name)][:64]
+    return {name: "(a path)" if re.search(r"[/\\~@]", known[name]) else store.plain(known[name]) for name in fit}
+
+
+def architecture(device: torch.device) -> str | None:
+    """What code for this GPU is compiled for: sm_90, or gfx942 under HIP; None where the device is neither."""
+    if device.type != "cuda":
+        return None
+    found = torch.cuda.get_device_properties(device)
+    return found.gcnArchName.split(":")[0] if torch.version.hip else f"sm_{found.major}{found.minor}"
+
+
+def describe(device: torch.device, model_fingerprint: str) -> dict[str, Any]:
     """The device as torch sees it, the threads and flags as read back, and in `unknown` why the rest is None."""
     kind, module, on_cuda, memory = DEVICES[device.type], getattr(torch, device.type), device.type == "cuda", None
     name = getattr(module, "get_device_name", lambda _: kind.title)(device) if kind.accelerator else None
@@ -43,25 +88,38 @@ def describe(device: torch.device) -> dict[str, Any]:
     flags = {
         "threads": torch.get_num_threads(), "interop_threads": torch.get_num_interop_threads(),
         "tf32_matmul": torch.backends.cuda.matmul.allow_tf32, "tf32_convolution": torch.backends.cudnn.allow_tf32,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark, "environment": {},
+        "cudnn_benchmark": torch.backends.cudnn.benchmark, "environment": environment(),
+        "model_fingerprint": model_fingerprint,
     }  # fmt: skip
+    no_cuda = "this torch is built for HIP, not for CUDA" if torch.version.hip else "the device is not CUDA"
     return flags | explained({
         "device_name": (name, "torch gives the CPU no name: see machine.chip"),
         "device_memory_bytes": (memory, "this device has no memory of its own that torch can tell"),
-        "cuda": (torch.version.cuda if on_cuda else None, "the device is not CUDA"),
-        "cudnn": (str(torch.backends.cudnn.version()) if on_cuda else None, "the device is not CUDA"),
+        "cuda": (torch.version.cuda if on_cuda else None, no_cuda),
+        "cudnn": (str(torch.backends.cudnn.version()) if on_cuda and not torch.version.hip else None, no_cuda),
         "hip": (torch.version.hip, "this torch is not built for HIP"),
-        "device_arch": (None, "not read yet"), "model_fingerprint": (None, "not read yet"),
+        "device_arch": (architecture(device), "only GPUs of CUDA and HIP have one that torch tells"),
     })  # fmt: skip
 
 
-def peak_memory(device: torch.device) -> tuple[int | None, int, str]:
-    """The most bytes held so far: by torch's allocator on the device, by the process; and why the first is None."""
+def reset_peak(device: torch.device) -> None:
+    """Sets the peaks that peak_memory() tells back to what is held now, where the system can (proc(5): clear_refs)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if DEVICES[device.type].accelerator:
+        with suppress(RuntimeError):
+            torch.accelerator.reset_peak_memory_stats()
+
+
+def peak_memory(device: torch.device) -> Peak:
+    """The most bytes held since reset_peak(): of the process its resident set, on macOS since its start."""
     per_unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB on Linux
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit
+    since_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit
+    known = matched(r"^VmHWM:\s+(\d{1,12}) kB$", content("/proc/self/status"))
+    process = int(known) * 1024 if known else since_start
     if not DEVICES[device.type].accelerator:
-        return None, process, "the CPU is the device: see peak_process_bytes"
+        return Peak(None, process, "the CPU is the device: see peak_process_bytes")
     try:
-        return torch.accelerator.max_memory_allocated(), process, ""
+        return Peak(torch.accelerator.max_memory_allocated(), process, "")
     except RuntimeError:  # the MPS allocator of torch before 2.13 keeps no peak
-        return None, process, "this torch keeps no peak for this device"
+        return Peak(None, process, "this torch keeps no peak for this device")

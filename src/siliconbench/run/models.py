@@ -1,5 +1,6 @@
 """The model under test: by name, seeded random weights (nothing is downloaded), in the class that was asked for."""
 
+import hashlib
 import os
 import shutil
 import sys
@@ -11,12 +12,16 @@ from pathlib import Path
 import torch
 import torchvision.models as zoo
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from siliconbench.knobs import classifiers
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case
+from siliconbench.run.images import finisher
 
 SLOW_TO_FILL = ("googlenet", "inception_v3")  # their own way to draw weights takes a minute, and speed depends on none
+FIXED_SIZE = ("maxvit_t",)  # takes images of its own size only
+CALIBRATION = (16, 96)  # images, px: a second or less; at 224 px it takes two to five times as long and gains nothing
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,64 @@ def source(name: str) -> Source:
     raise LookupError(f"no source of models has {name}: {', '.join(SOURCES)}")
 
 
+def patterns(count: int, px: int, seed: int) -> torch.Tensor:
+    """Fixed images with structure, uint8 (count, 3, px, px): in each channel a gradient and three soft blobs.
+
+    Images of noise are alike once they are pooled: a model's outputs for them hardly differ.
+    """
+    random = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, px)] * 2, indexing="ij")
+    levels = torch.rand(count, 3, 6, 1, 1, generator=random) * 2 - 1
+    images = levels[:, :, 0] + levels[:, :, 1] * x + levels[:, :, 2] * y
+    for blob in range(3):
+        at_x, at_y, size = (torch.rand(3, count, 1, 1, 1, generator=random) * 2 - 1).unbind()
+        bump = torch.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * (0.1 + 0.4 * size.abs()) ** 2))
+        images = images + 2 * levels[:, :, 3 + blob] * bump
+    return ((images + 2) * 64).clamp(0, 255).to(torch.uint8)
+
+
+def calibrate(model: torch.nn.Module, px: int) -> None:
+    """Sets each batch norm's mean and variance to what it sees of fixed images, px wide; leaves the rest as it is.
+
+    Without it what a layer gives shrinks or grows from layer to layer, to 1e-10 or to 1e7: the outputs of two images
+    are then the same in any precision, or no number in fp16.
+    """
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train().reset_running_stats()
+        norm.momentum = None  # the mean over all batches, here one
+    if norms:
+        finish = finisher(torch.device("cpu"), torch.float32, torch.contiguous_format)
+        with torch.no_grad():
+            model(finish(patterns(CALIBRATION[0], px, seed=1)))
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.eval().momentum = momentum
+
+
 def build(name: str, seed: int, mode: str = "inference") -> torch.nn.Module:
-    """The model in float32 on the CPU, in evaluation or training mode; the same weights for the same seed."""
+    """The model in float32 on the CPU, in evaluation or training mode; the same weights for the same seed.
+
+    Biases are zero (a random one says nothing, and drowns the image in alexnet), batch norms calibrated.
+    """
     torch.manual_seed(seed)
-    model = source(name).build(name)
+    known = source(name)
+    model = known.build(name).eval()
     for part in model.modules():
         if isinstance(part, torch.nn.Linear) and not part.weight.any():
             torch.nn.init.normal_(part.weight, std=0.02)  # a head of zeros (ViT) gives zeros: nothing to compare
-    return model.train(mode == "train")
+        if isinstance(part, torch.nn.Linear | torch.nn.Conv2d) and part.bias is not None:
+            torch.nn.init.zeros_(part.bias)
+    if mode == "train":  # batch norms take each batch's own mean and variance
+        return model.train()
+    calibrate(model, known.image_px(name) if name in FIXED_SIZE else CALIBRATION[1])
+    return model
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """Twelve hex digits for the architecture: SHA-256 of the names and shapes of its weights and buffers."""
+    lines = [f"{name} {tuple(value.shape)}\n" for name, value in model.state_dict().items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
 
 
 def form(case: Case) -> tuple[torch.dtype, torch.memory_format]:

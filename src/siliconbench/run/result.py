@@ -13,14 +13,14 @@ import torch
 
 from siliconbench.analysis import series
 from siliconbench.analysis.telemetry import heat_witness
-from siliconbench.analysis.verdict import Evidence, judge
+from siliconbench.analysis.verdict import Evidence, judge, synchronized
 from siliconbench.machine import energy, facts, sampler
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, explained, section, tried
 from siliconbench.record import schema, store
 from siliconbench.record.axes import DEVICES
 from siliconbench.run import models
-from siliconbench.run.device import describe, peak_memory
+from siliconbench.run.device import Peak, describe
 from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
 from siliconbench.run.selftest import Repeat
@@ -108,8 +108,11 @@ class Measured:
     answer: Answer
     synchronization: schema.Synchronization
     outputs: schema.Outputs | None
+    precision: list[schema.Proof]
+    memory: Peak
     repeat: Repeat
     others_share: float
+    end_to_end_others_share: float
 
 
 def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
@@ -124,12 +127,13 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
         "system_share": (end.system_share, "the blocks were too short to tell"),
         "compiled": (compiled, "torch.compile was not asked for"),
         "experiment": (measured.answer.experiment, measured.answer.why),
-        "outputs": (measured.outputs, no_outputs), "precision": (None, "not read"),
-        "end_to_end_others_share": (None, "not read"), **log.around,
+        "outputs": (measured.outputs, no_outputs), "precision": (measured.precision, ""),
+        **log.around,
     })  # fmt: skip
     return schema.Checks(
         wall_s=time.perf_counter() - bench.zero_s, before=log.before, after=log.after, workers=measured.workers,
-        others_share=measured.others_share, repeat_block_s=end.block_s, page_faults_per_image=end.page_faults_per_image,
+        others_share=measured.others_share, end_to_end_others_share=measured.end_to_end_others_share,
+        repeat_block_s=end.block_s, page_faults_per_image=end.page_faults_per_image,
         allowed_images_per_s=measured.parts.allowed_images_per_s, bottleneck=measured.answer.bottleneck,
         synchronization=measured.synchronization, **maybe,
     )  # fmt: skip
@@ -145,12 +149,12 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
     """The run's word on itself: judged on the evidence, and what a compiler or page faults add to it."""
     forward, whole, heat = measured.passes.forward, measured.passes.end_to_end, log.telemetry
     assert forward and whole, "a run that is judged has timed both"
-    alone, blocks, settled = _equal_blocks(forward), _equal_blocks(whole), (forward.settled, whole.settled)
+    alone, blocks = _equal_blocks(forward), _equal_blocks(whole)
     allowed = checks.allowed_images_per_s
     judged = judge(Evidence(
         device_is_cpu=not DEVICES[bench.device.type].accelerator, cpu_share=checks.cpu_share,
         load_before=log.before.load_1m, load_after=log.after.load_1m, cores=facts.usable_cores(),
-        settled=False if False in settled else None if None in settled else True,
+        settled=forward.settled, synchronized=synchronized(measured.synchronization),
         spread=series.spread(alone), whole_spread=series.spread(blocks), whole_stalled=series.stalled(blocks),
         drift=series.drift(alone), whole_drift=series.drift(blocks), closure=allowed and whole.images_per_s / allowed,
         first_last=median(alone) / median(measured.repeat.block_s) - 1,
@@ -176,12 +180,12 @@ def record(
 ) -> schema.Record:
     """The record of the run, validated; empty are a sweep of its own, created now, and a machine named by its chip."""
     created, found = created or store.now(), checks(bench, measured, log)
-    installed, seen = facts.versions(), describe(bench.device)
-    device, process, why = peak_memory(bench.device)
+    installed, seen = facts.versions(), describe(bench.device, models.fingerprint(bench.model))
     whole = measured.passes.end_to_end
     spent, unspent = log.energy(bench.zero_s, whole) if whole else (None, "end to end was not timed")
     memory = section(schema.Memory, {
-        "peak_device_bytes": (device, why), "peak_process_bytes": (process, ""),
+        "peak_device_bytes": (measured.memory.device_bytes, measured.memory.why),
+        "peak_process_bytes": (measured.memory.process_bytes, ""),
         "swap_growth_bytes": (log.swap_growth_bytes, "the swap in use could not be read"),
     })  # fmt: skip
     return schema.Record(

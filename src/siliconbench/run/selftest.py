@@ -5,35 +5,45 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
+import psutil
 import torch
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from siliconbench.machine.facts import cpu_seconds
+from siliconbench.machine.tools import section, tried
 from siliconbench.record.axes import DEVICES, PRECISIONS
-from siliconbench.record.schema import Kernel, Limits, Outputs, Pass, Synchronization
+from siliconbench.record.schema import Kernel, Limits, Outputs, Pass, Proof, Synchronization
 from siliconbench.run import models
 from siliconbench.run.images import finisher
 from siliconbench.run.passes import Bench
-from siliconbench.run.timing import block, nothing
+from siliconbench.run.timing import Call, Clock, block, nothing
 
-IMAGES = 64  # fixed ones, for the comparison of outputs
+IMAGES = 16  # fixed ones, for the comparison of outputs
+OWN_IMAGES = 4  # of them, from which the model's own difference between precisions is learnt
+QUEUE_S = 0.005  # of work, at least, when the wait is put to the test
 PRODUCTS = (256, 512, 1024, 2048, 4096, 8192)  # n x n by n x n
 CONVOLUTIONS = ((16, 128, 28), (16, 256, 14), (64, 256, 28), (64, 512, 28), (128, 1024, 14))  # images, channels, px
 
 
 class Neighbours:
-    """How much of all processors' time other programs take while this one works: started, then asked."""
+    """How much of all processors' time others take while this process and its children work: started, then asked."""
 
     def __init__(self) -> None:
-        self.start = (*cpu_seconds(), time.process_time())
+        self.start = (*cpu_seconds(), own_cpu_s())
 
     def share(self) -> float:
         """The share taken since the start, 0 to 1."""
-        busy, total, own = (b - a for a, b in zip(self.start, (*cpu_seconds(), time.process_time()), strict=True))
+        busy, total, own = (b - a for a, b in zip(self.start, (*cpu_seconds(), own_cpu_s()), strict=True))
         return min(1.0, max(0.0, busy - own) / total) if total > 0 else 0.0
+
+
+def own_cpu_s() -> float:
+    """CPU seconds of this process and its children, the loader's workers and the sampler, so far; ended ones, too."""
+    own = psutil.Process()
+    return sum(sum((tried(child.cpu_times) or ())[:4]) for child in (own, *own.children(recursive=True)))
 
 
 @dataclass(frozen=True)
@@ -45,23 +55,101 @@ class Repeat:
     page_faults_per_image: float
 
 
-def synchronization(bench: Bench) -> Synchronization:
-    """The same steps timed synchronized and not.
+def reads(work: Call, synchronize: Call, read: Call, clock: Clock = time.perf_counter) -> tuple[float, float]:
+    """The seconds (medians of five) of reading one output value: of an idle device, and after work and the wait for it.
 
-    Each the median of three. On the CPU one image at a time will do, unless the model is compiled: it would be again.
+    work() hands over a piece of work; as many as keep the device busy for 5 ms, at most 512. read() itself waits for
+    all work: if synchronize() did, too, it takes no longer than of an idle device.
     """
-    few = not DEVICES[bench.device.type].accelerator and not bench.case.compile
-    step, synchronize = partial(bench.call, bench.ready_batch[:1] if few else bench.ready_batch), bench.synchronize
-    steps = max(1, round(min(0.2, bench.case.min_seconds / 20) / (block(step, synchronize, 2) / 2)))
-    once_s, launched_s = list[float](), list[float]()
-    for _ in range(3):
-        once_s.append(block(step, synchronize, steps))
-        launched_s.append(block(step, nothing, steps))
-    reads = ("idle_read_s", "read_s", "event_s")
-    return Synchronization(
-        steps=steps, synchronized_s=median(once_s), launched_s=median(launched_s), **dict.fromkeys(reads),
-        unknown=dict.fromkeys(reads, "not needed: the CPU is never behind"),
-    )  # fmt: skip
+    pieces, behind_s = 1, 0.0
+    while behind_s < QUEUE_S and pieces < 512:
+        pieces *= 2
+        read()
+        for _ in range(pieces):
+            work()
+        start = clock()
+        read()
+        behind_s = clock() - start
+    idle_s, after_s = list[float](), list[float]()
+    for _ in range(5):
+        idle_s.append(block(read, nothing, 1, clock))
+        for _ in range(pieces):
+            work()
+        synchronize()
+        after_s.append(block(read, nothing, 1, clock))
+    return median(idle_s), median(after_s)
+
+
+def synchronization(bench: Bench) -> Synchronization:
+    """Two steps timed until they are launched and until they are done (medians of nine), and whether that wait works.
+
+    On an accelerator one value of an output is read of an idle device and after work and a wait; on CUDA the same steps
+    are timed by its own events. The CPU is never behind: there one image is timed once.
+    """
+    kind, batch = DEVICES[bench.device.type], bench.ready_batch
+    few = not kind.accelerator and not bench.case.compile
+    step, steps = partial(bench.call, batch[:1] if few else batch), 2
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if bench.device.type == "cuda" else []
+    launched_s, once_s, event_s = list[float](), list[float](), list[float]()
+    for _ in range(9 if kind.accelerator else 1):
+        bench.synchronize()
+        start = time.perf_counter()
+        for event in events[:1]:
+            event.record()
+        for _ in range(steps):
+            out = step()
+        for event in events[1:]:
+            event.record()
+        launched_s.append(time.perf_counter() - start)
+        bench.synchronize()
+        once_s.append(time.perf_counter() - start)
+        if events:
+            events[1].synchronize()
+            event_s.append(events[0].elapsed_time(events[1]) / 1000)
+    idle_s = read_s = None
+    if kind.accelerator:
+        square = torch.randn(4096, 4096, device=bench.device, dtype=batch.dtype)
+        idle_s, read_s = reads(lambda: torch.mm(square, square), bench.synchronize, lambda: out.flatten()[0].item())
+    not_needed = "not needed: the CPU is never behind"
+    return section(Synchronization, {
+        "steps": (steps, ""), "synchronized_s": (median(once_s), ""), "launched_s": (median(launched_s), ""),
+        "idle_read_s": (idle_s, not_needed), "read_s": (read_s, not_needed),
+        "event_s": (median(event_s) if events else None, "only CUDA's events are relied on"),
+    })  # fmt: skip
+
+
+def precision_proof(bench: Bench) -> list[Proof]:
+    """A product and a 3x3 convolution of random numbers by the run's device, dtype, layout and flags, and in float64.
+
+    Both take the operands as this dtype has them, so what differs is the arithmetic: largest difference over largest
+    value. TF32, fp16 and bf16 lose low bits that fp32 keeps. What is no finite number differs by 1e18.
+    """
+    random, (dtype, layout) = torch.Generator().manual_seed(1), models.form(bench.case)
+    allowed, found = PRECISIONS[bench.case.precision].proof, list[Proof]()
+    cases: tuple[tuple[Literal["product", "convolution"], Any, tuple[int, ...], tuple[int, ...]], ...] = (
+        ("product", torch.mm, (256, 256), (256, 256)),
+        ("convolution", partial(torch.nn.functional.conv2d, padding=1), (8, 64, 28, 28), (64, 64, 3, 3)),
+    )
+    for operation, kernel, *shapes in cases:
+        operands = [torch.randn(shape, generator=random).to(dtype) for shape in shapes]
+        there = [o.to(bench.device, memory_format=layout if o.dim() == 4 else torch.preserve_format) for o in operands]
+        with torch.inference_mode():
+            got, wanted = kernel(*there).cpu().double(), kernel(*(o.double() for o in operands))
+        difference = float((got - wanted).abs().max() / wanted.abs().max())
+        difference = difference if difference < 1e18 else 1e18  # NaN is not below it
+        found.append(Proof(operation=operation, difference=difference, allowed=allowed, proved=difference <= allowed))
+    return found
+
+
+def tolerance(model: torch.nn.Module, images: torch.Tensor, precision: str) -> float:
+    """How far outputs in this precision may lie from the CPU's in fp32 (see axes.Precision); the model is changed."""
+    kind = PRECISIONS[precision]
+    dtype, arithmetic = getattr(torch, kind.rounded), torch.float64 if kind.rounded == "float64" else torch.float32
+    with torch.inference_mode():
+        wanted = model(images).double()
+        rounded = model.to(dtype).to(arithmetic)(images.to(dtype).to(arithmetic)).double()
+    own = float((rounded - wanted).abs().max() / wanted.std())
+    return float(f"{min(kind.times * own, kind.most):.2g}") if own < 1e18 else kind.most
 
 
 def outputs(bench: Bench) -> Outputs | None:
@@ -69,19 +157,21 @@ def outputs(bench: Bench) -> Outputs | None:
     case, cpu = bench.case, torch.device("cpu")
     if case.mode == "train" or (bench.device == cpu and case.reference):
         return None
-    images = torch.stack([bench.images[i] for i in range(IMAGES)])
-    whole = -IMAGES // case.batch_size * -case.batch_size  # repeats fill the last batch: fewer would compile anew
-    batches = images[torch.arange(whole) % IMAGES].split(case.batch_size)
+    images = models.patterns(IMAGES, case.image_px or 224, seed=2)
+    few = bench.device == cpu and not case.compile
+    size = min(case.batch_size, IMAGES) if few else case.batch_size  # elsewhere the very kernels that were timed
+    whole = -IMAGES // size * -size  # repeats fill the last batch: fewer would compile anew
+    batches = images[torch.arange(whole) % IMAGES].split(size)
     there, finish = models.build(case.model, case.seed), finisher(cpu, torch.float32, torch.contiguous_format)
     with torch.inference_mode():
-        wanted = torch.cat([there(finish(part)) for part in images.split(16)])
+        wanted = there(finish(images))
         got = torch.cat([bench.call(bench.finish(part)).float().cpu() for part in batches])[:IMAGES]
     difference = float((got - wanted).abs().max() / wanted.std())  # relative to the scatter of the CPU's output
-    tolerance = PRECISIONS[case.precision].tolerance  # NaN is not within it
-    finite = difference == difference and difference < 1e18
+    allowed = tolerance(there, finish(images[:OWN_IMAGES]), case.precision)
+    finite = difference == difference and difference < 1e18  # NaN is not within the tolerance
     return Outputs(
-        images=IMAGES, largest_difference=difference if finite else None, tolerance=tolerance,
-        top1_agreement=float((got.argmax(1) == wanted.argmax(1)).float().mean()), agree=difference <= tolerance,
+        images=IMAGES, largest_difference=difference if finite else None, tolerance=allowed,
+        top1_agreement=float((got.argmax(1) == wanted.argmax(1)).float().mean()), agree=difference <= allowed,
         image_scatter=float(wanted.std(0).mean() / wanted.std()),
         unknown={} if finite else {"largest_difference": "an output was not a finite number"},
     )  # fmt: skip
