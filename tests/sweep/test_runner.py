@@ -52,22 +52,16 @@ def test_the_same_command_finishes_an_interrupted_sweep(tiny_sweep):
     assert len(list((folder / "reports/data").glob("*/*.json"))) == 2
 
 
-VARIANTS = (
-    {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "BATCH_SIZE": "1", "IMAGE_MODEL": "squeezenet1_1"},
-    {"MODE": "train", "BATCH_SIZE": "2"},
-)
-
-
-@pytest.mark.parametrize("asked", VARIANTS, ids=["tuned", "train"])
-def test_every_variant_of_the_cpu_runs_in_a_sweep(tmp_path, asked):
-    done = make_image(tmp_path, USE_GPU="0", **asked)
+def test_a_tuned_case_runs_in_a_sweep(tmp_path):
+    """The other variant of the CPU, a training, is the one that record/test_remote.py sends away."""
+    asked = {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "IMAGE_MODEL": "squeezenet1_1"}
+    done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="1", **asked)
     ((_, r),) = store.read(tmp_path / "reports/data")
-    if r.case.compile and (why := models.no_compiler(device.choose(False))):
+    if why := models.no_compiler(device.choose(False)):
         assert (r.error.kind, r.error.message) == ("unsupported", why)
         return
     assert r.status == "ok" and r.memory.peak_process_bytes > 0, done.stdout + done.stderr
-    assert r.checks.outputs is None if r.case.mode == "train" else r.checks.outputs.agree
-    assert (r.checks.compiled is not None) == r.case.compile
+    assert r.case.compile and r.checks.compiled and r.checks.outputs.agree
 
 
 def kernels(of):
