@@ -13,9 +13,8 @@ import pytest
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from siliconbench.run import device, models
+from tests.browser import check_page, open_page
 from tests.conftest import KNOBS, make_image
-
-pytestmark = pytest.mark.xdist_group("sweep")
 
 
 def test_a_real_sweep_leaves_a_record_for_what_worked_and_for_what_did_not(tiny_sweep):
@@ -29,6 +28,17 @@ def test_a_real_sweep_leaves_a_record_for_what_worked_and_for_what_did_not(tiny_
     assert next(r for r in records if r.status == "failed").error.kind == "unsupported"
     assert len(list((folder / "reports/runs").glob("*/*.ipynb"))) == 2
     assert not list(folder.rglob("*.part"))
+
+
+def test_a_machines_own_page_is_fit_to_be_sent(chromium, tiny_sweep):
+    folder, _ = tiny_sweep
+    (path,) = (folder / "reports").glob("*.html")
+    check_page(chromium, path)
+    text = path.read_text("utf-8")
+    assert "://" not in text and "Traceback" not in text and "mobilenet_v3_small" in text
+    with open_page(chromium, path, 1200) as (page, _, _):
+        links = page.locator("main a[href^='#']").evaluate_all("found => found.map(a => a.getAttribute('href'))")
+        assert links and all(page.evaluate("id => !!document.getElementById(id)", href[1:]) for href in links)
 
 
 def test_what_the_terminal_says(tiny_sweep):
