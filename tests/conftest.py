@@ -67,19 +67,20 @@ def make_image(folder: Path, **knobs: str) -> subprocess.CompletedProcess:
 def tiny_sweep(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """A real sweep, as small as can be, of a case that works and one that this machine lacks; its folder and output.
 
-    Its tests stand in one file: one worker of pytest-xdist runs them, so that it is made once.
+    One worker of pytest-xdist runs its tests, those of the files in SWEEP, so that it is made once.
     """
     folder = tmp_path_factory.mktemp("sweep")
     return folder, make_image(folder, PRECISION="fp32 tf32", USE_GPU="0")
 
 
+SWEEP = ("test_runner.py", "test_share.py")  # they share the tiny sweep
 MEASURES = ("test_trust.py", "test_selftest.py", "test_sampler.py")  # their seconds must not be each other's
-LONGEST = ("test_runner.py", *MEASURES, "test_compare.py", "test_remote.py", "test_facts.py")
+LONGEST = (*SWEEP, *MEASURES, "test_compare.py", "test_remote.py", "test_facts.py")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Two processes run the tests: those of a file stay together, so that what they share is made once.
+    """Two processes run the tests: those of a file, or of a few, stay together, so that what they share is made once.
 
     By file name, since pytest 9.2 takes no notice of the groups that pytest-xdist 3.8 writes into a test's id.
     """
@@ -88,7 +89,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             name = nodeid.partition("::")[0].rpartition("/")[2]
-            return "measures" if name in MEASURES else name
+            return next((group[0] for group in (SWEEP, MEASURES) if name in group), name)
 
     config.option.loadscopereorder = False  # else the groups of many tests came first, not the long ones
     return ByFile(config, log)
