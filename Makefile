@@ -56,7 +56,7 @@ doctor: $(READY) ## say what this machine can say of itself, and whether it is f
 	@$(PY) -m siliconbench doctor
 
 test: $(READY) ## run the tests
-	@$(PY) -m pytest -n 2 --dist loadgroup
+	@$(PY) -m pytest -n 2
 
 lint: $(READY) ## check form and types; notebooks hold no outputs
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -67,16 +67,34 @@ def make_image(folder: Path, **knobs: str) -> subprocess.CompletedProcess:
 def tiny_sweep(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """A real sweep, as small as can be, of a case that works and one that this machine lacks; its folder and output.
 
-    Its tests are of the group "sweep": one worker of pytest-xdist runs them, so that it is made once.
+    One worker of pytest-xdist runs its tests, those of the files in SWEEP, so that it is made once.
     """
     folder = tmp_path_factory.mktemp("sweep")
     return folder, make_image(folder, PRECISION="fp32 tf32", USE_GPU="0")
 
 
-@pytest.hookimpl(tryfirst=True)
+SWEEP = ("test_runner.py", "test_share.py")  # they share the tiny sweep
+MEASURES = ("test_trust.py", "test_selftest.py", "test_sampler.py")  # their seconds must not be each other's
+LONGEST = (*SWEEP, *MEASURES, "test_compare.py", "test_remote.py", "test_facts.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Two processes run the tests: those of a file, or of a few, stay together, so that what they share is made once.
+
+    By file name, since pytest 9.2 takes no notice of the groups that pytest-xdist 3.8 writes into a test's id.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            name = nodeid.partition("::")[0].rpartition("/")[2]
+            return next((group[0] for group in (SWEEP, MEASURES) if name in group), name)
+
+    config.option.loadscopereorder = False  # else the groups of many tests came first, not the long ones
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes run the tests: those of a file stay together, and so do those that share the tiny sweep."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            shared = "tiny_sweep" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("sweep" if shared else item.path.name))
+    """The longest come first, so that neither process works on alone at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))

@@ -13,6 +13,9 @@ from filelock import FileLock, Timeout
 
 from siliconbench import knobs, paths
 
+# jsonschema, behind papermill, would load it to check addresses that no notebook has: two seconds to build a grammar.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
 
 def writable(folder: Path, name: str) -> None:
     """Makes the folder; WrongKnob if files can't be made in it, or at this address."""

@@ -173,7 +173,7 @@ def test_make_image_on_a_mac_from_its_tools_to_its_page(tmp_path, broken):
         flood = f"exec yes '{json.dumps(mac.MACMON)[:-9]}'"
         mac.tool(tmp_path / "bin", "macmon", f'[ "$1" = --version ] && echo "macmon 0.8.2" && exit 0\n{flood}')
     own = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path / "site")}
-    done = make_image(tmp_path, USE_GPU="0", MIN_SECONDS="2.5", **own)
+    done = make_image(tmp_path, USE_GPU="0", MIN_SECONDS="0.5", **own)
     assert done.returncode == 0, done.stderr
     (path,), (page,) = (tmp_path / "reports" / "data").glob("*/*.json"), (tmp_path / "reports").glob("*.html")
     told, text = path.read_text(), page.read_text("utf-8")

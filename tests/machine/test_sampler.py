@@ -93,7 +93,6 @@ def pids(folder) -> list[int]:
 # the process
 
 
-@pytest.mark.xdist_group("measures")
 def test_a_sampler_here_keeps_the_parents_clock_and_does_not_drift():
     zero = time.perf_counter()
     sampler = samplers.Sampler(0.1)
@@ -109,7 +108,6 @@ def test_a_sampler_here_keeps_the_parents_clock_and_does_not_drift():
     assert sampler.stop(zero).model_dump() == section
 
 
-@pytest.mark.xdist_group("measures")
 def test_a_slow_source_makes_no_drift(tmp_path, monkeypatch):
     slow = nvidia.SOURCE + "\ndef nvmlDeviceGetPowerUsage(gpu):\n    import time; time.sleep(0.06); return 1000\n"
     (tmp_path / "pynvml.py").write_text(slow)
@@ -180,7 +178,6 @@ def test_a_broken_macmon_costs_its_own_channels_only(on_a_mac, broken):
     assert ("system_w" in section["channels"]) == (broken == "floods with lines")
 
 
-@pytest.mark.xdist_group("measures")
 def test_a_macmon_that_falls_silent_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(apple, "SILENCE_S", 0.1)
     mac.tool(tmp_path, "once", f"echo '{json.dumps(mac.MACMON)}'; exec sleep 60")
@@ -197,7 +194,6 @@ def test_a_macmon_that_falls_silent_is_told(tmp_path, monkeypatch):
     assert stream.child.wait(1)
 
 
-@pytest.mark.xdist_group("measures")
 @pytest.mark.parametrize("then", ["", FORK], ids=["alone", "with a forked child that holds the leash"])
 def test_kill_9_of_the_parent_leaves_no_process(on_a_mac, then):
     mac.install_macmon(on_a_mac)
@@ -244,7 +240,6 @@ def test_a_stopped_sampler_is_ended_all_the_same(monkeypatch):
     assert "did not answer" in sampler.stop().unknown["sampler"]
 
 
-@pytest.mark.xdist_group("measures")
 def test_it_takes_no_long_while_to_leave():
     sampler = samplers.Sampler(60.0)
     mac.heard(sampler, '"t"')

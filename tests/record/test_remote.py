@@ -119,11 +119,14 @@ def test_two_writers_at_once_lose_nothing_and_neither_overwrites_the_other(s3):
     assert sum(line.startswith("mine") for lines in told for line in lines) == 8
 
 
-def test_a_whole_sweep_goes_there_and_comes_back(s3, tmp_path):
-    done = make_image(tmp_path, RESULTS="s3://fleet/study", MACHINE="far", USE_GPU="0", **s3)
+def test_a_whole_sweep_of_training_goes_there_and_comes_back(s3, tmp_path):
+    asked = {"MODE": "train", "BATCH_SIZE": "2", "USE_GPU": "0"}
+    done = make_image(tmp_path, RESULTS="s3://fleet/study", MACHINE="far", **asked, **s3)
     assert done.returncode == 0, done.stdout + done.stderr
     ((path, made),) = store.read(store.folder_at("s3://fleet/study"))
     assert isinstance(made, Record) and made.status == "ok" and made.machine.slug == "far"
+    assert made.case.mode == "train" and made.memory.peak_process_bytes > 0
+    assert made.checks.outputs is None and made.checks.compiled is None
     assert not (tmp_path / "reports/data").exists()
     assert "mobilenet_v3_small" in (tmp_path / "reports/far.html").read_text("utf-8")
     assert SECRET not in done.stdout + done.stderr + path.read_text()

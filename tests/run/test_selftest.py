@@ -112,7 +112,6 @@ def slowed(bench, slow, seconds):
     return replace(bench, call=part("forward"), finish=part("copy")), loader.Loader(iter(part("input"), None))
 
 
-@pytest.mark.xdist_group("measures")
 @pytest.mark.parametrize("slow", ["input", "copy", "forward"])
 def test_the_bottleneck_is_confirmed_when_the_suspect_is_what_is_slow(plain, slow):
     planted, stream = slowed(plain, slow, 0.05)
@@ -123,7 +122,6 @@ def test_the_bottleneck_is_confirmed_when_the_suspect_is_what_is_slow(plain, slo
     assert found.images_per_s_without > 1.2 * found.images_per_s_with
 
 
-@pytest.mark.xdist_group("measures")
 def test_a_suspect_that_is_not_slow_is_refuted_and_nothing_stands_out(plain):
     planted, stream = slowed(plain, "input", 0.2)
     answer = experiment.experiment(planted, "copy", stream, passes.end_to_end(planted, stream))
@@ -194,7 +192,6 @@ def test_the_machine_rests_before_and_after_a_run():
     assert time.perf_counter() - start < 30  # which it would rest around a sustained run
 
 
-@pytest.mark.xdist_group("measures")
 def test_neighbours_are_seen():
     alone = Neighbours()
     time.sleep(0.5)

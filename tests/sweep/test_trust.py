@@ -99,7 +99,6 @@ def make_trust(folder, **given):
     )  # fmt: skip
 
 
-@pytest.mark.xdist_group("measures")
 def test_a_real_one_ends_in_a_page(tmp_path, chromium):
     done = make_trust(tmp_path)
     assert done.returncode in (0, 1) and not done.stderr.count("Traceback"), done.stderr

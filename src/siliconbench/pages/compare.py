@@ -10,7 +10,7 @@ from siliconbench.analysis import advice, heat, stats
 from siliconbench.analysis.cases import PARTS, POOL, between_words, compared, rate_words
 from siliconbench.analysis.words import percent_words, ratio_words, significant
 from siliconbench.knobs import WrongKnob
-from siliconbench.pages import render, tables
+from siliconbench.pages import tables
 from siliconbench.pages.html import listed
 from siliconbench.pages.ranking import ALIKE, Study, comparable, scope, timelines, weight, with_state
 from siliconbench.record import store
@@ -266,5 +266,7 @@ def make_report(results: str) -> int:
         raise WrongKnob(f"RESULTS: there is no folder {results}; name one that `make image` has filled")
     parameters = {"results": str(folder.resolve()) if isinstance(folder, Path) else results}
     parameters |= {"figure_path": str((paths.REPORTS / "compare.svg").resolve()), "published": str(paths.PUBLISHED)}
+    from siliconbench.pages import render  # slow to import, and the page itself, which imports this, needs none of it
+
     print(render.render(paths.NOTEBOOKS / "compare.ipynb", paths.REPORTS / "compare.html", parameters))
     return 0

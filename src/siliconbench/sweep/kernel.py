@@ -29,4 +29,5 @@ def execute(source: Path, target: Path | None, parameters: dict[str, Any], progr
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
     options = {"kernel_name": "python3", "progress_bar": False, "stderr_file": progress}
+    options["shutdown_kernel"] = "immediate"  # its end by itself takes seconds, for which nobody needs to wait
     return papermill.execute_notebook(source, target, parameters, kernel_manager_class=OwnKernel, **options)
