@@ -63,7 +63,7 @@ def lacks(device: torch.device, precision: str) -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """The variables that are set and change arithmetic or threads, 64 at most; of a path is said only that it is one."""
+    """The variables that are set and change arithmetic or threads, 64 at most; of a path only that it is one."""
     known = {name: value for name, value in sorted(os.environ.items()) if value and name.startswith(TELLING)}
     fit = [name for name in known if re.fullmatch(r"[A-Z0-9_]{1,64}", name)][:64]
     return {name: "(a path)" if re.search(r"[/\\~@]", known[name]) else store.plain(known[name]) for name in fit}
@@ -88,7 +88,8 @@ def describe(device: torch.device, model_fingerprint: str) -> dict[str, Any]:
     flags = {
         "threads": torch.get_num_threads(), "interop_threads": torch.get_num_interop_threads(),
         "tf32_matmul": torch.backends.cuda.matmul.allow_tf32, "tf32_convolution": torch.backends.cudnn.allow_tf32,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark, "environment": environment(), "model_fingerprint": model_fingerprint,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark, "environment": environment(),
+        "model_fingerprint": model_fingerprint,
     }  # fmt: skip
     no_cuda = "this torch is built for HIP, not for CUDA" if torch.version.hip else "the device is not CUDA"
     return flags | explained({
