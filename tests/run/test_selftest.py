@@ -79,14 +79,15 @@ def test_the_cpu_is_never_behind(plain):
     assert synchronized(found) is None and "not needed" in found.unknown["read_s"]
 
 
+OPERANDS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "convolution": (0, 1), "linear": (0, 1), "conv2d": (0, 1)}
+
+
 class Cut(TorchDispatchMode):
     """Products and convolutions of fp32 with operands of ten bits, as TF32 has them."""
 
-    operands = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "convolution": (0, 1), "linear": (0, 1), "conv2d": (0, 1)}
-
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         args = list(args)
-        for i in self.operands.get(function.overloadpacket.__name__, ()):
+        for i in OPERANDS.get(function.overloadpacket.__name__, ()):
             if args[i].dtype == torch.float32:
                 args[i] = (args[i].contiguous().view(torch.int32) + 4096 & ~8191).view(torch.float32)
         return function(*args, **(kwargs or {}))
