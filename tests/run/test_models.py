@@ -56,7 +56,7 @@ def test_inception_takes_its_own_size():
     assert models.build("inception_v3", 0)(torch.zeros(1, 3, 299, 299)).shape == (1, 1000)
 
 
-@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("bf16", 0.4)])
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 2e-4), ("bf16", 0.8)])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_precision_and_layout_change_the_work_and_not_the_answer(precision, bound, layout):
     batch = torch.rand(4, 3, 64, 64)

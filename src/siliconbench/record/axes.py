@@ -35,7 +35,7 @@ PRECISIONS = {
     "fp32": Precision("float32", 20, 5e-4, 2e-5, "float64"),
     "tf32": Precision("float32", 5, 1.0, 4e-3, "float16", tf32=True, searched_on=("cuda",)),  # ten bits, as fp16
     "fp16": Precision("float16", 5, 1.0, 4e-3, "float16", searched_on=("cuda", "mps", "xpu")),
-    "bf16": Precision("bfloat16", 5, 2.0, 3e-2, "bfloat16", searched_on=("cpu", "cuda", "mps", "xpu")),
+    "bf16": Precision("bfloat16", 5, 3.0, 3e-2, "bfloat16", searched_on=("cpu", "cuda", "mps", "xpu")),
 }
 DEVICES = {
     "cpu": DeviceType("CPU", accelerator=False),
