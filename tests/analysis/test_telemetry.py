@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siliconbench.analysis import telemetry
-from siliconbench.record.schema import Energy, State, Telemetry, filled
+from siliconbench.record.host import State
+from siliconbench.record.schema import Energy, Telemetry, filled
 
 
 def made(interval_s: float = 1.0, source: str = "NVML", **channels: object) -> Telemetry:

@@ -9,7 +9,8 @@ import pytest
 from siliconbench.machine import doctor, tools
 from siliconbench.machine import facts as machine_facts
 from siliconbench.machine import sampler as samplers
-from siliconbench.record.schema import Level, State, Telemetry, filled
+from siliconbench.record.host import Level, State
+from siliconbench.record.schema import Telemetry, filled
 from tests.machine import mac
 
 STATE = {

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from siliconbench import paths
 from siliconbench.machine import facts as machine_facts
 from siliconbench.machine import tools as asked
-from siliconbench.record.schema import Gpu, Machine, State
+from siliconbench.record.host import Gpu, Machine, State
 from tests.conftest import make_image
 from tests.machine import mac
 

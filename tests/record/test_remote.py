@@ -12,7 +12,8 @@ from upath import UPath
 
 from siliconbench import knobs, paths
 from siliconbench.record import share, store
-from siliconbench.record.schema import Error, Machine, Record
+from siliconbench.record.host import Machine
+from siliconbench.record.schema import Error, Record
 from siliconbench.sweep import failure, plan
 from tests.conftest import make_image
 from tests.samples import sample

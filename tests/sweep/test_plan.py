@@ -7,7 +7,8 @@ import pytest
 
 from siliconbench import knobs
 from siliconbench.record import store
-from siliconbench.record.schema import Error, Machine, Record
+from siliconbench.record.host import Machine
+from siliconbench.record.schema import Error, Record
 from siliconbench.sweep import failure, plan
 from tests.samples import sample
 

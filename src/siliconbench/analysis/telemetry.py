@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from siliconbench.record import schema
-from siliconbench.record.schema import State, Telemetry
+from siliconbench.record.host import State
+from siliconbench.record.schema import Telemetry
 
 Points = list[tuple[float, float]]  # seconds since the run's zero, and the value
 THERMAL_BITS = 0x20 | 0x40  # nvmlClocksEventReasonSwThermalSlowdown, ...HwThermalSlowdown (NVML manual)

@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from siliconbench.machine import facts, sampler
-from siliconbench.record.schema import Machine, Section, State, Telemetry
+from siliconbench.record.host import Machine, State
+from siliconbench.record.schema import Section, Telemetry
 
 BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
 LOAD = 0.5  # per core; over the last minute

@@ -17,7 +17,7 @@ from siliconbench import paths
 from siliconbench.machine import tools
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, clean, content, gpu, matched, number, section, text_of, tool, tried
-from siliconbench.record.schema import Gpu, Level, Machine, State
+from siliconbench.record.host import Gpu, Level, Machine, State
 
 PRESSURE = ("nominal", "moderate", "heavy", "trapping", "sleeping")  # libkern/OSThermalNotification.h
 CORES = ("hw.physicalcpu", "hw.logicalcpu")

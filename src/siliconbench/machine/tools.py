@@ -11,7 +11,8 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen, TimeoutExpired
 from typing import Any, TypeVar
 
-from siliconbench.record.schema import Gpu, Section
+from siliconbench.record.host import Gpu
+from siliconbench.record.schema import Section
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Section)

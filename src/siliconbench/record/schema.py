@@ -6,82 +6,12 @@ from pydantic import Field, StringConstraints, model_validator
 
 from siliconbench.record import axes, fields
 from siliconbench.record.fields import Case, Error, Model, Section, Sweep, called
+from siliconbench.record.host import Machine, Software, State
 
 OLDER = (
     "measured by 0.1, whose end-to-end figures were too low: measure again with `make image`; "
     "your old records stay where they are"
 )
-
-
-class Level(Model):
-    """The cores of one kind."""
-
-    name: fields.Name
-    cores: fields.Positive
-
-
-class Gpu(Section):
-    """One GPU: what it is, and the limits that it is set to. pcie: the best generation of its link, and the width in
-    use; mig: a share of it alone is to be had."""
-
-    name: fields.Name
-    cores: fields.Positive | None
-    memory_bytes: fields.Positive | None
-    power_limit_w: fields.Amount | None
-    power_limit_default_w: fields.Amount | None
-    max_clock_mhz: fields.Amount | None
-    max_memory_clock_mhz: fields.Amount | None
-    pcie_generation: fields.Positive | None
-    pcie_width: fields.Positive | None
-    mig: bool | None
-
-
-class Machine(Section):
-    """What the machine is; nothing that tells whose it is. gpus: the one that was measured is the first; smt: a core
-    runs two threads; rosetta: translated."""
-
-    slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
-    chip: fields.Name | None
-    model: fields.Name | None
-    cores: fields.Positive | None
-    logical_cores: fields.Positive | None
-    core_levels: Annotated[list[Level], Field(max_length=8)] | None
-    gpus: Annotated[list[Gpu], Field(max_length=64)] | None
-    memory_bytes: fields.Positive | None
-    os: fields.Name | None
-    os_build: fields.Name | None
-    arch: fields.Name | None
-    driver: fields.Name | None
-    smt: bool | None
-    container: bool | None
-    wsl: bool | None
-    rosetta: bool | None
-
-
-class Software(Section):
-    """What ran: versions, and the device, threads and flags as torch read them back.
-
-    environment: the variables that change arithmetic or threads; process: what measured, a notebook's kernel."""
-
-    siliconbench: fields.Name
-    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}(\+changes)?$")] | None
-    python: fields.Name
-    torch: fields.Name | None
-    torchvision: fields.Name | None
-    device_name: fields.Name | None
-    device_memory_bytes: fields.Positive | None
-    cuda: fields.Name | None
-    cudnn: fields.Name | None
-    threads: fields.Positive | None
-    interop_threads: fields.Positive | None
-    tf32_matmul: bool | None
-    tf32_convolution: bool | None
-    cudnn_benchmark: bool | None
-    hip: fields.Name | None
-    device_arch: fields.Name | None
-    environment: Annotated[dict[fields.Name, fields.Text], Field(default_factory=dict, max_length=64)]
-    model_fingerprint: fields.Name | None
-    process: fields.Name = "kernel"
 
 
 class Pass(Model):
@@ -188,19 +118,6 @@ class Energy(Section):
     part: Literal["GPU", "package"]
     joules: fields.Amount | None
     update_interval_s: fields.Seconds | None
-
-
-class State(Section):
-    """The machine's power and load at one moment."""
-
-    power_source: Literal["mains", "battery"] | None
-    battery_percent: fields.Amount | None
-    power_mode: fields.Name | None
-    governor: fields.Name | None
-    thermal_pressure: fields.Name | None
-    load_1m: fields.Amount | None
-    swap_used_bytes: fields.Count | None
-    free_memory_bytes: fields.Count | None
 
 
 class Tried(Model):

@@ -6,7 +6,8 @@ from papermill import PapermillExecutionError
 
 from siliconbench.machine.facts import versions
 from siliconbench.record import store
-from siliconbench.record.schema import Case, Error, Record, Software, filled
+from siliconbench.record.host import Software
+from siliconbench.record.schema import Case, Error, Record, filled
 from siliconbench.sweep.plan import Plan, asked
 
 MEMORY = r"memoryerror|out ?of ?memory|(can't|cannot) allocate memory|cpuallocator|bad_alloc|status_alloc_failed"

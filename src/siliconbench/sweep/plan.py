@@ -15,7 +15,8 @@ from siliconbench.analysis import stats, verdict
 from siliconbench.knobs import KNOBS, Given, WrongKnob
 from siliconbench.machine.facts import versions
 from siliconbench.record import store
-from siliconbench.record.schema import Case, Machine, Record
+from siliconbench.record.host import Machine
+from siliconbench.record.schema import Case, Record
 
 T = TypeVar("T")
 WORTH = 0.02  # a doubling of the batch size that brings less is not worth it
@@ -81,8 +82,9 @@ def numbered(cases: Iterable[Case], records: list[Record], search: bool = False)
 
 def again(records: list[Record], repeats: int, seed: int, search: bool = False) -> Runs:
     """One more run of each case that has had more runs disturbed from outside than it was given instead, at most
-    `repeats` a case. Of a run it asks only whether others disturbed it, never how fast it was; all runs count."""
-    mine = [r for r in records if r.sweep.search == search]
+    `repeats` a case. Of a run it asks only whether others disturbed it, never how fast it was; all runs count. A quick
+    look (MIN_SECONDS under 1) is not prolonged."""
+    mine = [r for r in records if r.sweep.search == search and r.case.min_seconds >= 1]
     lost = Counter(asked(r.case) for r in mine if r.verdict and r.verdict.disturbed)
     had = Counter(asked(r.case) for r in mine)
     short = [case for case in lost if had[case] - repeats < min(lost[case], repeats)]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from siliconbench.machine.sources.source import BUSY, NO_WATTS, Absent, Reading, Source, Unwrapped, absence, hundredth
 from siliconbench.machine.tools import clean, finite, gpu, highest, tried
-from siliconbench.record.schema import Gpu
+from siliconbench.record.host import Gpu
 
 NOT_SUPPORTED = 3  # nvmlReturn_t
 
