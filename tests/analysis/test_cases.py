@@ -6,7 +6,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from siliconbench.analysis import advice, cases, stats
-from siliconbench.record import schema
+from siliconbench.record import host
 from siliconbench.record.schema import Record
 from tests.samples import sample
 
@@ -166,7 +166,7 @@ def test_runs_of_unlike_states_are_never_one_figure_yet_the_same_case(path, valu
 def test_a_gpu_is_another_at_another_limit_or_driver_branch():
     def gpu(limit, driver):
         known = {"name": "H100", "power_limit_w": limit}
-        rest = dict.fromkeys(set(schema.Gpu.model_fields) - {*known, "unknown"})
+        rest = dict.fromkeys(set(host.Gpu.model_fields) - {*known, "unknown"})
 
         def edit(data):
             put("machine.gpus", [known | rest | {"unknown": dict.fromkeys(rest, "none")}])(data)

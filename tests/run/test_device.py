@@ -99,5 +99,5 @@ def test_hip_has_no_tf32_and_is_not_called_cuda(monkeypatch):
 def test_an_accelerator_or_cuda_tells_its_name_memory_and_peak():
     found = devices.choose(True)
     torch.ones(10**6, device=found)
-    assert devices.describe(found)["device_name"]
+    assert devices.describe(found, "0123456789ab")["device_name"]
     assert (devices.peak_memory(found)[0] or 4e6) >= 4e6
