@@ -109,6 +109,11 @@ def test_runs_that_are_always_disturbed_come_to_an_end(tmp_path):
     assert Counter(r.case.batch_size for r in records) == {1: 4, 8: 4}
 
 
+def test_a_quick_look_is_not_measured_again(tmp_path):
+    records = swept(tmp_path, lambda order: True, repeats="2", batch_size="1 8", min_seconds="0.3")
+    assert len(records) == 4
+
+
 def test_what_is_measured_again_does_not_hang_on_how_fast_it_was(tmp_path):
     orders = []
     for name, rate in (("slow", lambda order: 1.0 + order), ("fast", lambda order: 1e4 / order)):
