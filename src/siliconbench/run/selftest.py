@@ -1,5 +1,6 @@
 """Whether a run can be trusted: synchronization, outputs, neighbours, its end, its roofline (Williams et al. 2009)."""
 
+import os
 import resource
 import time
 from dataclasses import dataclass
@@ -41,9 +42,12 @@ class Neighbours:
 
 
 def own_cpu_s() -> float:
-    """CPU seconds of this process and its children, the loader's workers and the sampler, so far; ended ones, too."""
-    own = psutil.Process()
-    return sum(sum((tried(child.cpu_times) or ())[:4]) for child in (own, *own.children(recursive=True)))
+    """CPU seconds of this process and its children, the loader's workers and the sampler, so far; ended ones, too.
+
+    Of those that ended os.times() tells (times(2)): psutil gives 0 for them on macOS.
+    """
+    children = psutil.Process().children(recursive=True)  # each may end before it is asked
+    return sum(os.times()[:4]) + sum(sum((tried(child.cpu_times) or ())[:4]) for child in children)
 
 
 @dataclass(frozen=True)
