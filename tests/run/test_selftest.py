@@ -278,21 +278,28 @@ def test_the_machine_rests_before_and_after_a_run():
     assert time.perf_counter() - start < 30  # which it would rest around a sustained run
 
 
-def test_neighbours_are_seen():
-    alone = Neighbours()
-    time.sleep(0.5)
-    quiet = alone.share()
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        time.sleep(0.3)
-        beside = Neighbours()
-        time.sleep(1.0)
-        loud = beside.share()
-    finally:
-        busy.kill()
-        busy.wait()
-    assert 0 <= quiet <= 1
-    assert loud > 0.15
+BUSY = [sys.executable, "-c", "import time; end = time.monotonic() + 6\nwhile time.monotonic() < end: pass"]
+
+
+def test_a_busy_child_is_no_neighbour():
+    child, before = subprocess.Popen(BUSY), selftest.own_cpu_s()
+    time.sleep(1.0)
+    running = selftest.own_cpu_s()
+    child.kill()
+    child.wait()
+    assert running - before > 0.2  # of about a second
+    assert selftest.own_cpu_s() >= running - 0.05  # and it stays ours when it has ended
+
+
+def test_a_busy_process_that_is_not_ours_is_a_neighbour():
+    start = "import subprocess, sys; subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)"
+    before = selftest.own_cpu_s()
+    subprocess.run([sys.executable, "-c", start, *BUSY], check=True)  # its parent ends: it is nobody's child
+    time.sleep(0.3)
+    beside = Neighbours()
+    time.sleep(1.0)
+    assert beside.share() > 0.3 / psutil.cpu_count()  # it would be 1 of so many
+    assert selftest.own_cpu_s() - before < 0.5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the time of guests")
