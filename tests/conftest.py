@@ -58,7 +58,7 @@ def make_image(folder: Path, **knobs: str) -> subprocess.CompletedProcess:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=400,  # a run that others disturb is measured again
+        timeout=400,
         check=False,
     )
 

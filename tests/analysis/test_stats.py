@@ -358,16 +358,12 @@ def test_between_machines_more_runs_of_one_day_do_not_help() -> None:
     assert stats.runs_needed([100, 101, 99], [104, 105, 103]) == 0
 
 
-def test_the_resolution_is_the_change_that_is_found() -> None:
-    for n in (2, 3, 5, 40):
-        found = stats.resolution(0.02, n)
-        assert stats.power(0.02, n, found) == pytest.approx(0.9, abs=1e-3)
-        assert found > stats.MARGIN
-    assert stats.resolution(0.0, 5) == pytest.approx(stats.MARGIN)
-    no_margin = math.log1p(stats.resolution(0.01, 40, margin=0.0)) / (0.01 * math.sqrt(2 / 40))
-    assert nct.sf(t.ppf(0.975, 78), 78, no_margin) == pytest.approx(0.9, abs=0.005)
+def test_power_without_a_margin_is_that_of_the_noncentral_t() -> None:
+    for effect in (0.002, 0.005, 0.0075, 0.01):
+        wanted = nct.sf(t.ppf(0.975, 78), 78, effect / (0.01 * math.sqrt(2 / 40)))
+        assert stats.power(0.01, 40, math.expm1(effect), margin=0.0) == pytest.approx(wanted, abs=0.005)
     with pytest.raises(ValueError, match="two runs a side"):
-        stats.resolution(0.01, 1)
+        stats.power(0.01, 1, 0.05)
 
 
 @settings(deadline=None, max_examples=8)

@@ -94,6 +94,8 @@ def test_only_what_comes_from_outside_is_measured_again() -> None:
 
 
 def test_a_finding_is_said_and_held_against_nothing() -> None:
+    (short,) = judged(**QUIET | {"too_short": True}).findings
+    assert "ready beforehand" in short
     (gap,) = judged(**QUIET | {"closure": 0.82}).findings
     assert "18 % are unexplained" in gap
     unjudged = judged(**QUIET | {"settled": None})

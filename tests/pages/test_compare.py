@@ -119,6 +119,14 @@ def test_both_figures_of_a_disturbed_machine_are_said_and_none_is_picked(tmp_pat
     assert runs["busy (cpu)"] == "5 (3 clean, 2 disturbed)\nundisturbed: 130.0"
 
 
+def test_a_machine_whose_every_run_was_disturbed_is_ranked_and_that_is_said(tmp_path):
+    fleet.leave(tmp_path, "busy", [60.0, 62.0], verdict=fleet.word("contended", fleet.TAKEN, True))
+    found, rank = study(tmp_path)
+    words = compare.lead_sentence(found, rank)
+    assert "busy runs resnet50" in words and "Every run of busy was disturbed." in words
+    assert compare.rank_table(found, rank)["runs"].tolist() == ["2 (0 clean, 2 disturbed)\nundisturbed: –"]
+
+
 def test_a_wrong_run_is_shown_and_counts_nowhere(tmp_path):
     write(tmp_path, "one", [100.0, 101.0])
     fleet.leave(tmp_path, "one", [900.0], start=3, verdict=fleet.word("wrong", fleet.OUTPUTS))

@@ -19,25 +19,19 @@ def sweet_spot(table: pd.DataFrame) -> str:
         return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
     good = table[(table["runs"] > 1) & ~table["search"].astype(bool)]
     if len(good) < 2:
-        return (
-            f"{name}: one run of a size does not tell how much the next differs, so none can be recommended; REPEATS=5."
-        )
+        return f"{name}: one run of a size does not tell how the next differs, so none can be recommended; REPEATS=5."
     sure = stats.near_best(beside(good, "batch_size"), between=good["between"].iat[0], paired=True)
     top = good.loc[good["images_per_s"].astype(float).idxmax()]
     first = next((row for _, row in good.iterrows() if sure[row["batch_size"]]), top)
     speed, best = (rate_words(row["images_per_s"], row["low"], row["high"]) for row in (first, top))
     if not sure[first["batch_size"]]:
-        words = (
-            f"{name}: batch size {top['batch_size']} is the fastest measured, with {best}; not sure: none is surely "
-        )
-        words += f"within {100 * stats.NEAR:.0f} % of the fastest, so more runs may show another."
+        words = f"{name}: batch size {top['batch_size']} is the fastest measured, with {best}; not sure: none is "
+        words += f"surely within {100 * stats.NEAR:.0f} % of the fastest, so more runs may show another."
     elif first["batch_size"] == top["batch_size"]:
         words = f"{name}: batch size {first['batch_size']} gives {speed}, the fastest of those measured."
     else:
-        words = (
-            f"{name}: batch size {first['batch_size']} gives {speed}, surely within {100 * stats.NEAR:.0f} % of the "
-        )
-        words += f"fastest (measured: {best} at {top['batch_size']})."
+        words = f"{name}: batch size {first['batch_size']} gives {speed}, surely within {100 * stats.NEAR:.0f} % of "
+        words += f"the fastest (measured: {best} at {top['batch_size']})."
     once = ", ".join(map(str, sorted(set(table["batch_size"]) - set(good["batch_size"]))))
     return words + (f" Left out, as of one run: {once}." if once else "")
 
@@ -56,11 +50,8 @@ def cliff(table: pd.DataFrame) -> str | None:
             continue
         faster = [one for one in before if pairs[one["batch_size"], case["batch_size"]].word == "slower"]
         if faster:
-            best, swap, held = (
-                max(faster, key=lambda one: one["images_per_s"]),
-                case["swap_growth_bytes"],
-                case["peak_bytes"],
-            )
+            best = max(faster, key=lambda one: one["images_per_s"])
+            swap, held = case["swap_growth_bytes"], case["peak_bytes"]
             why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""
             why += f"; {held / 2**30:.1f} GiB held" if (held or 0) > 0 else ""
             share = 100 * pairs[best["batch_size"], case["batch_size"]].ratio

@@ -43,8 +43,7 @@ def _block_rate(run: SimpleNamespace, share: float) -> float | None:
     timed = run.passes and run.passes.end_to_end
     if not timed or len(timed.block_s) < 10:
         return None
-    full = timed.block_s[:-1] if timed.last_block_images < timed.block_images else timed.block_s
-    return float(timed.block_images / np.quantile(full, 1 - share))
+    return float(timed.block_images / np.quantile(timed.equal_block_s, 1 - share))
 
 
 def _most(values: pd.Series) -> object:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit  # Student's t, and its quantiles
 from scipy.stats import beta, chi2, norm
 
@@ -240,12 +239,6 @@ def power(sd_log: float, n: int, change: float, margin: float = MARGIN, between:
     half = stdtrit(df, (1 + LEVEL) / 2) * np.sqrt(total)
     true = math.sqrt(2 * (sd_log**2 / n + between**2))
     return float(norm.sf((np.maximum(half, edge) - effect) / true).mean())
-
-
-def resolution(sd_log: float, n: int, wanted: float = 0.9, margin: float = MARGIN) -> float:
-    """The smallest relative difference that compare() finds with n runs a side in that share of cases (0.05: 5 %)."""
-    top = math.log1p(margin) + 100 * sd_log + 1e-9
-    return math.expm1(brentq(lambda s: power(sd_log, n, math.expm1(s), margin) - wanted, 0, top))
 
 
 def repeats_for(sd_log: float, change: float, wanted: float = 0.9, margin: float = MARGIN) -> int | None:

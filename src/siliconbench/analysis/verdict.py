@@ -45,6 +45,7 @@ class Evidence:
     closure: float | None = None  # end to end over what its parts allow
     slept_s: float | None = None
     gpu_neighbours: int | None = None
+    too_short: bool = False  # data loading or the whole, for the loader's stock (see Pass)
     outputs_agree: bool | None = None
     precision_proved: bool | None = None
     synchronized: bool | None = None
@@ -53,7 +54,7 @@ class Evidence:
 def judge(seen: Evidence) -> Verdict:
     """The run's word on itself, with the reasons: wrong, contended, throttled, slowed, noisy (gravest first) or clean.
     disturbed: others took time, or it slept; its own heat, swap and noise are no reason to measure it again. A finding
-    is said and held against nothing: what the parts do not explain, a warm-up that could not be judged."""
+    is said and held against nothing: what the parts leave open, a warm-up or a loader that it can't judge."""
     outside = _from_outside(seen)
     found = [*_wrong(seen), *outside, *_slower(seen), *_noisy(seen)]
     found = [(word, store.plain(reason)) for word, reason in found]
@@ -110,12 +111,8 @@ def _slower(seen: Evidence) -> Doubts:
 
 
 def _noisy(seen: Evidence) -> Doubts:
-    alone, whole, stalled, closure = (
-        seen.spread or 0,
-        seen.whole_spread or 0,
-        seen.whole_stalled or 0,
-        seen.closure or 0,
-    )
+    alone, whole = seen.spread or 0, seen.whole_spread or 0
+    stalled, closure = seen.whole_stalled or 0, seen.closure or 0
     return _chosen(
         (alone > SPREAD, "noisy", f"Blocks of the model alone scatter by {100 * alone:.0f} %: {AGAIN}"),
         (whole > SPREAD, "noisy", f"Blocks end to end scatter by {100 * whole:.0f} %: {AGAIN}"),
@@ -129,7 +126,9 @@ def _findings(seen: Evidence) -> list[str]:
     closure = 1.0 if seen.closure is None else seen.closure
     low = f"End to end came to {closure:.2f} of what its parts allow: {100 * (1 - closure):.0f} % are unexplained."
     unjudged = "The warm-up had too few blocks to tell whether it had settled."
-    return [*([low] if closure < UNEXPLAINED else []), *([unjudged] if seen.settled is None else [])]
+    short = "The loader had over 1 % of a pass's images ready beforehand: too short to tell its rate; MIN_SECONDS."
+    said = ((closure < UNEXPLAINED, low), (seen.settled is None, unjudged), (seen.too_short, short))
+    return [finding for holds, finding in said if holds]
 
 
 def synchronized(found: Synchronization) -> bool | None:

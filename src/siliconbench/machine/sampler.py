@@ -17,7 +17,9 @@ from siliconbench.machine.sources.system import Rapl, System
 from siliconbench.machine.tools import clean, end, finite, tried
 from siliconbench.record.schema import Channel, Telemetry
 
-SOURCES = {"darwin": (Macmon, Actop, System), "linux": (Nvml, Rapl, System)}  # the preferred first
+SOURCES: dict[str, tuple[type[Source], ...]] = {  # the preferred first
+    "darwin": (Macmon, Actop, System), "linux": (Nvml, Rapl, System),
+}  # fmt: skip
 COMMAND = (sys.executable, "-m", "siliconbench.machine.sampler")
 GRACE_S = 5.0  # for a sampler to leave by itself
 NONE_HERE = {

@@ -49,12 +49,9 @@ def lead_sentence(study: Study, rank: pd.DataFrame) -> str:
     words += f" No run of {doubted} was clean: see the doubts below." if doubted else ""
     for _, row in with_state(study, rank.head(2)).iterrows():
         if row["disturbed"]:
-            calm = (
-                rate_words(row["undisturbed_images_per_s"], *stats.interval(row["undisturbed"], row["between"])[1:3])
-                if row["undisturbed"]
-                else "none is left"
-            )
-            words += f" Without its disturbed runs {row['name']} is at {calm}."
+            calm = stats.interval(row["undisturbed"], row["between"])[:3] if any(row["undisturbed"]) else None
+            said = f"Without its disturbed runs {row['name']} is at {rate_words(*calm)}." if calm else ""
+            words += f" {said}" if said else f" Every run of {row['name']} was disturbed."
         state = heat.conditions_words(row)
         words += f" {row['name']} runs at {state}." if state else ""
     return f"{words} {worth_sentence(rank)}".strip()

@@ -14,6 +14,9 @@ OLDER = (
 )
 
 
+STOCK = 0.01  # the share of a pass's images that a loader may have had ready beforehand
+
+
 class Pass(Model):
     """One timed pass: equal blocks but for a shorter last one, the raw seconds of each, the warm-up apart.
 
@@ -44,6 +47,16 @@ class Pass(Model):
         if abs(self.images_per_s * self.seconds - self.images) > 1e-6 * self.images:
             raise ValueError(f"{self.images} images in {self.seconds:.6g} s are not {self.images_per_s:.6g} images/s")
         return self
+
+    @property
+    def equal_block_s(self) -> list[float]:
+        """The seconds of its blocks but for a shorter last one, which says less than the others."""
+        return self.block_s[:-1] if self.last_block_images < self.block_images else self.block_s
+
+    @property
+    def too_short(self) -> bool:
+        """Whether more of its images than 1 % were the loader's stock, so that it does not tell the loader's rate."""
+        return self.stock_images > STOCK * self.images
 
 
 class Passes(Section):

@@ -89,12 +89,6 @@ def without(bench: Bench, part: str, stream: Loader) -> Call:
     return step
 
 
-def rates(part: Pass) -> list[float]:
-    """The images/s of each block but for a shorter last one, which says less than the others."""
-    short = len(part.block_s) > 1 and part.last_block_images < part.block_images
-    return [part.block_images / s for s in part.block_s[: -1 if short else None]]
-
-
 def experiment(bench: Bench, part: Part, stream: Loader, whole: Pass, report: Report = nothing) -> Answer:
     """The bottleneck: the suspect if the whole is faster without it, else "balanced"; no experiment: it can't tell."""
     if part == "balanced":
@@ -104,7 +98,7 @@ def experiment(bench: Bench, part: Part, stream: Loader, whole: Pass, report: Re
     step, source = without(bench, part, stream), None if part == "input" else stream
     stream.jump(FIRST)
     rest = bench.streamed(step, source, report, least_images=images, least_s=least_s)
-    word = experiment_answer(rates(whole), rates(rest))
+    word = experiment_answer(*([p.block_images / s for s in p.equal_block_s] for p in (whole, rest)))
     if word == "can't tell":
         return Answer(part, None, "too few blocks to tell, or too different ones")
     found = {"images_per_s_with": whole.images_per_s, "images_per_s_without": rest.images_per_s}

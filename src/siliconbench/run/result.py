@@ -139,18 +139,11 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     )  # fmt: skip
 
 
-def _equal_blocks(timed: schema.Pass) -> list[float]:
-    """The seconds of the pass's blocks without a last one that is shorter."""
-    shorter = timed.last_block_images < timed.block_images and len(timed.block_s) > 1
-    return timed.block_s[:-1] if shorter else timed.block_s
-
-
 def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
     """The run's word on itself: judged on the evidence, and what a compiler or page faults add to it."""
     forward, whole, heat = measured.passes.forward, measured.passes.end_to_end, log.telemetry
     assert forward and whole, "a run that is judged has timed both"
-    alone, blocks = _equal_blocks(forward), _equal_blocks(whole)
-    allowed = checks.allowed_images_per_s
+    alone, blocks, allowed = forward.equal_block_s, whole.equal_block_s, checks.allowed_images_per_s
     judged = judge(Evidence(
         device_is_cpu=not DEVICES[bench.device.type].accelerator, cpu_share=checks.cpu_share,
         load_before=log.before.load_1m, load_after=log.after.load_1m, cores=facts.usable_cores(),
@@ -162,6 +155,7 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
         swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization,
         others_share=checks.others_share, whole_others_share=checks.end_to_end_others_share,
         slept_s=checks.slept_s, gpu_neighbours=checks.gpu_neighbours,
+        too_short=any(timed.too_short for timed in (measured.passes.input, whole) if timed),
         outputs_agree=measured.outputs.agree if measured.outputs else None,
         precision_proved=all(proof.proved for proof in checks.precision) if checks.precision else None,
     ))  # fmt: skip

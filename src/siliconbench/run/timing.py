@@ -20,7 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from siliconbench.record.schema import Pass
+from siliconbench.record.schema import STOCK, Pass
 
 BLOCK_S = 0.5  # to synchronize once at the edge costs nothing beside it, and ten seconds still give twenty blocks
 BLOCKS = 20  # a pass shorter than ten seconds has shorter blocks, not fewer
@@ -29,7 +29,6 @@ AGREE = 0.01  # two warm-up windows within 1 % of one another are settled
 WINDOW_S = 2.5  # a window must span seconds: clocks and caches take that long to move
 WARM_S = 30.0  # a device that has not settled by then is timed as it is, and that is said
 JUDGED_S = 1.0  # a pass that may be shorter is a quick look, which no warm-up of seconds prolongs
-STOCK = 0.01  # the share of the images counted that a loader may have had ready beforehand
 LONGER = 3  # times its length that a pass goes on for that
 
 Call = Callable[[], object]

@@ -108,10 +108,8 @@ class Nvml(Source):
     def read(self) -> Reading:
         """What NVML tells now, in our units."""
         ask = self.device.ask
-        power, used = (
-            ask("nvmlDeviceGetPowerUsage"),
-            hundredth(getattr(ask("nvmlDeviceGetUtilizationRates"), "gpu", None)),
-        )
+        power = ask("nvmlDeviceGetPowerUsage")
+        used = hundredth(getattr(ask("nvmlDeviceGetUtilizationRates"), "gpu", None))
         dead = power == 0 and (used or 0) > BUSY
         bits = ask("nvmlDeviceGetCurrentClocksEventReasons")
         heat_c = ask("nvmlDeviceGetTemperatureV", 0)  # 0: the sensor of the GPU itself

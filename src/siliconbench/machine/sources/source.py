@@ -1,5 +1,6 @@
 """What a source of samples is, the channels there are, and what can be true of each."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from siliconbench.machine.tools import finite
@@ -27,7 +28,7 @@ def absence(error: Exception, package: str) -> str:
     return str(error) if isinstance(error, Absent) else f"it failed: {type(error).__name__}"
 
 
-class Source:
+class Source(ABC):
     """One origin of samples; to make one is to open it: Absent or ImportError says why it is not to be had."""
 
     name: ClassVar[str]  # as records show it
@@ -35,11 +36,11 @@ class Source:
     gives: ClassVar[dict[str, str]]  # channel: its statistic
     version: str
 
+    @abstractmethod
     def read(self) -> Reading:
         """What it tells now, in the units of the channels; Absent when it has stopped answering."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Ends what it started."""
 
 
