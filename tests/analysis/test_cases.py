@@ -154,9 +154,9 @@ UNLIKE_STATES = [
 
 @pytest.mark.parametrize(("path", "value", "words"), UNLIKE_STATES)
 def test_runs_of_unlike_states_are_never_one_figure_yet_the_same_case(path, value, words):
-    made = table(*several([100, 101]), *several([90, 91], edit=put(path, value)))
-    assert made["runs"].tolist() == [2, 2] and len(made.drop_duplicates(cases.LIKE)) == 1
-    assert f"resnet18, {words}" in set(cases.named(made)["name"])
+    made = table(*several([100, 101, 102]), *several([90, 91], edit=put(path, value)))
+    assert sorted(made["runs"]) == [2, 3] and len(made.drop_duplicates(cases.LIKE)) == 1
+    assert cases.named(made).set_index("runs")["name"].to_dict() == {3: "resnet18", 2: f"resnet18, {words}"}
     elsewhere = [run(r, edit=lambda d: (put(path, value)(d), put("machine.slug", "other")(d))) for r in (90, 91)]
     assert {"resnet18, amd-epyc-2-cores", "resnet18, other"} == set(
         cases.named(table(*several([100, 101]), *elsewhere))["name"]
@@ -190,6 +190,14 @@ def test_a_search_run_counts_only_where_there_is_no_other():
     assert case["rates"] == [100.0, 101.0] and not case["search"] and case["left_out"] == 1
     (alone,) = table(run(130.0, edit=search)).to_dict("records")
     assert alone["search"] and alone["rates"] == [130.0]
+
+
+def test_a_models_batch_sizes_are_one_line_whatever_workers_each_of_them_took():
+    took = {1: 1, 8: 5, 64: 15}
+    made = [run(100.0, batch_size=b, edit=put("checks.workers.used", n)) for b, n in took.items()]
+    more = [run(99.0, 2, batch_size=64, edit=put("checks.workers.used", 4))]
+    named = cases.named(table(*made, *more))
+    assert sorted(named["name"]) == ["resnet18"] * 3 + ["resnet18, 4 workers used"]
 
 
 def test_requests_are_those_of_runs():

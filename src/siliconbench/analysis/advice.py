@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from siliconbench.analysis import stats
-from siliconbench.analysis.cases import LIKE, beside, case_words, compared, named, rate_words, times_words
+from siliconbench.analysis.cases import beside, case_words, chief, compared, named, rate_words, times_words
 
 PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
 
@@ -62,7 +62,7 @@ def cliff(table: pd.DataFrame) -> str | None:
 
 def batch_advice(table: pd.DataFrame) -> list[str]:
     """For each model, in a sentence, which batch size to use; of a case in several states by the one of most runs."""
-    groups = named(table.sort_values("runs", ascending=False, kind="stable").drop_duplicates(LIKE)).groupby("name")
+    groups = named(chief(table)).groupby("name")
     sentences = [words for _, group in groups for words in (sweet_spot(group), cliff(group)) if words]
     return sentences or ["Nothing was measured."]
 

@@ -230,12 +230,21 @@ def case_words(case: Any, axes: Iterable[str] | None = None) -> str:
     return ", ".join(filter(None, words))
 
 
+def chief(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each case the row of most runs, where threads, driver or the like make several populations of its runs."""
+    most = table.sort_values(["runs", "images_per_s"], ascending=False, kind="stable")
+    return most.drop_duplicates(LIKE).sort_index()
+
+
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `name` that tells its cases apart by each axis in which they differ, batch size aside.
-    What is no part of the case, as threads or the driver, is said only where it tells two figures of one case apart."""
-    states = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].nunique().max()
-    differ = [name for name in TOLD_APART if (table[name].nunique(dropna=False) if name in LIKE else states[name]) > 1]
-    return table.assign(name=[case_words(case, differ) for _, case in table.iterrows()])
+    What is no part of the case, as threads or the driver, is said of a case's further populations alone: that of most
+    runs has the case's own name, so that its batch sizes are one line."""
+    differ = [name for name in LIKE if name in TOLD_APART and table[name].nunique(dropna=False) > 1]
+    apart = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].transform("nunique") > 1
+    apart.loc[chief(table).index] = False
+    said = [[*differ, *apart.columns[row]] for row in apart.to_numpy()]
+    return table.assign(name=[case_words(case, axes) for (_, case), axes in zip(table.iterrows(), said, strict=True)])
 
 
 def span_words(mean: float | None, low: float | None, high: float | None) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import heat
-from siliconbench.analysis.cases import LIKE, POOL, case_words, cases, named, rate_words, runs
+from siliconbench.analysis.cases import LIKE, POOL, case_words, cases, chief, named, rate_words, runs
 from siliconbench.pages import tables
 from siliconbench.record import store
 from siliconbench.record.label import Label, load_label
@@ -82,9 +82,7 @@ def comparable(study: Study) -> pd.DataFrame:
     """The reference cases of short runs, those that failed, too, but no search's; of a machine's populations (a case
     under other threads, lengths, power) the one of most runs, not the fastest."""
     table = study.cases[study.cases["reference"].astype(bool)]
-    table = table[~table["sustained"].astype(bool) & ~table["search"].astype(bool)]
-    most = table.sort_values(["runs", "images_per_s"], ascending=False, kind="stable")
-    return most.drop_duplicates([*ALIKE, "machine", "device"]).sort_index()
+    return chief(table[~table["sustained"].astype(bool) & ~table["search"].astype(bool)])
 
 
 def others(study: Study, rank: pd.DataFrame) -> list[str]:
