@@ -93,6 +93,17 @@ def test_blocks_that_halve_the_rate_are_seen():
     assert series.stalled([0.5] * 5) == 0 and series.stalled([1, 2]) is None
 
 
+def test_a_core_that_runs_evenly_is_told_from_one_that_is_shared():
+    """Loops of 1 % scatter, and such with every fourth slowed by a third, as beside another machine of one host."""
+    rng = np.random.default_rng(3)
+    even = [[rng.lognormal(0, 0.01, 40) for _ in range(2)] for _ in range(500)]
+    assert np.mean([series.unevenness(groups) > 0.05 for groups in even]) < 0.01
+    shared = [[loops * np.where(rng.random(40) < 0.25, 1.33, 1) for loops in groups] for groups in even]
+    assert np.mean([series.unevenness(groups) > 0.05 for groups in shared]) > 0.95
+    assert series.unevenness([]) is series.unevenness([[0.001, 0.002]]) is None
+    assert series.unevenness([even[0][0], shared[0][0]]) < 0.05  # an interrupt met one of them
+
+
 @given(st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=30), st.floats(0.01, 100))
 def test_spread_and_drift_know_no_unit(block_s: list[float], k: float) -> None:
     scaled = [k * s for s in block_s]

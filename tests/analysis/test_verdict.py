@@ -82,6 +82,17 @@ def test_a_run_without_doubt_is_clean() -> None:
     assert judged(**QUIET | {"closure": 0.97, "slept_s": 0.01, "gpu_neighbours": 0, "outputs_agree": True}) == CLEAN
 
 
+def test_a_host_that_runs_unevenly_is_named_before_the_scatter_that_it_makes() -> None:
+    for doubt in ({"whole_spread": 0.12}, {"drift": FALL}, {"first_last": 0.2}):
+        found = judged(**QUIET | doubt | {"unevenness": 0.19})
+        assert found.word == "contended" and "19 %" in found.reasons[0] and not found.disturbed
+        assert judged(**QUIET | doubt | {"unevenness": 0.02}).word in ("noisy", "slowed")
+        assert judged(**QUIET | doubt | {"unevenness": 0.19, "device_is_cpu": False}).word in ("noisy", "slowed")
+    assert judged(**QUIET | {"unevenness": 0.19}) == CLEAN  # it made no difference
+    hot = {"drift": FALL, "heat_witness": "thermal state serious", "unevenness": 0.01}
+    assert judged(**QUIET | hot).word == "throttled"
+
+
 def test_only_what_comes_from_outside_is_measured_again() -> None:
     for outside in ({"cpu_share": 0.61}, {"others_share": 0.3}, {"whole_others_share": 0.3}, {"slept_s": 9.0}):
         assert judged(**QUIET | outside).disturbed

@@ -301,7 +301,7 @@ def test_a_busy_process_that_is_not_ours_is_a_neighbour():
         own_s, its_s, since = selftest.own_cpu_s(), sum(stranger.cpu_times()[:2]), time.perf_counter()
         beside = Neighbours()
         time.sleep(1.0)
-        share, its_s = beside.share(), sum(stranger.cpu_times()[:2]) - its_s
+        share, its_s = beside.seen().share, sum(stranger.cpu_times()[:2]) - its_s
         own_s, passed_s = selftest.own_cpu_s() - own_s, time.perf_counter() - since
     finally:
         stranger.kill()
@@ -333,4 +333,4 @@ def test_a_busy_virtual_machine_on_this_host_is_seen(monkeypatch):
     times = namedtuple("scputimes", fields)
     reads = iter([times(100, 0, 0, 100, 0, 0, 0, 0, 90, 0), times(101.5, 0, 0, 100.5, 0, 0, 0, 0, 91.5, 0)])
     monkeypatch.setattr(psutil, "cpu_times", lambda *_: next(reads))
-    assert Neighbours().share() == pytest.approx(0.75, abs=0.05)  # 1.5 s of guests, half a second idle
+    assert Neighbours().seen().share == pytest.approx(0.75, abs=0.05)  # 1.5 s of guests, half a second idle

@@ -62,6 +62,12 @@ def spread(block_s: ArrayLike) -> float | None:
     return float(np.diff(np.quantile(rest, (0.05, 0.95)))[0] / (2 * norm.ppf((rank - 0.375) / (y.size + 0.25))))
 
 
+def unevenness(core_s: Sequence[ArrayLike]) -> float | None:
+    """How unevenly a core runs by itself within a moment (0.05: 5 %), from the seconds of a fixed loop, time after
+    time, in groups: the least scatter of a group, since an interrupt can meet one. None without a group of three."""
+    return min((found for group in core_s if (found := spread(group)) is not None), default=None)
+
+
 def stalled(block_s: ArrayLike) -> float | None:
     """The share of the time that slow blocks took beyond the typical one (its median); None for fewer than 3 blocks."""
     x = np.asarray(block_s, dtype=float)

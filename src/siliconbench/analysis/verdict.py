@@ -45,6 +45,7 @@ class Evidence:
     closure: float | None = None  # end to end over what its parts allow
     slept_s: float | None = None
     gpu_neighbours: int | None = None
+    unevenness: float | None = None  # of a fixed loop on one core
     too_short: bool = False  # data loading or the whole, for the loader's stock (see Pass)
     outputs_agree: bool | None = None
     precision_proved: bool | None = None
@@ -55,8 +56,8 @@ def judge(seen: Evidence) -> Verdict:
     """The run's word on itself, with the reasons: wrong, contended, throttled, slowed, noisy (gravest first) or clean.
     disturbed: others took time, or it slept; its own heat, swap and noise are no reason to measure it again. A finding
     is said and held against nothing: what the parts leave open, a warm-up or a loader that it can't judge."""
-    outside = _from_outside(seen)
-    found = [*_wrong(seen), *outside, *_slower(seen), *_noisy(seen)]
+    outside, unsteady = _from_outside(seen), [*_slower(seen), *_noisy(seen)]
+    found = [*_wrong(seen), *outside, *_of_the_host(seen, unsteady), *unsteady]
     found = [(word, store.plain(reason)) for word, reason in found]
     grave = ("wrong", "contended", "throttled", "slowed", "noisy", "clean")
     word = min((word for word, _ in found), key=grave.index, default="clean")
@@ -95,6 +96,12 @@ def _from_outside(seen: Evidence) -> Doubts:
         (neighbours > 0, "contended", f"Others computed on the GPU ({neighbours}): {AGAIN}"),
         (slept > SLEPT_S, "contended", f"The system slept for {slept:.0f} s: keep it awake and run again."),
     )
+
+
+def _of_the_host(seen: Evidence, unsteady: Doubts) -> Doubts:
+    uneven = (seen.unevenness or 0) if seen.device_is_cpu and {"slowed", "noisy"} & dict(unsteady).keys() else 0
+    why = f"The cores ran unevenly by themselves (a fixed loop by {100 * uneven:.0f} %)"
+    return _chosen((uneven > SPREAD, "contended", f"{why}: others on the same host, or a clock that changes."))
 
 
 def _slower(seen: Evidence) -> Doubts:

@@ -205,8 +205,9 @@ class Compiled(Model):
 class Checks(Section):
     """What a run knows of its own worth. system_share: the kernel's share of the CPU time of the model alone.
 
-    others_share: of all cores' time, what other programs took during the model alone, and during end to end; slept_s:
-    what the system was suspended for; gpu_neighbours: other processes that computed on the device."""
+    others_share: of all cores' time, what other programs took during the model alone, and during end to end; core_s:
+    the seconds of a fixed loop on one core, time after time, just after each of the two; slept_s: what the system was
+    suspended for; gpu_neighbours: other processes that computed on the device."""
 
     wall_s: fields.Seconds
     before: State
@@ -227,6 +228,7 @@ class Checks(Section):
     synchronization: Synchronization | None
     precision: Annotated[list[Proof], Field(max_length=8)] | None
     outputs: Outputs | None
+    core_s: Annotated[list[fields.Raw], Field(default_factory=list, max_length=8)]
 
 
 class Verdict(Model):

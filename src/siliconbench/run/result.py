@@ -23,7 +23,7 @@ from siliconbench.run import models
 from siliconbench.run.device import Peak, describe
 from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
-from siliconbench.run.selftest import Repeat
+from siliconbench.run.selftest import Beside, Repeat
 
 
 def gpu_uuid(device: str) -> str:
@@ -111,8 +111,8 @@ class Measured:
     precision: list[schema.Proof]
     memory: Peak
     repeat: Repeat
-    others_share: float
-    end_to_end_others_share: float
+    beside_forward: Beside
+    beside_whole: Beside
 
 
 def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
@@ -132,7 +132,8 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     })  # fmt: skip
     return schema.Checks(
         wall_s=time.perf_counter() - bench.zero_s, before=log.before, after=log.after, workers=measured.workers,
-        others_share=measured.others_share, end_to_end_others_share=measured.end_to_end_others_share,
+        others_share=measured.beside_forward.share, end_to_end_others_share=measured.beside_whole.share,
+        core_s=[measured.beside_forward.core_s, measured.beside_whole.core_s],
         repeat_block_s=end.block_s, page_faults_per_image=end.page_faults_per_image,
         allowed_images_per_s=measured.parts.allowed_images_per_s, bottleneck=measured.answer.bottleneck,
         synchronization=measured.synchronization, **maybe,
@@ -154,6 +155,7 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
         heat_witness=heat_witness(heat, 0.0, checks.wall_s, log.before, log.after) if heat else None,
         swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization,
         others_share=checks.others_share, whole_others_share=checks.end_to_end_others_share,
+        unevenness=series.unevenness(checks.core_s),
         slept_s=checks.slept_s, gpu_neighbours=checks.gpu_neighbours,
         too_short=any(timed.too_short for timed in (measured.passes.input, whole) if timed),
         outputs_agree=measured.outputs.agree if measured.outputs else None,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import psutil
 import torch
@@ -26,19 +26,30 @@ IMAGES = 16  # fixed ones, for the comparison of outputs
 IN_FLOAT64 = 4  # of them: on a CPU that takes two to four times as long
 QUEUE_S = 0.005  # of work, at least, when the wait is put to the test
 PRODUCTS = (256, 512, 1024, 2048, 4096, 8192)  # n x n by n x n
+TURNS, LOOPS = 100_000, 40  # of a loop of a millisecond or two, and how often it runs
 CONVOLUTIONS = ((16, 128, 28), (16, 256, 14), (64, 256, 28), (64, 512, 28), (128, 1024, 14))  # images, channels, px
 
 
+class Beside(NamedTuple):
+    """What went on beside a pass: the share of all processors' time that others took, and the seconds of a fixed loop
+    on one core, time after time. What shares a core below this system (another machine of the same host, a clock that
+    changes) takes no time that the system counts, but the loop is then uneven."""
+
+    share: float
+    core_s: list[float]
+
+
 class Neighbours:
-    """How much of all processors' time others take while this process and its children work: started, then asked."""
+    """What others do while this process and its children work: started before a pass, asked after it."""
 
     def __init__(self) -> None:
         self.start = (*cpu_seconds(), own_cpu_s())
 
-    def share(self) -> float:
-        """The share taken since the start, 0 to 1."""
+    def seen(self) -> Beside:
+        """What others did since the start."""
         busy, total, own = (b - a for a, b in zip(self.start, (*cpu_seconds(), own_cpu_s()), strict=True))
-        return min(1.0, max(0.0, busy - own) / total) if total > 0 else 0.0
+        loops = [block(partial(sum, range(TURNS)), nothing, 1) for _ in range(LOOPS)]
+        return Beside(min(1.0, max(0.0, busy - own) / total) if total > 0 else 0.0, loops)
 
 
 def own_cpu_s() -> float:
