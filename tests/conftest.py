@@ -1,15 +1,20 @@
 """What tests share: one thread for each of two that run at once, a real browser, a real sweep."""
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads; the kernels and processes of tests have it, too
+HOME = tempfile.mkdtemp(prefix="siliconbench-")  # of this process's names and lock: nothing of the user's is touched
+os.environ |= {"XDG_CONFIG_HOME": HOME, "SILICONBENCH_LOCK": f"{HOME}/lock"}
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
 BROWSERS = (
     "chromium",

@@ -1,20 +1,23 @@
 """One door for every make target: knobs and folders are checked in a blink, before anything slow is loaded."""
 
+import fcntl
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from siliconbench import knobs, paths
 
 # jsonschema, behind papermill, would load it to check addresses that no notebook has: two seconds to build a grammar.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+TEMPORARY = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()  # the machine's; on a Mac a user's is his own
+LOCK = os.environ.get("SILICONBENCH_LOCK") or f"{TEMPORARY}/siliconbench.lock"  # the variable is for the tests
 
 
 def writable(folder: Path, name: str) -> None:
@@ -37,24 +40,54 @@ def late(name: str) -> Any:
     return resolve_name(f"siliconbench.{name}")
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Holds the only measurement of this machine, whoever starts it, wherever; WrongKnob while another one holds it."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+    try:
+        try:
+            held = os.open(LOCK, flags)
+        except FileNotFoundError:  # in a folder such as /tmp another user's file may not be opened with O_CREAT
+            held = os.open(LOCK, flags | os.O_CREAT)
+            os.fchmod(held, 0o444)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise knobs.WrongKnob("another measurement runs here now: two at once would slow one another") from None
+    except OSError as error:
+        raise knobs.WrongKnob(f"{LOCK} can't be locked ({error.strerror}): have its owner remove it") from None
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def named(given: str) -> str:
+    """The machine's name: that which is given, else its own; WrongKnob where none can be kept."""
+    return given or late("machine.naming:own")(late("machine.facts:machine")("unnamed"))
+
+
 def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: str, records: bool = True) -> int:
-    """The exit status of a target's work, given its knobs and what renders its page; records: whether it writes any.
-    It holds the only measurement of this folder; WrongKnob when another one measures here now."""
+    """The exit status of a target's work, given its knobs and what renders its page; records: whether it writes any."""
     given = read(os.environ)
     if records:
         writable(late("record.store:folder_at")(given["RESULTS"]), "RESULTS")
+        given["MACHINE"] = named(given["MACHINE"])
+        late("record.share:older")(given["RESULTS"])
     writable(paths.RUNS, "reports")
-    try:
-        with FileLock(paths.RUNS / ".lock", timeout=0):
-            return late(work)(given, late(page))
-    except Timeout:
-        raise knobs.WrongKnob("another measurement runs here now: two at once would slow one another") from None
+    with alone():
+        return late(work)(given, late(page))
+
+
+def report() -> int:
+    """The exit status of `make report`."""
+    return late("pages.compare:make_report")(late("record.share:older")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]))
 
 
 def share() -> int:
     """The exit status of `make share`; the machine is this one where none is named."""
     given = knobs.read(os.environ, ["RESULTS", "MACHINE"])
-    return late("record.share:share")(given["RESULTS"], given["MACHINE"] or late("machine.facts:machine")().slug)
+    page = late("pages.compare:published_page")
+    return late("record.share:share")(given["RESULTS"], named(given["MACHINE"]), page)
 
 
 def schema() -> int:
@@ -67,7 +100,7 @@ TARGETS: dict[str, Callable[[], int]] = {
     "image": partial(measure, knobs.read, "sweep.runner:make_image", "pages.render:machine_page"),
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
-    "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
+    "report": report,
     "share": share,
     "check": lambda: late("record.share:check")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "schema": schema,
@@ -76,7 +109,7 @@ TARGETS: dict[str, Callable[[], int]] = {
 
 
 def main() -> int:
-    """The exit status of a target: its own, 2 for a wrong knob or target, 130 when interrupted."""
+    """The exit status of a target: its own, 1 if it stopped, 2 for a wrong knob or target, 130 if interrupted."""
     name = " ".join(sys.argv[1:])
     try:
         if name in TARGETS:
@@ -84,6 +117,9 @@ def main() -> int:
         print(f"siliconbench: given {name[:60]!r}; allowed: one of {', '.join(TARGETS)}", file=sys.stderr)
     except knobs.WrongKnob as error:
         print(f"make {name}: {error}", file=sys.stderr)
+    except (knobs.Stopped, OSError) as error:
+        print(f"make {name}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted: what is measured stays; the same command goes on from there.", file=sys.stderr)
         return 130

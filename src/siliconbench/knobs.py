@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from siliconbench import paths
 from siliconbench.record import axes
 
 Given = dict[str, Any]  # the value of each knob by its name
@@ -17,6 +18,10 @@ WHOLE, DECIMAL = "[0-9]{1,12}", r"[0-9]{1,9}(?:\.[0-9]{1,6})?"  # the patterns o
 
 class WrongKnob(Exception):
     """One line for the user: what was given and what is allowed."""
+
+
+class Stopped(Exception):
+    """One line for the user: why the work ends before its end, and what to do."""
 
 
 class Knob(NamedTuple):
@@ -59,7 +64,7 @@ def one_of(words: Iterable[str]) -> Kind:
 
 
 def slug(text: str) -> str:
-    """A machine's name as it stands; empty stands for the one that its chip gives."""
+    """A machine's name as it stands; empty stands for its own."""
     if text and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,47}", text):
         raise ValueError
     return text
@@ -111,7 +116,7 @@ KNOBS = {
     "MINUTES": Knob("0", *number(0, 1440, "minutes", DECIMAL), False,
         "a sustained end-to-end run of so many minutes, for heat and throttling", "minutes"),
     "MACHINE": Knob("", "small letters, digits and hyphens, at most 48, beginning with a letter or digit", slug,
-        meaning="the machine's name in `reports/data`; from its chip where none is given"),
+        meaning="the machine's name; without it one is made, once, of its chip and four random characters"),
     "PRECISION": Knob("fp32", *one_of(axes.PRECISIONS), True,
         f"`{' '.join(axes.PRECISIONS)}`, one or many; fp32 is fp32, TF32 only by name", "precision"),
     "LAYOUT": Knob("contiguous", *one_of(axes.LAYOUTS), True, f"`{' '.join(axes.LAYOUTS)}`", "memory_format"),
@@ -120,7 +125,7 @@ KNOBS = {
     "MODE": Knob("inference", *one_of(axes.MODES), True,
         "`train`: forward, backward and a step of SGD on random labels", "mode"),
     "TELEMETRY": Knob("1", *FLAG, meaning="0: no sampler beside the run"),
-    "RESULTS": Knob("reports/data", "a folder for the records, or an address such as s3://bucket/folder", address,
+    "RESULTS": Knob(str(paths.MINE), "a folder for the records, or an address such as s3://bucket/folder", address,
         meaning="another folder for the records, or an address such as `s3://bucket/folder` (extra `remote`)"),
     "FRESH": Knob("0", *FLAG, meaning="1: begin anew instead of finishing an interrupted sweep"),
 }  # fmt: skip

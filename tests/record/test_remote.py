@@ -128,7 +128,7 @@ def test_a_whole_sweep_of_training_goes_there_and_comes_back(s3, tmp_path):
     assert isinstance(made, Record) and made.status == "ok" and made.machine.slug == "far"
     assert made.case.mode == "train" and made.memory.peak_process_bytes > 0
     assert made.checks.outputs is None and made.checks.compiled is None
-    assert not (tmp_path / "reports/data").exists()
+    assert not (tmp_path / "reports/mine").exists()
     assert "mobilenet_v3_small" in (tmp_path / "reports/far.html").read_text("utf-8")
     assert SECRET not in done.stdout + done.stderr + path.read_text()
     for file in tmp_path.rglob("*.*"):

@@ -192,7 +192,7 @@ def judge():
 
 
 def test_the_schema_accepts_real_records_and_refuses_changed_ones(judge, tiny_sweep):
-    found = [json.loads(path.read_bytes()) for path in sorted((tiny_sweep[0] / "reports/data").glob("*/*.json"))]
+    found = [json.loads(path.read_bytes()) for path in sorted((tiny_sweep[0] / "reports/mine").glob("*/*.json"))]
     assert {each["status"] for each in found} == {"ok", "failed"}
     for each in found:
         judge.validate(each)
@@ -201,7 +201,7 @@ def test_the_schema_accepts_real_records_and_refuses_changed_ones(judge, tiny_sw
 
 
 def test_a_real_record_names_nobody(tiny_sweep):
-    records = [r for _, r in store.read(tiny_sweep[0] / "reports/data")]
+    records = [r for _, r in store.read(tiny_sweep[0] / "reports/mine")]
     assert share.personal(records) == []
     text = "".join(map(store.dumps, records))
     assert not re.search(r"/home/|/Users/|/tmp/|([0-9a-f]{2}:){5}|\b\d+\.\d+\.\d+\.\d+\b", text)

@@ -25,7 +25,7 @@ from tests.sweep.test_plan import left, planned
 def test_a_real_sweep_leaves_a_record_for_what_worked_and_for_what_did_not(tiny_sweep):
     folder, done = tiny_sweep
     assert done.returncode == 1, done.stdout + done.stderr
-    records = [r for _, r in store.read(folder / "reports/data")]
+    records = [r for _, r in store.read(folder / "reports/mine")]
     assert {(r.case.precision, r.status) for r in records} == {("fp32", "ok"), ("tf32", "failed")}
     ok = next(r for r in records if r.status == "ok")
     assert ok.passes.end_to_end.images >= 8 and ok.case.image_px == 224
@@ -49,7 +49,7 @@ def test_a_machines_own_page_is_fit_to_be_sent(chromium, tiny_sweep):
 def test_what_the_terminal_says(tiny_sweep):
     folder, done = tiny_sweep
     lines = done.stdout.splitlines()
-    ok = [r for _, r in store.read(folder / "reports/data") if r.status == "ok"]
+    ok = [r for _, r in store.read(folder / "reports/mine") if r.status == "ok"]
     assert len(ok) == 1  # disturbed or not: a quick look is not measured again
     assert "2 runs (2 cases x 1)" in done.stdout and "\r" not in done.stdout
     assert sum("images/s  forward" in line for line in lines) == len(ok)
@@ -60,14 +60,14 @@ def test_what_the_terminal_says(tiny_sweep):
 
 def test_the_same_command_finishes_an_interrupted_sweep(tiny_sweep):
     folder, _ = tiny_sweep
-    found = sorted((folder / "reports/data").glob("*/*.json"))
+    found = sorted((folder / "reports/mine").glob("*/*.json"))
     (gone,) = (path for path in found if "tf32" in path.name)
     before = {path: path.read_bytes() for path in found if path != gone}
     gone.unlink()
     done = make_image(folder, PRECISION="fp32 tf32", USE_GPU="0")
     assert "Finishing the sweep of" in done.stdout and f"{len(before)} runs are done, 1 left" in done.stdout
     assert {path: path.read_bytes() for path in before} == before
-    assert len(list((folder / "reports/data").glob("*/*.json"))) == len(found)
+    assert len(list((folder / "reports/mine").glob("*/*.json"))) == len(found)
 
 
 def test_the_loader_processes_that_the_first_run_chose_are_those_of_all_repeats(tmp_path):
@@ -92,7 +92,7 @@ def test_the_loader_processes_that_the_first_run_chose_are_those_of_all_repeats(
 
 def test_a_sweep_goes_on_from_its_records_with_the_loader_processes_that_its_first_run_chose(tmp_path):
     knobs_given = KNOBS | {"USE_GPU": "0", "WORKERS": "auto", "REPEATS": "2", "TELEMETRY": "0"}
-    folder, given = tmp_path / "reports/data", knobs.read(knobs_given)
+    folder, given = tmp_path / "reports/mine", knobs.read(knobs_given)
     rest = partial(plan.onward, 2, given["SEED"], False)
     this = plan.planned(given | {"RESULTS": str(folder)}, "cpu", facts.machine(), "", rest)
     left(this, 1, used=1)
@@ -112,7 +112,7 @@ def test_a_tuned_case_runs_in_a_sweep(tmp_path):
     """The other variant of the CPU, a training, is the one that record/test_remote.py sends away."""
     asked = {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "IMAGE_MODEL": "squeezenet1_1"}
     done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="1", **asked)
-    r = min((r for _, r in store.read(tmp_path / "reports/data")), key=lambda r: r.repeat)
+    r = min((r for _, r in store.read(tmp_path / "reports/mine")), key=lambda r: r.repeat)
     if why := models.no_compiler(device.choose(False)):
         assert (r.error.kind, r.error.message) == ("unsupported", why)
         return
@@ -157,7 +157,7 @@ def test_a_second_sweep_is_refused_and_a_killed_kernel_costs_one_run(running):
     assert second.stderr.count("\n") == 1 and "another measurement" in second.stderr
     kernel.kill()
     assert child.wait(60) == 1
-    ((_, left),) = store.read(folder / "reports/data")
+    ((_, left),) = store.read(folder / "reports/mine")
     assert isinstance(left, Record) and left.error.kind == "killed"
     assert "Traceback" not in (folder / "out").read_text()
 
@@ -172,5 +172,5 @@ def test_nothing_is_left_behind_when_the_sweep_ends_early(running, sign, status)
     assert child.wait(30) == status
     _, alive = psutil.wait_procs(there, timeout=15)
     assert not alive
-    assert not list((folder / "reports/data").glob("*/*"))
+    assert not list((folder / "reports/mine").glob("*/*"))
     assert "Traceback" not in (folder / "out").read_text()

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from siliconbench import paths
-from siliconbench.machine import tools
+from siliconbench.machine import naming, tools
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, clean, content, gpu, matched, number, section, text_of, tool, tried
 from siliconbench.record.host import Gpu, Level, Machine, State
@@ -26,14 +26,15 @@ EMPTY_NAMES = "to be filled|system product name|default string|not specified|sys
 
 
 def machine(slug: str = "", uuid: str = "") -> Machine:
-    """Chip, cores, GPUs, memory and system; the slug follows from them unless one is given. Spawns tools.
+    """Chip, cores, GPUs, memory and system; its own name unless one is given, or its chip's where none can be kept.
+    Spawns tools.
 
     uuid: of the GPU that was measured, as torch calls it, which then is the first of the GPUs."""
     pairs = mac_facts() if tools.PLATFORM == "darwin" else linux_facts(uuid)
     known = section(Machine, {
         "slug": (slug or "machine", ""), **pairs, "arch": (platform.machine(), "Python does not know"),
     })  # fmt: skip
-    return known if slug else known.model_copy(update={"slug": slug_of(known)})
+    return known if slug else known.model_copy(update={"slug": tried(naming.own, known) or naming.of_chip(known)})
 
 
 def state() -> State:
@@ -56,24 +57,6 @@ def cpu_seconds() -> tuple[float, float]:
     times = psutil.cpu_times()
     total = sum(times[:8])  # user to steal; what comes after, a guest's, is in user already
     return total - times.idle - getattr(times, "iowait", 0.0), total
-
-
-def slug_of(machine: Machine) -> str:
-    """A folder's name for the machine: its NVIDIA GPU, or a Mac's chip and model, or its chip and cores."""
-    chip = machine.chip or machine.arch or "machine"
-    names = [gpu.name for gpu in machine.gpus or []]
-    if names and (machine.driver or "nvidia" in names[0].lower()):
-        return slugged(f"nvidia {names[0]}".replace("nvidia NVIDIA", "nvidia"))
-    if chip.startswith("Apple"):
-        return slugged(f"{chip.removeprefix('Apple')} {machine.model or 'mac'}")
-    return slugged(chip, f"{machine.cores} cores" if machine.cores else "")
-
-
-def slugged(name: str, end: str = "") -> str:
-    """Lower-case letters, digits and hyphens, what stood in brackets left out, 48 at most with the end kept whole."""
-    parts = (re.sub(r"\([^)]*\)?", " ", part).lower() for part in (name, end))
-    plain, tail = (re.sub(r"[^a-z0-9]+", "-", part).strip("-") for part in parts)
-    return "-".join(part for part in (plain[: 47 - len(tail)].strip("-"), tail) if part) or "machine"
 
 
 def versions() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Which machine should I pick? What only the comparison says, as notebooks/compare.ipynb shows it: `make report`."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +8,10 @@ from siliconbench import paths
 from siliconbench.analysis import advice, heat, stats
 from siliconbench.analysis.cases import PARTS, POOL, between_words, compared, rate_words
 from siliconbench.analysis.words import percent_words, ratio_words, significant
-from siliconbench.knobs import WrongKnob
 from siliconbench.pages import tables
 from siliconbench.pages.html import listed
 from siliconbench.pages.ranking import ALIKE, Study, comparable, scope, timelines, weight, with_state
-from siliconbench.record import store
+from siliconbench.record import share, store
 
 OF_FASTEST = tables.Column("of the fastest", "share")
 WORTH = tables.Column("images/s per 1,000", "worth", "currency")
@@ -250,20 +248,31 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
         lines.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
     for slug, own in study.runs.groupby("machine"):
         same = own.merge(rank[POOL], on=POOL)
-        names = [study.files[slug, store.file_name(r, r.created, r.repeat)] for r in same.itertuples()]
+        names = [store.file_name(r, r.created, r.repeat) for r in same.itertuples()]
         behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
         lines.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")
     return lines
 
 
 def make_report(results: str) -> int:
-    """The exit status of `make report`: the page and its figure, rendered from the records under RESULTS."""
-    folder = store.folder_at(results)
-    if os.environ.get("RESULTS") and not folder.is_dir():
-        raise WrongKnob(f"RESULTS: there is no folder {results}; name one that `make image` has filled")
-    parameters = {"results": str(folder.resolve()) if isinstance(folder, Path) else results}
-    parameters |= {"figure_path": str((paths.REPORTS / "compare.svg").resolve()), "published": str(paths.PUBLISHED)}
+    """The exit status of `make report`: the page of the published records, or with one's own its own beside it."""
+    own = share.own_folder(results)
+    if own and any(own.glob("*/*.json")):
+        print(page_of(paths.REPORTS / "report.html", str(own.resolve()) if isinstance(own, Path) else results))
+    else:
+        print(page_of(paths.REPORTS / "compare.html"))
+    return 0
+
+
+def published_page() -> Path:
+    """The path of the tracked page, rendered anew from the published records alone."""
+    return page_of(paths.DATA.with_name("compare.html"))
+
+
+def page_of(page: Path, results: str = "") -> Path:
+    """The path of the page, rendered from the published records and those at this address, its figure beside it."""
+    parameters = {"results": results, "data": str(paths.DATA), "published": str(paths.PUBLISHED)}
+    parameters |= {"figure_path": str(page.with_suffix(".svg").resolve())}
     from siliconbench.pages import render  # slow to import, and the page itself, which imports this, needs none of it
 
-    print(render.render(paths.NOTEBOOKS / "compare.ipynb", paths.REPORTS / "compare.html", parameters))
-    return 0
+    return render.render(paths.NOTEBOOKS / "compare.ipynb", page, parameters)

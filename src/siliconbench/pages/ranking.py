@@ -1,7 +1,7 @@
 """From every record to what is compared: like with like, and for what can't be compared the reason why."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from siliconbench.analysis.cases import LIKE, POOL, case_words, cases, chief, na
 from siliconbench.pages import tables
 from siliconbench.record import store
 from siliconbench.record.label import Label, load_label
-from siliconbench.record.schema import Record
+from siliconbench.record.schema import OLDER, Record
 from siliconbench.record.share import refusals
 
 ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
@@ -30,7 +30,7 @@ class Study:
     longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
     labels: dict[str, Label] = field(default_factory=dict)
     chips: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and device
-    files: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and the name that a new one would have
+    names: dict[str, str] = field(default_factory=dict)  # of the machines, as people are shown them
     bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
 
     @property
@@ -39,21 +39,18 @@ class Study:
         return refusals(self.bad)
 
     def name(self, machine: str) -> str:
-        """The machine's label where a person gave one, else its slug; both where two machines share the label."""
-        if machine not in self.labels:
-            return machine
-        own = self.labels[machine].label
-        twice = own in self.newest or sum(other.label == own for other in self.labels.values()) > 1
-        return f"{own} ({machine})" if twice else own
+        """The machine as people are shown it."""
+        return self.names[machine]
 
-    def read(self, results: Path) -> Iterator[Record]:
-        """Every valid record under results, its file, machine, chip and sustained run noted; and what was refused."""
-        for path, record in store.read(results):
+    def read(self, own: Path | None, published: Path) -> Iterator[Record]:
+        """Every valid record of both folders once, its machine, chip and sustained run noted; and what was refused, but
+        for records of 0.1 among the published, which are none: `make report` says where they lie."""
+        for path, record in store.read_all(filter(None, (own, published))):
             if isinstance(record, ValueError):
-                self.bad[path] = record
+                if path.parent.parent != published or str(record) != OLDER:
+                    self.bad[path] = record
                 continue
             slug, device, software = record.machine.slug, record.case.device, record.software
-            self.files[slug, store.file_name(record.case, record.created, record.repeat)] = path.name
             self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
             gpu = next((g.name for g in record.machine.gpus or []), None)
             accelerator = None if device == "cpu" else software.device_name or gpu
@@ -64,18 +61,35 @@ class Study:
             yield record
 
 
-def gather(results: Path) -> Study:
-    """Every valid record and label under results; what was refused is named, with the reason."""
+def gather(published: Path, own: Path | None = None) -> Study:
+    """Every valid record and label in these folders, one's own before; what was refused is named, with the reason."""
     study = Study()
-    study.runs = runs(study.read(results))
+    study.runs = runs(study.read(own, published))
     study.cases = cases(study.runs)
-    for path in sorted(results.glob("*/machine.toml")):
+    for path in (path for folder in (own, published) if folder for path in sorted(folder.glob("*/machine.toml"))):
         label = store.tried(path, load_label)
         if isinstance(label, ValueError):
             study.bad[path] = label
         else:
-            study.labels[path.parent.name] = label
+            study.labels.setdefault(path.parent.name, label)
+    plain = {
+        slug: study.labels[slug].label if slug in study.labels else r.machine.title for slug, r in study.newest.items()
+    }
+    study.names = told_apart(plain, {path.parent.name for path in own.glob("*/*.json")} if own else set())
     return study
+
+
+def told_apart(plain: Mapping[str, str], mine: Collection[str] = ()) -> dict[str, str]:
+    """The machines' names by their slugs, in brackets the last letters of its slug where two are alike (the whole slug
+    where these are, too), and what is one's own."""
+    names = dict[str, str]()
+    for slug, name in plain.items():
+        twins = [other for other in plain if plain[other] == name]
+        ends = [twin.rpartition("-")[2] for twin in twins]
+        told = [] if len(twins) == 1 else [slug if len(set(ends)) < len(ends) else slug.rpartition("-")[2]]
+        told += ["yours"] if slug in mine else []
+        names[slug] = f"{name} ({', '.join(told)})" if told else name
+    return names
 
 
 def comparable(study: Study) -> pd.DataFrame:
@@ -156,7 +170,8 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
 def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     """The reference cases of the ranking's model, image size, torch and method, in its order, named by what differs."""
     if rank.empty:
-        return named(study.cases).assign(label=lambda table: table["name"])
+        cases = study.cases.assign(machine=study.cases["machine"].map(study.name))
+        return named(cases).assign(label=lambda table: table["name"])
     case, table = rank.iloc[0], comparable(study).merge(rank[:1][["model", "image_px", "torch", "method"]])
     several = table.groupby("machine")["device"].transform("nunique") > 1
     names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")

@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 from papermill import PapermillExecutionError
 
 from siliconbench import paths
+from siliconbench.knobs import Stopped
 from siliconbench.record import store
 from siliconbench.sweep import failure, kernel
 
@@ -26,19 +27,23 @@ def to_html(executed: NotebookNode) -> str:
 
 
 def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
-    """The path of the page that the notebook becomes with these parameters; its executed copy lies in runs/."""
-    executed = kernel.execute(source, page.parent / "runs" / f"{page.stem}.ipynb", parameters)
-    return store.write_whole(page, to_html(executed))
+    """The path of the page that the notebook becomes with these parameters; its executed copy lies in runs/. Stopped
+    where it can't be rendered or written."""
+    try:
+        executed = kernel.execute(source, page.parent / "runs" / f"{page.stem}.ipynb", parameters)
+        return store.write_whole(page, to_html(executed))
+    except (PapermillExecutionError, DeadKernelError, OSError, ValueError) as error:
+        raise Stopped(f"No page could be rendered ({failure.reason(error, False).message})") from None
 
 
 def machine_page(slug: str, results: Path) -> str:
     """The path of a machine's page, rendered anew; in words why not, if that failed (the records stay)."""
-    parameters = {"machine": slug, "results": str(results.resolve())}
+    parameters = {"machine": slug, "results": str(results.resolve()), "data": str(paths.DATA)}
     parameters["figure_path"] = str((paths.REPORTS / f"{slug}.svg").resolve())
     try:
         return str(render(paths.NOTEBOOKS / "machine.ipynb", paths.REPORTS / f"{slug}.html", parameters))
-    except (PapermillExecutionError, DeadKernelError, OSError, ValueError) as error:
-        return f"No page could be rendered ({failure.reason(error, False).message}); the records are in {results}."
+    except Stopped as error:
+        return f"{error}; the records are in {results}."
 
 
 def trust_page(measured: Path) -> Path:

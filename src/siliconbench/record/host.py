@@ -7,6 +7,8 @@ from pydantic import Field, StringConstraints
 from siliconbench.record import fields
 from siliconbench.record.fields import Model, Section
 
+SLUG = r"^[a-z0-9][a-z0-9-]{0,47}$"
+
 
 class Level(Model):
     """The cores of one kind."""
@@ -35,7 +37,7 @@ class Machine(Section):
     """What the machine is; nothing that tells whose it is. gpus: the one that was measured is the first; smt: a core
     runs two threads; rosetta: translated."""
 
-    slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
+    slug: Annotated[str, StringConstraints(pattern=SLUG)]
     chip: fields.Name | None
     model: fields.Name | None
     cores: fields.Positive | None
@@ -51,6 +53,19 @@ class Machine(Section):
     container: bool | None
     wsl: bool | None
     rosetta: bool | None
+
+    @property
+    def part(self) -> str | None:
+        """The part that it is known by: its NVIDIA GPU, else its chip."""
+        gpu = self.gpus[0].name if self.gpus else ""
+        return gpu if gpu and (self.driver or "nvidia" in gpu.lower()) else self.chip or self.arch
+
+    @property
+    def title(self) -> str:
+        """What it is, as people are shown it: NVIDIA H100 80GB HBM3, 16 cores, 126 GiB."""
+        cores = self.cores and f"{self.cores} {'core' if self.cores == 1 else 'cores'}"
+        memory = self.memory_bytes and f"{self.memory_bytes / 2**30:.0f} GiB"
+        return ", ".join(filter(None, (self.part or "unknown chip", cores, memory)))
 
 
 class Software(Section):

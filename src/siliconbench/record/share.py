@@ -3,17 +3,17 @@
 import getpass
 import json
 import re
-import shlex
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from siliconbench import paths
-from siliconbench.knobs import WrongKnob
+from siliconbench.knobs import Stopped, WrongKnob
 from siliconbench.record import store
+from siliconbench.record.host import Machine
 from siliconbench.record.label import load_label
 from siliconbench.record.schema import OLDER, Record
 
@@ -24,24 +24,46 @@ def schema() -> str:
     return json.dumps(published, indent=1, sort_keys=True) + "\n"
 
 
-def sorted_out(address: str, machine: str = "*") -> tuple[Path, list[Record], dict[Path, ValueError]]:
-    """The folder at this address, these machines' good records, and the bad or stray files there, each with the reason;
-    hidden files are never read. WrongKnob when there is no folder, or it can't be reached."""
+def own_folder(address: str) -> Path | None:
+    """The folder at this address; None where it is that of the published records, or none was made where own records
+    are by default. WrongKnob when another one is not there, or can't be reached."""
     results, why = store.folder_at(address), "there is no such folder: `make image` makes it"
     try:
         there = results.is_dir()
     except Exception as error:  # each storage has its own; what they say may name a key
         there, why = False, f"it can't be reached ({type(error).__name__}): see its address and your access"
-    if not there:
+    if not there and results != paths.MINE:
         raise WrongKnob(f"RESULTS: {results}: {why}")
-    found: dict[Path, Any] = dict(store.read(results, machine))
-    for path in sorted([*results.glob(f"{machine}/*"), *(p for p in results.glob(machine) if not p.is_dir())]):
-        if path.name == "machine.toml" and path.parent != results:
-            found[path] = store.tried(path, load_label)
-        elif path not in found and not path.name.startswith("."):
-            found[path] = ValueError("it is neither a record nor machine.toml: it does not belong here")
+    return results if there and not (isinstance(results, Path) and results.resolve() == paths.DATA) else None
+
+
+def sorted_out(folders: Iterable[Path], machine: str = "*") -> tuple[list[Record], dict[Path, ValueError]]:
+    """These machines' good records in the folders, each once, and the bad or stray files there, each with the reason;
+    hidden files are never read."""
+    found: dict[Path, Any] = dict(store.read_all(folders, machine))
+    for folder in folders:
+        for path in sorted([*folder.glob(f"{machine}/*"), *(p for p in folder.glob(machine) if not p.is_dir())]):
+            if path.name == "machine.toml" and path.parent != folder:
+                found[path] = store.tried(path, load_label)
+            elif (path.parent == folder or path.suffix != ".json") and not path.name.startswith("."):
+                found[path] = ValueError("it is neither a record nor machine.toml: it does not belong here")
     bad = {path: why for path, why in found.items() if isinstance(why, ValueError)}
-    return results, [r for r in found.values() if isinstance(r, Record)], bad
+    return [r for r in found.values() if isinstance(r, Record)], bad
+
+
+def older(address: str) -> str:
+    """The address, after a line is printed that says where records of 0.1 lie on this disk, if any do."""
+    folders = [folder for folder in (paths.DATA, own_folder(address)) if isinstance(folder, Path)]
+    every = (path for folder in folders for path in sorted(folder.glob("*/*.json")))
+    found = Counter(path.parent for path in every if store.tried(path, of_older) is True)
+    if where := ", ".join(f"{path.parent}/{store.plain(path.name)}" for path in found):
+        print(f"{where}: {counted(found.total(), 'record')} {OLDER}", flush=True)
+    return address
+
+
+def of_older(path: Path) -> bool:
+    """Whether a file is a record of 0.1, told without checking it; the errors are those of reading it."""
+    return bool(re.search(rb'"schema": ?1\b', store.content(path, store.MOST_BYTES)))
 
 
 def refusals(bad: Mapping[Path, ValueError]) -> list[str]:
@@ -58,12 +80,14 @@ def counted(count: int, thing: str) -> str:
 
 
 def check(address: str) -> int:
-    """The exit status of `make check`, its lines printed: 1 if a record, or the published schema, is bad."""
-    results, good, bad = sorted_out(address)
+    """The exit status of `make check`, its lines printed: 1 if a record, own or published, or the schema is bad."""
+    folders = [*filter(None, (own_folder(address), paths.DATA))]
+    good, bad = sorted_out(folders)
     if not paths.SCHEMA.is_file() or paths.SCHEMA.read_text("utf-8") != schema():
         bad[paths.SCHEMA] = ValueError("it is not what the models give: `python -m siliconbench schema` mends it")
     machines, lines = counted(len({r.machine.slug for r in good}), "machine"), [f"bad: {n}" for n in refusals(bad)]
-    print(*lines, f"{counted(len(good), 'good record')} of {machines} in {results}; {len(bad)} bad", sep="\n")
+    where = " and ".join(map(str, folders))
+    print(*lines, f"{counted(len(good), 'good record')} of {machines} in {where}; {len(bad)} bad", sep="\n")
     return 1 if bad else 0
 
 
@@ -103,32 +127,55 @@ def personal(records: list[Record]) -> list[str]:
     return sorted(n for n in hits if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", texts, re.IGNORECASE))
 
 
-def sending(results: Path, slug: str) -> list[str]:
-    """How to send one machine's folder, in lines that can be pasted."""
-    if not isinstance(results, Path):
-        return [f"They are at {results}: who can read that address has them."]
-    folder, data = f"reports/data/{slug}", results.resolve()
-    label = f" {folder}/machine.toml" if (data / slug / "machine.toml").is_file() else ""
-    copy = f"  mkdir -p reports/data && cp -R {shlex.quote(str(data / slug))} reports/data/"
-    return [
-        f"To a friend: send the folder {results / slug}; it goes into their reports/data.",
-        "To everyone: fork the project, then in your clone",
-        *([copy] if data != paths.DATA else []),
-        f"  git checkout -b records-{slug} && git add {folder}/*.json{label}",
-        f'  git commit -m "Records of {slug}" && git push -u origin records-{slug}',
-        "and open a pull request. `make check` there finds what is not a valid record.",
-    ]
+def another(results: Path, machine: Machine) -> str | None:
+    """That this machine's name is another's, in words, by chip and cores of the last record of that name under results
+    (memory can be added); None where it is its own, or there are no records."""
+    found = (r for _, r in store.read(results, machine.slug) if isinstance(r, Record))
+    last = max(found, key=lambda r: r.created, default=None)
+    there, here = (f"{m.chip}, {m.cores} cores" for m in (last.machine if last else machine, machine))
+    return None if there == here else f"{machine.slug} is another machine ({there}; here {here})"
 
 
-def share(address: str, slug: str) -> int:
-    """The exit status of `make share`, its lines printed: 1 if a record of this machine is bad, or there is none."""
-    results, good, bad = sorted_out(address, slug)
-    if not good:
-        lines = ["There is nothing to send. `make image` measures this machine, MACHINE= names another."]
+def published(good: list[Record], label: Path) -> list[Path]:
+    """The new files in reports/data: these records and their machine's label, all or none; what is there already stays.
+    Stopped where that is another machine's or can't be written, FileExistsError where another record has the name."""
+    if other := another(paths.DATA, good[-1].machine):
+        raise Stopped(f"{paths.DATA}: {other}: measure with a name of your own (MACHINE=)")
+    there, made = [r for _, r in store.read(paths.DATA, good[-1].machine.slug)], list[Path]()
+    try:
+        for record in (r for r in good if r not in there):
+            made.append(store.write(record, paths.DATA))
+        if label.is_file() and not (goal := paths.DATA / label.parent.name / label.name).exists():
+            made.append(store.write_whole(goal, label.read_text("utf-8")))
+    except BaseException:
+        for path in made:
+            path.unlink()
+        raise
+    return made
+
+
+def share(address: str, slug: str, page: Callable[[], Path]) -> int:
+    """The exit status of `make share`: this machine's records checked and copied to the published ones, their page
+    rendered anew, and how to send them printed; 1 if one is bad, or there is none. Errors are those of `published`."""
+    results = own_folder(address) or paths.DATA
+    good, bad = sorted_out([results], slug)
+    lines = [f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *(f"bad: {n}" for n in refusals(bad))]
+    if bad and good:
+        lines += [f"Move the {counted(len(bad), 'bad file')} to a folder elsewhere, then `make share` again."]
+    elif not good:
+        others = ", ".join(sorted({store.plain(path.parent.name) for path in results.glob("*/*.json")} - {slug}))
+        lines += ["There is nothing to send. `make image` measures this machine, MACHINE= names another."]
+        lines += [f"There are records of {others}."] if others else []
     else:
-        lines = contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
-        mend = f"Move the {counted(len(bad), 'bad file')} to a folder elsewhere, then `make share` again."
-        lines += [mend] if bad else sending(results, slug)
-    refused = [f"bad: {line}" for line in refusals(bad)]
-    print(f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *refused, *lines, sep="\n")
+        lines += contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
+        new, branch = published(good, results / slug / "machine.toml"), f"records-{slug}"
+        lines += [
+            f"{counted(len(new), 'new file')} in {paths.DATA / slug}; with them: {page()}",
+            "To a friend: send that folder; it goes into their reports/data.",
+            "To everyone: fork the project, then in this clone",
+            f"  git checkout -b {branch} && git add reports/data/{slug} reports/compare.html reports/compare.svg",
+            f'  git commit -m "Records of {slug}" && git push -u origin {branch}',
+            "and open a pull request. `make test` there finds what is not as it should be.",
+        ]
+    print(*lines, sep="\n")
     return 1 if bad or not good else 0

@@ -1,11 +1,13 @@
 """Where records are: written whole or not at all, never overwritten, and read back with suspicion."""
 
+import errno
+import hashlib
 import json
 import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,17 +16,24 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from siliconbench.knobs import Stopped
 from siliconbench.record.schema import Case, Record
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk without room for more says
 MOST_BYTES = 20_000_000  # of one file: a day of half-second blocks with 20 channels of 20,000 samples takes 12 MB
 
 
-def file_name(case: Case, created: str, repeat: int, every_axis: bool = True) -> str:
+def file_name(case: Case, created: str, repeat: int) -> str:
     """The name of a record's file in its machine's folder, from every axis in which two runs of a sweep can differ:
-    layout, compile and mode where they are not the default; not in older records (every_axis False)."""
-    more = (case.memory_format, "compile" if case.compile else "", case.mode) if every_axis else ()
+    layout, compile and mode where they are not the default."""
+    more = (case.memory_format, "compile" if case.compile else "", case.mode)
     words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference"))
     return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{words}-{created}-r{repeat}.json"
+
+
+def path_of(record: Record, results: Path) -> Path:
+    """Where a record lies under results."""
+    return results / record.machine.slug / file_name(record.case, record.created, record.repeat)
 
 
 def now() -> str:
@@ -72,14 +81,20 @@ def folder_at(address: str) -> Path:
 
 
 def write(record: Record, results: Path) -> Path:
-    """The path of the new record. A record that is there already is never overwritten: FileExistsError."""
-    path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
-    with suppress(FileExistsError):
-        if not isinstance(path, Path):
-            path.fs.pipe_file(path.path, dumps(record).encode(), mode="create")
-            return path
-        if not path.exists():
-            return write_whole(path, dumps(record))
+    """The path of the new record. A record that is there already is never overwritten: FileExistsError. Stopped, with
+    its name, where it can't be kept, as on a full disk."""
+    path = path_of(record, results)
+    try:
+        with suppress(FileExistsError):
+            if not isinstance(path, Path):
+                path.fs.pipe_file(path.path, dumps(record).encode(), mode="create")
+                return path
+            if not path.exists():
+                return write_whole(path, dumps(record))
+    except Exception as error:  # each storage has its own; what they say may name a key
+        why = error.strerror if isinstance(error, OSError) and isinstance(path, Path) else type(error).__name__
+        again = "make room or name another folder, and the same command goes on from there"
+        raise Stopped(f"{path}: the record can't be kept ({why}): {again}") from None
     raise FileExistsError(f"{path} is there already")
 
 
@@ -117,11 +132,9 @@ def load(path: Path) -> Record:
     except ValidationError as error:
         raise ValueError(reason(error)) from None
     json.loads(data, object_pairs_hook=no_key_twice, parse_float=len, parse_int=len)  # the numbers are not needed
-    name, older = (file_name(record.case, record.created, record.repeat, every) for every in (True, False))
-    if path.parent.name != record.machine.slug or path.name not in (name, older):
+    name = file_name(record.case, record.created, record.repeat)
+    if (path.parent.name, path.name) != (record.machine.slug, name):
         raise ValueError(plain(f"its name should be {record.machine.slug}/{name}"))
-    if path.name != name and path.with_name(name).exists():
-        raise ValueError(plain(f"{name} is the same run"))
     return record
 
 
@@ -140,9 +153,20 @@ def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | Val
         yield from zip(found, map(tried, found) if isinstance(results, Path) else pool.map(tried, found), strict=True)
 
 
-def newest_machine(results: Path) -> str:
+def read_all(folders: Iterable[Path], machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
+    """What `read` gives of each of these folders in turn; a record that was there before, by its content, once."""
+    seen = set[bytes]()
+    for folder in folders:
+        for path, found in read(folder, machine):
+            mark = hashlib.sha256(found.model_dump_json().encode()).digest() if isinstance(found, Record) else b""
+            if mark not in seen:
+                yield path, found
+            seen |= {mark} if mark else set()
+
+
+def newest_machine(*folders: Path) -> str:
     """The slug of the machine with the newest record; ValueError when there is no record."""
-    read_back = [found for _, found in read(results)]
+    read_back = [found for _, found in read_all(folders)]
     good = [(r.created, r.machine.slug) for r in read_back if isinstance(r, Record)]
     if not good:
         refused = f"; {len(read_back)} refused, the first was {read_back[0]}" if read_back else ""

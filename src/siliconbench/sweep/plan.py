@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from scipy.stats import linregress, t
 
+from siliconbench import paths
 from siliconbench.analysis import stats, verdict
 from siliconbench.knobs import KNOBS, Given, WrongKnob
 from siliconbench.machine.facts import versions
-from siliconbench.record import store
+from siliconbench.record import share, store
 from siliconbench.record.host import Machine
 from siliconbench.record.schema import Case, Record
 
@@ -94,15 +95,12 @@ def again(records: list[Record], repeats: int, seed: int, search: bool = False) 
 def planned(given: Given, device: str, machine: Machine, search: str, further: Further, trial: bool = False) -> Plan:
     """The sweep that the knobs ask for: the newest of its key if it has runs or a stage to go, else a new one. The key,
     which ends its id, is of the command, the versions and `search`, the name of one by stages; trial: its first runs
-    only look for the fastest. WrongKnob where the last record in the machine's folder is another machine's; its memory
-    may differ, it can be added."""
+    only look for the fastest. WrongKnob where the machine's name is another's, here or among the published ones."""
     every, results = cases(given, device), store.folder_at(given["RESULTS"])
     found = [r for _, r in store.read(results, machine.slug) if isinstance(r, Record)]
-    last = max(found, key=lambda r: r.created, default=None)
-    there, here = (f"{m.chip}, {m.cores} cores" for m in (last.machine if last else machine, machine))
-    if there != here:
-        differ = f"{results / machine.slug} holds another machine's records ({there}; here {here})"
-        raise WrongKnob(f"{differ}: give this one a name of its own with MACHINE=")
+    for folder in (results, paths.DATA):
+        if other := share.another(folder, machine):
+            raise WrongKnob(f"MACHINE: {other}, with records in {folder}: give this one a name of its own")
     parts = [c.model_dump_json() for c in every] + [str(given["REPEATS"]), machine.slug, str(versions()), search]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:10]
     newest = max((r.sweep.id for r in found if r.sweep.id.endswith(key) and not given["FRESH"]), default="")

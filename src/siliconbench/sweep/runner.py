@@ -11,7 +11,7 @@ from papermill import PapermillExecutionError
 from siliconbench import paths
 from siliconbench.analysis import cases
 from siliconbench.analysis.advice import batch_advice
-from siliconbench.knobs import Given
+from siliconbench.knobs import Given, Stopped
 from siliconbench.machine import facts
 from siliconbench.record import store
 from siliconbench.record.fields import PARAMETERS
@@ -35,7 +35,8 @@ def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) 
 
 
 def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Bar) -> Record:
-    """The record of one run, measured in a fresh kernel after these; of a run that fails, a record that says so."""
+    """The record of one run, measured in a fresh kernel after these; of a run that fails, a record that says so.
+    Stopped where what it leaves can't be written: its repetition would fare no better."""
     created, slug = store.now(), plan.machine.slug
     path = plan.results / slug / store.file_name(plan.runs[order - 1].case, created, plan.runs[order - 1].repeat)
     killed_before, executed = facts.killed_for_memory(), paths.RUNS / slug / f"{path.stem}.ipynb"
@@ -44,6 +45,10 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
         kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, given, progress)
         return store.load(path)
     except (PapermillExecutionError, OSError, RuntimeError, ValueError) as error:
+        if getattr(error, "ename", "") == Stopped.__name__:
+            raise Stopped(error.evalue) from None
+        if isinstance(error, OSError) and error.errno in store.FULL:
+            raise
         return failure.failed(plan, order, created, failure.reason(error, facts.killed_for_memory() > killed_before))
 
 

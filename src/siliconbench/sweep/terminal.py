@@ -80,7 +80,7 @@ def header(given: Given, plan: Plan) -> list[str]:
     runs, done, device = len(plan.runs), len(plan.done), plan.runs[0][0].device
     auto, left = given["BATCH_SIZE"] == [None], len({*range(1, runs + 1)} - plan.done.keys())
     knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
-    lines = [f"{plan.machine.slug}: {plan.machine.chip or 'unknown chip'}, device {device}"]
+    lines = [f"{plan.machine.slug}: {plan.machine.title}, device {device}"]
     if given["USE_GPU"] and device == "cpu":
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]

@@ -1,0 +1,67 @@
+"""The machine's own name: its chip and four random characters, made once, kept in the user's configuration folder."""
+
+import hashlib
+import json
+import platform
+import re
+import secrets
+import uuid
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from siliconbench.knobs import KNOBS, WrongKnob
+from siliconbench.machine import tools
+from siliconbench.machine.tools import content, matched, text_of, tool
+from siliconbench.record import store
+from siliconbench.record.host import Machine
+
+LETTERS = "bcdfghjkmnpqrstvwxz23456789"  # no vowel, no word; none that looks like another
+
+
+def own(machine: Machine) -> str:
+    """This machine's name, made at the first call. Its file has one a machine, by a salted hash of the machine's id,
+    chip and cores, since a home may serve many. WrongKnob where it can't be kept."""
+    file = platformdirs.user_config_path("siliconbench") / "names.json"
+    try:
+        if not file.is_absolute():
+            raise OSError(None, "there is no home folder")
+        name, _ = found(file, machine)
+        if not name:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{file}.lock", timeout=10):
+                _, names = found(file, machine)  # another process may have made it by now: then it stays
+                store.write_whole(file, json.dumps(names, indent=1))
+                name, _ = found(file, machine)
+        return name
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not as it was written"
+        raise WrongKnob(f"{file} can't keep this machine's name ({why}): give it one with MACHINE=") from None
+
+
+def found(file: Path, machine: Machine) -> tuple[str, dict[str, str]]:
+    """The machine's name in this file, empty where it has none, and all that the file then is to hold."""
+    names = json.loads(file.read_bytes()) if file.exists() else {"salt": secrets.token_hex(16)}
+    whole = f"{names['salt']} {identity()} {machine.part} {machine.cores}"
+    key = hashlib.sha256(whole.encode()).hexdigest()[:32]
+    name = KNOBS["MACHINE"].read(names.get(key, ""))
+    return name, {key: f"{of_chip(machine)}-{''.join(secrets.choice(LETTERS) for _ in range(4))}"} | names
+
+
+def identity() -> str:
+    """What tells this machine from others, never written anywhere: systemd's id, a Mac's hardware UUID, else a network
+    card's address, or the host's name."""
+    printed = text_of(tool("ioreg", "-rd1", "-c", "IOPlatformExpertDevice")) if tools.PLATFORM == "darwin" else ""
+    files = "\n".join(content(tools.PROC.parent, file) for file in ("etc/machine-id", "var/lib/dbus/machine-id"))
+    known = matched(r'"IOPlatformUUID" = "([0-9A-Fa-f-]{36})"', printed) or matched(r"^([0-9a-f]{32})$", files)
+    card = uuid.getnode()  # where it finds no card it makes one up, marked by this bit
+    return known or (platform.node() if card >> 40 & 1 else str(card))
+
+
+def of_chip(machine: Machine) -> str:
+    """The chip as a name begins: small letters, digits and hyphens, at most 32, without what is in brackets."""
+    spare = r"\([^)]*\)?|\b(cpu|processor|\d+-core|with .*|@? ?[\d.]+ghz)\b"
+    plain = re.sub(r"[^a-z0-9]+", "-", re.sub(spare, " ", (machine.part or "").lower())).strip("-")
+    cut = plain[:33].rpartition("-")[0] or plain[:32]
+    return (plain if len(plain) <= 32 else cut) or "machine"
