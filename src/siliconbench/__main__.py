@@ -4,8 +4,8 @@ import fcntl
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -40,9 +40,8 @@ def late(name: str) -> Any:
     return resolve_name(f"siliconbench.{name}")
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """Holds the only measurement of this machine, whoever starts it, wherever; WrongKnob while another one holds it."""
+def alone() -> int:
+    """What this process holds until its end, the machine's only measurement; WrongKnob while another process has it."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
         try:
@@ -55,10 +54,7 @@ def alone() -> Iterator[None]:
         raise knobs.WrongKnob("another measurement runs here now: two at once would slow one another") from None
     except OSError as error:
         raise knobs.WrongKnob(f"{LOCK} can't be locked ({error.strerror}): have its owner remove it") from None
-    try:
-        yield
-    finally:
-        os.close(held)
+    return held
 
 
 def named(given: str) -> str:
@@ -74,13 +70,8 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
         given["MACHINE"] = named(given["MACHINE"])
         late("record.share:older")(given["RESULTS"])
     writable(paths.RUNS, "reports")
-    with alone():
-        return late(work)(given, late(page))
-
-
-def report() -> int:
-    """The exit status of `make report`."""
-    return late("pages.compare:make_report")(late("record.share:older")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]))
+    alone()
+    return late(work)(given, late(page))
 
 
 def share() -> int:
@@ -100,7 +91,7 @@ TARGETS: dict[str, Callable[[], int]] = {
     "image": partial(measure, knobs.read, "sweep.runner:make_image", "pages.render:machine_page"),
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
-    "report": report,
+    "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "share": share,
     "check": lambda: late("record.share:check")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "schema": schema,

@@ -2,6 +2,7 @@
 
 import getpass
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -42,12 +43,25 @@ def test_two_unlike_cases_of_one_second_are_both_kept(tmp_path):
         store.write(kept[0], tmp_path)
 
 
-def test_a_record_under_its_old_name_is_still_read(tmp_path):
+def test_a_record_under_another_name_is_refused(tmp_path):
     path = store.write(Record.model_validate(sample(memory_format="channels_last")), tmp_path)
-    old = path.rename(path.with_name(f"resnet18-b8-cpu-fp32-{NOW}-r1.json"))
-    assert store.load(old).case.memory_format == "channels_last"
     with pytest.raises(ValueError, match="its name should be"):
-        store.load(path.parent / old.rename(old.with_name(f"alexnet-b8-cpu-fp32-{NOW}-r1.json")).name)
+        store.load(path.rename(path.with_name(f"resnet18-b8-cpu-fp32-{NOW}-r1.json")))
+
+
+def test_a_record_that_lies_in_two_folders_is_one_and_two_that_differ_are_two(tmp_path):
+    one, two = (Record.model_validate(sample(rate)) for rate in (100.0, 101.0))
+    store.write(one, tmp_path / "mine")
+    path = store.write(one, tmp_path / "data")
+    path.write_text(json.dumps(json.loads(path.read_text())))  # the same content, written otherwise
+    store.write(two, tmp_path / "other")
+    (tmp_path / "data" / "m").mkdir()
+    (tmp_path / "data" / "m" / "x.json").write_text("{")
+    folders = [tmp_path / name for name in ("mine", "data", "other", "absent")]
+    found = list(store.read_all(folders))
+    assert [r for _, r in found if isinstance(r, Record)] == [one, two]
+    assert [path.name for path, why in found if isinstance(why, ValueError)] == ["x.json"]
+    assert store.newest_machine(*folders) == one.machine.slug
 
 
 def test_the_longest_run_that_can_be_asked_for_is_kept(tmp_path):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from siliconbench import knobs
+from siliconbench import knobs, paths
 from siliconbench.record import store
 from siliconbench.record.host import Machine
 from siliconbench.record.schema import Error, Record
@@ -148,5 +148,28 @@ def test_a_folder_that_holds_another_machine_is_left_alone(tmp_path):
     store.write(Record.model_validate(sample()), tmp_path)
     assert planned(tmp_path, machine()).runs
     assert planned(tmp_path, machine(slug="new", cores=1)).runs
-    with pytest.raises(knobs.WrongKnob, match=r"epyc-2-cores holds .* 2 cores; here AMD EPYC, 4 cores.*MACHINE="):
+    told = (
+        r"^MACHINE: amd-epyc-2-cores is another machine \(AMD EPYC, 2 cores; here AMD EPYC, 4 cores\), with records in"
+    )
+    with pytest.raises(knobs.WrongKnob, match=f"{told} {tmp_path}: give"):
         planned(tmp_path, machine(cores=4))
+
+
+def test_the_name_of_a_published_machine_that_is_another_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    store.write(Record.model_validate(sample()), paths.DATA)
+    with pytest.raises(knobs.WrongKnob, match=f"here Chip, 2 cores.* with records in {tmp_path}/data"):
+        planned(tmp_path / "mine", machine(chip="Chip"))
+    assert planned(tmp_path / "mine", machine()).runs and not planned(tmp_path / "mine", machine()).done
+
+
+def test_a_clone_on_another_machine_goes_on_with_none_of_its_sweeps(tmp_path):
+    """The other machine has a name of its own: it reads nothing of what came with the clone, and changes none of it."""
+    here = planned(tmp_path, machine(slug="amd-epyc-k3fq"), repeats="2")
+    leave(here, 1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    there = planned(tmp_path, machine(slug="amd-epyc-x7bd"), repeats="2")
+    assert set(here.done) == set(there.done) == set() and there.sweep_id[17:] != here.sweep_id[17:]
+    leave(there, 1)
+    assert len(list(store.read(tmp_path, "amd-epyc-x7bd"))) == 1
+    assert {path: path.read_bytes() for path in before} == before

@@ -23,10 +23,11 @@ LETTERS = "bcdfghjkmnpqrstvwxz23456789"  # no vowel, no word; none that looks li
 def own(machine: Machine) -> str:
     """This machine's name, made at the first call. Its file has one a machine, by a salted hash of the machine's id,
     chip and cores, since a home may serve many. WrongKnob where it can't be kept."""
-    file = platformdirs.user_config_path("siliconbench") / "names.json"
+    file = Path("names.json")
     try:
+        file = platformdirs.user_config_path("siliconbench") / file
         if not file.is_absolute():
-            raise OSError(None, "there is no home folder")
+            raise RuntimeError  # as a later platformdirs does by itself
         name, _ = found(file, machine)
         if not name:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +36,8 @@ def own(machine: Machine) -> str:
                 store.write_whole(file, json.dumps(names, indent=1))
                 name, _ = found(file, machine)
         return name
+    except RuntimeError:
+        raise WrongKnob("there is no home folder to keep this machine's name in: give it one with MACHINE=") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not as it was written"
         raise WrongKnob(f"{file} can't keep this machine's name ({why}): give it one with MACHINE=") from None

@@ -63,8 +63,8 @@ class Machine(Section):
     @property
     def title(self) -> str:
         """What it is, as people are shown it: NVIDIA H100 80GB HBM3, 16 cores, 126 GiB."""
-        cores = self.cores and f"{self.cores} {'core' if self.cores == 1 else 'cores'}"
-        memory = self.memory_bytes and f"{self.memory_bytes / 2**30:.0f} GiB"
+        cores = f"{self.cores} core{'' if self.cores == 1 else 's'}" if self.cores else ""
+        memory = f"{self.memory_bytes / 2**30:.0f} GiB" if self.memory_bytes else ""
         return ", ".join(filter(None, (self.part or "unknown chip", cores, memory)))
 
 

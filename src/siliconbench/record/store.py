@@ -31,11 +31,6 @@ def file_name(case: Case, created: str, repeat: int) -> str:
     return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{words}-{created}-r{repeat}.json"
 
 
-def path_of(record: Record, results: Path) -> Path:
-    """Where a record lies under results."""
-    return results / record.machine.slug / file_name(record.case, record.created, record.repeat)
-
-
 def now() -> str:
     """This moment in UTC, as records write it."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -83,7 +78,7 @@ def folder_at(address: str) -> Path:
 def write(record: Record, results: Path) -> Path:
     """The path of the new record. A record that is there already is never overwritten: FileExistsError. Stopped, with
     its name, where it can't be kept, as on a full disk."""
-    path = path_of(record, results)
+    path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
     try:
         with suppress(FileExistsError):
             if not isinstance(path, Path):

@@ -45,7 +45,7 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
         kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, given, progress)
         return store.load(path)
     except (PapermillExecutionError, OSError, RuntimeError, ValueError) as error:
-        if getattr(error, "ename", "") == Stopped.__name__:
+        if isinstance(error, PapermillExecutionError) and error.ename == Stopped.__name__:
             raise Stopped(error.evalue) from None
         if isinstance(error, OSError) and error.errno in store.FULL:
             raise
