@@ -78,6 +78,34 @@ def tiny_sweep(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     return folder, make_image(folder, PRECISION="fp32 tf32", USE_GPU="0")
 
 
+def run_in(folder: Path, target: str, **knobs: str) -> subprocess.CompletedProcess:
+    """A target of the clone in this folder, with its own code and these knobs alone."""
+    own = {k: v for k, v in os.environ.items() if k not in (*KNOBS, "RESULTS", "MACHINE")}
+    command = [sys.executable, "-m", "siliconbench", target]
+    env = own | {"PYTHONPATH": str(folder / "src")} | knobs
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git prints in this folder; CalledProcessError where it fails."""
+    command = ["git", "-c", "user.name=x", "-c", "user.email=x", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone of this repository as it stands, with the records that it has published."""
+    root = Path(__file__).parents[1]
+    for name in ("src", "notebooks", "reports"):
+        left = shutil.ignore_patterns("__pycache__", "*.egg-info", "runs", "mine")
+        shutil.copytree(root / name, tmp_path / "clone" / name, ignore=left)
+    for name in (".gitignore", "Makefile", "README.md", "pyproject.toml"):
+        shutil.copy(root / name, tmp_path / "clone")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "a clone"]):
+        git(tmp_path / "clone", *words)
+    return tmp_path / "clone"
+
+
 SWEEP = ("test_runner.py", "test_share.py")  # they share the tiny sweep
 MEASURES = ("test_trust.py", "test_selftest.py", "test_sampler.py")  # their seconds must not be each other's
 LONGEST = (*SWEEP, *MEASURES, "test_compare.py", "test_remote.py", "test_facts.py")

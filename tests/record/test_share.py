@@ -12,9 +12,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from siliconbench import paths
+from siliconbench import knobs, paths
 from siliconbench.record import share, store
 from siliconbench.record.schema import OLDER, Record
+from tests.conftest import git, run_in
 from tests.samples import older, sample
 
 MACHINE = "amd-epyc-2-cores"
@@ -34,48 +35,103 @@ def run(*words, **environment) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=own | environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_share_says_what_the_records_hold_and_how_to_send_them(tmp_path):
-    leave(tmp_path)
-    (tmp_path / MACHINE / "machine.toml").write_text('label = "Two cores"\n')
-    done = run(RESULTS=str(tmp_path), MACHINE=MACHINE)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.fixture
+def data(tmp_path, monkeypatch) -> Path:
+    """The folder of the published records, empty, so that no test adds to the real one."""
+    monkeypatch.setattr(paths, "DATA", tmp_path / "reports/data")
+    return paths.DATA
+
+
+def shared(results, page=lambda: "the page", slug=MACHINE) -> int:
+    return share.share(str(results), slug, page)
+
+
+def test_share_copies_what_is_new_says_what_it_holds_and_how_to_send_it(tmp_path, data, capsys):
+    mine = leave(tmp_path / "mine")
+    mine[0].with_name("machine.toml").write_text('label = "Two cores"\n')
+    assert shared(tmp_path / "mine") == 0
+    told = capsys.readouterr().out
     for words in (
         "amd-epyc-2-cores: 3 good records",
         "Models: resnet18 2, alexnet 1.",
         "Verdicts: clean 3.",
         "Measured: 2026-11-20 to 2026-11-22 (UTC).",
         "chip AMD EPYC; cores 2; os Debian GNU/Linux 12",
-        f"git add reports/data/{MACHINE}/*.json reports/data/{MACHINE}/machine.toml",
-        f"cp -R {tmp_path}/{MACHINE} reports/data/",
+        f"4 new files in {data}/{MACHINE}; with them: the page",
+        f"git add reports/data/{MACHINE} reports/compare.html reports/compare.svg",
         "pull request",
     ):
-        assert words in done.stdout
+        assert words in told
+    copied = {path.name: path.read_bytes() for path in (data / MACHINE).iterdir()}
+    assert copied == {path.name: path.read_bytes() for path in mine[0].parent.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    assert shared(tmp_path / "mine") == 0 and "0 new files in" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
+    assert shared(data) == 0 and "0 new files in" in capsys.readouterr().out  # as the project itself measures
 
 
-def test_the_git_lines_add_just_these_files(tmp_path, capsys):
-    clone = tmp_path / "clone"
-    subprocess.run(["git", "init", "-q", clone], check=True)
-    paths = leave(tmp_path / "else where")
-    (paths[0].parent / "machine.toml").write_text('label = "Two cores"\n')
-    status = share.share(str(tmp_path / "else where"), MACHINE)
-    script = "\n".join(
-        line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "commit" not in line
-    )
-    subprocess.run(["sh", "-e", "-c", script], cwd=clone, check=True, capture_output=True)
-    added = subprocess.run(["git", "diff", "--cached", "--name-only"], cwd=clone, capture_output=True, text=True)
-    assert status == 0
-    assert sorted(added.stdout.split()) == sorted(
-        f"reports/data/{MACHINE}/{path.name}" for path in paths[0].parent.iterdir()
-    )
+def test_share_copies_all_or_none_and_overwrites_nothing(tmp_path, data, capsys):
+    mine = leave(tmp_path / "mine")
+    (taken,) = leave(data, 1, repeat=1, status="ok", verdict={"word": "noisy", "reasons": [], "disturbed": False})
+    before = taken.read_bytes()
+    with pytest.raises(FileExistsError, match=f"{taken} is there already"):
+        shared(tmp_path / "mine")
+    assert list(data.rglob("*.json")) == [taken] and taken.read_bytes() == before
+    taken.unlink()
+    last = data / MACHINE / max(path.name for path in mine)
+    last.mkdir()  # what no file can take the place of, after others were copied
+    with pytest.raises(FileExistsError):
+        shared(tmp_path / "mine")
+    assert list(data.rglob("*.json")) == [last]
 
 
-def test_share_names_bad_records_and_sends_nothing(tmp_path):
-    bad = leave(tmp_path)[0]
+def test_a_name_that_is_another_published_machines_is_not_shared(tmp_path, data, capsys):
+    leave(tmp_path / "mine")
+    leave(data, 1, machine=sample()["machine"] | {"chip": "Another"})
+    with pytest.raises(knobs.Stopped, match=r"is another machine \(Another, 2 cores; here AMD EPYC, 2 cores\)"):
+        shared(tmp_path / "mine")
+    assert len(list(data.rglob("*.json"))) == 1
+
+
+def test_share_names_bad_records_and_sends_nothing(tmp_path, data, capsys):
+    bad = leave(tmp_path / "mine")[0]
     bad.write_text(bad.read_text().replace('"cores": 2', '"cores": "2"'))
-    done = run(RESULTS=str(tmp_path), MACHINE=MACHINE)
-    assert done.returncode == 1
-    assert f"bad: {MACHINE}/{bad.name}: machine.cores" in done.stdout
-    assert "git add" not in done.stdout and "2 good records" in done.stdout
+    assert shared(tmp_path / "mine") == 1
+    told = capsys.readouterr().out
+    assert f"bad: {MACHINE}/{bad.name}: machine.cores" in told
+    assert "git add" not in told and "2 good records" in told and not data.exists()
+
+
+def test_from_a_clean_clone_to_a_shared_record_nothing_is_ever_red(clone):
+    """What a user does in turn, and what git and the pages say of it; the records of a sweep are made up."""
+    published, tracked = clone / "reports/data", (clone / "reports/compare.html").read_bytes()
+    done = run_in(clone, "report")
+    assert (done.returncode, done.stdout) == (0, "reports/compare.html\n"), done.stderr
+    assert (clone / "reports/compare.html").read_bytes() == tracked and git(clone, "status", "--porcelain") == ""
+    machine = sample()["machine"] | {"slug": "amd-epyc-k3fq", "chip": "AMD EPYC 9999"}
+    leave(clone / "reports/mine", machine=machine)
+    assert run_in(clone, "report").stdout == "reports/report.html\n"
+    page = (clone / "reports/report.html").read_text("utf-8")
+    assert "AMD EPYC 9999, 2 cores, 24 GiB (yours)" in page and "NVIDIA H100" in page
+    assert (clone / "reports/compare.html").read_bytes() == tracked and git(clone, "status", "--porcelain") == ""
+    done = run_in(clone, "share", MACHINE="amd-epyc-k3fq")
+    assert done.returncode == 0 and "3 new files in" in done.stdout, done.stdout + done.stderr
+    assert {line[3:] for line in git(clone, "status", "--porcelain").splitlines()} == {
+        "reports/compare.html", "reports/compare.svg", "reports/data/amd-epyc-k3fq/"
+    }  # fmt: skip
+    script = next(line for line in done.stdout.splitlines() if "git add" in line)
+    subprocess.run(["sh", "-e", "-c", script], cwd=clone, check=True, capture_output=True)
+    assert "reports/data/amd-epyc-k3fq" in git(clone, "diff", "--cached", "--name-only")
+    rebuilt = (clone / "reports/compare.html").read_text("utf-8")
+    assert "AMD EPYC 9999, 2 cores, 24 GiB" in rebuilt and "yours" not in rebuilt
+    assert run_in(clone, "check").stdout.count("good record") == 1
+    total = len(list(published.glob("*/*.json")))
+    assert f"{total} good records of" in run_in(clone, "check").stdout  # each once, though three lie in both
+    run_in(clone, "report")
+    assert f"{total} runs: " in (clone / "reports/report.html").read_text("utf-8")
+    shutil.rmtree(clone / "reports/mine")
+    run_in(clone, "report")
+    assert (clone / "reports/compare.html").read_text("utf-8") == rebuilt
 
 
 @pytest.mark.parametrize("mine", ["annab", "Annas-Mac.local", "/Users/annab", "Annas-Mac"])
@@ -93,11 +149,12 @@ def test_a_record_that_holds_a_name_of_its_user_is_pointed_out(mine, monkeypatch
 
 
 def test_a_machine_without_records_is_told_so(tmp_path):
+    leave(tmp_path)
     done = run(RESULTS=str(tmp_path), MACHINE="nobody")
-    assert done.returncode == 1 and "make image" in done.stdout
+    assert done.returncode == 1 and "make image" in done.stdout and f"There are records of {MACHINE}." in done.stdout
 
 
-def test_check_names_each_bad_file_and_sums_up_in_a_line(tmp_path):
+def test_check_names_each_bad_file_and_sums_up_in_a_line(tmp_path, data, capsys):
     good, wrong, *_ = leave(tmp_path, 4)
     wrong.write_text("{}")
     for name in ("notes.ipynb", ".hidden"):
@@ -105,36 +162,48 @@ def test_check_names_each_bad_file_and_sums_up_in_a_line(tmp_path):
     good.with_name("machine.toml").write_text('label = "Two cores"\nprice = "much"\n')
     good.with_name("\x1b[31mred\n.json").write_text("[]")
     (tmp_path / "stray.html").write_text("")
-    done = run("check", RESULTS=str(tmp_path))
-    *bad, summary = done.stdout.splitlines()
-    assert "machine.toml: price: Input should be" in done.stdout
-    assert done.returncode == 1
+    assert share.check(str(tmp_path)) == 1
+    *bad, summary = capsys.readouterr().out.splitlines()
+    assert "machine.toml: price: Input should be" in "".join(bad)
     assert sorted(line.split(": ")[1] for line in bad) == sorted(
         [f"{MACHINE}/{n}" for n in ("?[31mred .json", "machine.toml", "notes.ipynb", wrong.name)]
         + [f"{tmp_path.name}/stray.html"]
     )
-    assert summary == f"3 good records of 1 machine in {tmp_path}; 5 bad"
+    assert summary == f"3 good records of 1 machine in {tmp_path} and {data}; 5 bad"
 
 
 def leave_older(results: Path, machine: str, count: int) -> list[Path]:
     """The paths of so many records of schema 1 of a machine."""
     files = [results / machine / f"resnet18-b8-cpu-fp32-20261101T14000{i}Z-r1.json" for i in range(count)]
     for path in files:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(older()))
     return files
 
 
-def test_older_records_are_one_line_a_machine_that_says_what_to_do_and_none_is_touched(tmp_path, capsys):
-    leave(tmp_path)
-    files = [*leave_older(tmp_path, MACHINE, 3), *leave_older(tmp_path, "gone", 1)]
-    assert share.check(str(tmp_path)) == 1
+def test_older_records_are_one_line_a_machine_that_says_what_to_do_and_none_is_touched(tmp_path, data, capsys):
+    mine = tmp_path / "mine"
+    leave(mine)
+    files = [*leave_older(mine, MACHINE, 3), *leave_older(mine, "gone", 1)]
+    assert share.check(str(mine)) == 1
     told = [f"bad: {MACHINE}: 3 records {OLDER}", f"bad: gone: 1 record {OLDER}"]
-    assert capsys.readouterr().out.splitlines() == [*told, f"3 good records of 1 machine in {tmp_path}; 4 bad"]
-    assert share.share(str(tmp_path), MACHINE) == 1
+    assert capsys.readouterr().out.splitlines() == [*told, f"3 good records of 1 machine in {mine} and {data}; 4 bad"]
+    assert shared(mine) == 1
     said = capsys.readouterr().out
     assert said.count(OLDER) == 1 and "Move the 3 bad files to a folder elsewhere" in said and "git add" not in said
-    assert share.share(str(tmp_path), "gone") == 1 and "measure again with `make image`" in capsys.readouterr().out
+    assert shared(mine, slug="gone") == 1 and "measure again with `make image`" in capsys.readouterr().out
+    assert all(json.loads(path.read_text()) == older() for path in files)
+
+
+def test_a_user_of_0_1_is_told_in_one_line_where_the_old_records_lie(tmp_path, data, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert share.older("reports/mine") == "reports/mine" and capsys.readouterr().out == ""
+    leave(data)
+    files = [*leave_older(data, "m1-max", 3), *leave_older(data, MACHINE, 1), *leave_older(tmp_path / "mine", "x", 1)]
+    (data / MACHINE / "away.json").symlink_to("nowhere")
+    share.older(str(tmp_path / "mine"))
+    where = f"{data}/{MACHINE}, {data}/m1-max, {tmp_path}/mine/x"
+    assert capsys.readouterr().out == f"{where}: 5 records {OLDER}\n"
     assert all(json.loads(path.read_text()) == older() for path in files)
 
 
@@ -145,7 +214,9 @@ def test_check_of_good_records_is_one_line_without_torch_and_fast(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, "check"], env=environment, capture_output=True, text=True, timeout=20
     )
-    assert done.stdout.splitlines() == [f"3 good records of 1 machine in {tmp_path}; 0 bad", "False 0"]
+    line, end = done.stdout.splitlines()
+    assert re.fullmatch(rf"\d+ good records of \d+ machines? in {tmp_path} and {paths.DATA}; 0 bad", line)
+    assert end == "False 0"
 
 
 @pytest.mark.parametrize(
@@ -175,12 +246,12 @@ def test_the_published_schema_is_what_the_models_give():
     assert paths.SCHEMA.read_text("utf-8") == share.schema() == share.schema()
 
 
-def test_check_sees_a_schema_that_is_not_current(tmp_path, monkeypatch, capsys):
-    leave(tmp_path)
+def test_check_sees_a_schema_that_is_not_current(tmp_path, data, monkeypatch, capsys):
+    leave(tmp_path / "mine")
     monkeypatch.setattr(paths, "SCHEMA", tmp_path / "reports" / "record.schema.json")
-    paths.SCHEMA.parent.mkdir()
+    paths.SCHEMA.parent.mkdir(exist_ok=True)
     paths.SCHEMA.write_text(share.schema().replace("maxLength", "minLength").replace("title", "name"))
-    assert share.check(str(tmp_path)) == 1
+    assert share.check(str(tmp_path / "mine")) == 1
     assert "bad: reports/record.schema.json: it is not what the models give" in capsys.readouterr().out
 
 
@@ -207,10 +278,10 @@ def test_a_real_record_names_nobody(tiny_sweep):
     assert not re.search(r"/home/|/Users/|/tmp/|([0-9a-f]{2}:){5}|\b\d+\.\d+\.\d+\.\d+\b", text)
 
 
-def test_a_folder_that_is_a_link_is_not_read(tmp_path, capsys):
+def test_a_folder_that_is_a_link_is_not_read(tmp_path, data, capsys):
     leave(tmp_path / "real")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / MACHINE).symlink_to(tmp_path / "real" / MACHINE)
-    assert share.check(str(tmp_path / "data")) == 1 and capsys.readouterr().out.count("it is a link") == 3
-    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / MACHINE).symlink_to(tmp_path / "real" / MACHINE)
+    assert share.check(str(tmp_path / "links")) == 1 and capsys.readouterr().out.count("it is a link") == 3
+    shutil.rmtree(tmp_path / "links")
     assert len(list(store.read(tmp_path / "real"))) == 3
