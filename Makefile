@@ -34,7 +34,7 @@ setup: $(READY) ## install everything into .venv (every other target does it by 
 image: $(READY) ## measure this machine; knobs: IMAGE_MODEL BATCH_SIZE USE_GPU NUM_IMAGES ... (README)
 	@$(PY) -m siliconbench image
 
-report: $(READY) ## render reports/compare.html, the page that compares the machines of reports/data
+report: $(READY) ## render the page that compares your machines with the published ones
 	@$(PY) -m siliconbench report
 
 trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % apart (about five minutes)
@@ -43,10 +43,10 @@ trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % 
 best: $(READY) ## find the fastest setting of one model here that still gives the right outputs
 	@$(PY) -m siliconbench best
 
-share: $(READY) ## check this machine's records, say what they hold, and how to send them
+share: $(READY) ## check this machine's records, put them among the published ones, say how to send them
 	@$(PY) -m siliconbench share
 
-check: $(READY) ## check every record of reports/data, and name each bad one
+check: $(READY) ## check every record, yours and the published ones, and name each bad one
 	@$(PY) -m siliconbench check
 
 lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel

@@ -102,10 +102,7 @@ def makefile_gaps(text: str) -> set[str]:
 
 def readme_rows() -> list[str]:
     """The rows of the README's table of knobs, as the registry has them."""
-    return [
-        f"| `{name}` | {f'`{k.default}`' if k.default else 'from the chip'} | {k.meaning} |"
-        for name, k in KNOBS.items()
-    ]
+    return [f"| `{name}` | {f'`{k.default}`' if k.default else 'its own'} | {k.meaning} |" for name, k in KNOBS.items()]
 
 
 def readme_gaps(text: str) -> set[str]:

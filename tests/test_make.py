@@ -9,7 +9,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 HOSTS = ("pypi" + ".org", "python" + "hosted", "npm" + "js", "deb" + "ian.org")
@@ -68,13 +67,156 @@ def test_lint_runs_with_the_given_python_where_there_is_no_venv(tmp_path):
         assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_trust_is_refused_in_one_line_while_another_measurement_runs(tmp_path):
-    (tmp_path / "reports/runs").mkdir(parents=True)
-    command = [sys.executable, "-m", "siliconbench", "trust"]
-    with FileLock(tmp_path / "reports/runs/.lock"):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+def target(name, folder, **environment):
+    """A target in a folder of its own, which is made."""
+    folder.mkdir(exist_ok=True)
+    command, env = [sys.executable, "-m", "siliconbench", name], os.environ | environment
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+HOLD = """
+import os, sys, time
+from siliconbench import __main__
+os.umask(0o077)
+os.setuid(int(sys.argv[1])) if sys.argv[1] else None
+__main__.alone()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def held(lock, user="", code=HOLD):
+    """A process, as this user if one is given, that has the machine's only measurement, or its last words."""
+    env = os.environ | {"SILICONBENCH_LOCK": str(lock)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    child = subprocess.Popen([sys.executable, "-c", code, str(user)], env=env, **pipes)
+    return child, child.stdout.readline()
+
+
+@pytest.mark.parametrize("name", ["image", "best", "trust"])
+def test_two_clones_on_one_machine_never_measure_at_once(tmp_path, name):
+    lock = tmp_path / "lock"
+    child, said = held(lock)
+    try:
+        done = target(name, tmp_path / "another clone", SILICONBENCH_LOCK=str(lock), MACHINE="m")
+        assert said == "held\n" and done.returncode == 2 and not done.stdout
+        assert done.stderr == f"make {name}: another measurement runs here now: two at once would slow one another\n"
+    finally:
+        child.kill()
+        child.wait()
+    child, said = held(lock)  # its end, however it came, frees the machine
+    child.kill()
+    assert said == "held\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.geteuid() != 0, reason="only root may take another user's id")
+@pytest.mark.parametrize(("first", "second"), [("", 54321), (54321, ""), (54321, 54322)])
+def test_two_users_of_one_machine_never_measure_at_once(tmp_path, first, second):
+    """In a folder such as /tmp, where fs.protected_regular forbids opening another's file as if to make it."""
+    folder = Path("/tmp") / f"siliconbench test {os.getpid()}"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    try:
+        child, said = held(folder / "lock", first)
+        assert said == "held\n"
+        _, told = held(folder / "lock", second, HOLD.replace("__main__.alone()", ALONE))
+        child.kill()
+        after, free = held(folder / "lock", second)
+        after.kill()
+        assert (told, free) == ("another measurement runs here now: two at once would slow one another\n", "held\n")
+    finally:
+        shutil.rmtree(folder)
+
+
+ALONE = """
+try:
+    __main__.alone()
+except __main__.knobs.WrongKnob as error:
+    sys.exit(print(error))
+"""
+
+
+@pytest.mark.parametrize("kind", ["link", "folder missing"])
+def test_a_lock_that_can_not_be_had_is_one_line(tmp_path, kind):
+    lock = tmp_path / "lock" if kind == "link" else tmp_path / "gone" / "lock"
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    done = target("trust", tmp_path, SILICONBENCH_LOCK=str(lock))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and f"{lock} can't be locked (" in done.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_lock_is_the_machines_and_no_users():
+    code = "from siliconbench import __main__; print(__main__.LOCK)"
+    own = {k: v for k, v in os.environ.items() if k != "SILICONBENCH_LOCK"} | {"TMPDIR": "/var/tmp"}
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=True)
+    assert done.stdout == "/tmp/siliconbench.lock\n"
+
+
+@pytest.mark.parametrize("name", ["image", "best", "share"])
+def test_without_a_place_for_its_name_there_is_one_line_and_2(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    done = target(name, tmp_path, XDG_CONFIG_HOME=str(tmp_path / "file"))
     assert done.returncode == 2 and not done.stdout
-    assert done.stderr.count("\n") == 1 and "make trust: another measurement runs here now" in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith("give it one with MACHINE=\n")
+
+
+def tiny(folder, **more):
+    few = {"MIN_SECONDS": "0.1", "NUM_IMAGES": "2", "BATCH_SIZE": "2", "REPEATS": "2", "WORKERS": "0", "USE_GPU": "0"}
+    return few | {"IMAGE_MODEL": "squeezenet1_1", "TELEMETRY": "0", "MACHINE": "m"} | more
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()), resource.RLIM_INFINITY))
+from siliconbench.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_a_disk_too_full_for_a_notebook_or_a_page_is_one_line(tmp_path):
+    """Of no file may more than so many bytes be written: as a full disk, it ends in an error of the system's."""
+
+    def done(name, most):
+        command = [sys.executable, "-c", LIMITED, name, str(most)]
+        env = {k: v for k, v in os.environ.items() if k != "RESULTS"} | tiny(tmp_path)
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=100)
+
+    for name, most in (("image", 2000), ("report", 2000), ("report", 30_000)):
+        told = done(name, most)
+        assert told.returncode == 1, told.stdout + told.stderr
+        assert told.stderr.count("\n") == 1 and "File too large" in told.stderr and f"make {name}: " in told.stderr
+    assert not list(tmp_path.rglob("*.part")) and not list((tmp_path / "reports").glob("*.html"))
+    assert not list(tmp_path.glob("reports/mine/*/*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only Linux's root may mount a small disk")
+def test_a_sweep_on_a_full_disk_names_the_record_stops_and_goes_on_later(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "none", small], check=False).returncode:
+        pytest.skip("this root may not mount")
+    try:
+        (small / "filler").write_bytes(bytes(8192))
+        more = tiny(tmp_path, RESULTS=str(small), REPEATS="3")
+        stopped = target("image", tmp_path / "clone", **more)
+        assert stopped.returncode == 1 and "Traceback" not in stopped.stdout + stopped.stderr, stopped.stderr
+        named = re.fullmatch(
+            r"make image: (\S+): the record can't be kept \(No space left on device\): .*\n", stopped.stderr
+        )
+        assert named and named[1].startswith(f"{small}/m/squeezenet1_1-b2-cpu-fp32-")
+        before = {path: path.read_bytes() for path in small.glob("m/*")}
+        assert len(before) < 3 and not [path for path in before if path.suffix != ".json"]
+        (small / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,size=1m", small], check=True)
+        later = target("image", tmp_path / "clone", **more)
+        assert later.returncode == 0, later.stdout + later.stderr
+        assert (f"{len(before)} runs are done" in later.stdout) == bool(before)
+        assert (
+            len(list(small.glob("m/*.json"))) == 3
+            and before.items() <= {p: p.read_bytes() for p in small.glob("m/*")}.items()
+        )
+    finally:
+        subprocess.run(["umount", small], check=True)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

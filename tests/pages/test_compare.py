@@ -23,6 +23,8 @@ from tests.conftest import git
 from tests.pages import fleet
 from tests.samples import lost, older, sample, samples
 
+BUSY = "Chip of busy, 2 cores, 24 GiB"  # as people are shown fleet's machine "busy"
+
 
 def called(slug):
     """A machine of which nothing is known but its chip, which has its slug's name: so people are shown just that."""
@@ -126,16 +128,16 @@ def test_both_figures_of_a_disturbed_machine_are_said_and_none_is_picked(tmp_pat
     found, rank = study(tmp_path)
     assert set(rank["runs"]) == {4, 5} and rank.set_index("machine").at["busy", "disturbed"] == 2
     words = compare.lead_sentence(found, rank)
-    assert "undecided" in words and "Without its disturbed runs busy is at 130.0 images/s (" in words
+    assert "undecided" in words and f"Without its disturbed runs {BUSY} is at 130.0 images/s (" in words
     runs = compare.rank_table(found, rank).set_index("machine")["runs"]
-    assert runs["busy (cpu)"] == "5 (3 clean, 2 disturbed)\nundisturbed: 130.0"
+    assert runs[f"{BUSY} (cpu)"] == "5 (3 clean, 2 disturbed)\nundisturbed: 130.0"
 
 
 def test_a_machine_whose_every_run_was_disturbed_is_ranked_and_that_is_said(tmp_path):
     fleet.leave(tmp_path, "busy", [60.0, 62.0], verdict=fleet.word("contended", fleet.TAKEN, True))
     found, rank = study(tmp_path)
     words = compare.lead_sentence(found, rank)
-    assert "busy runs resnet50" in words and "Every run of busy was disturbed." in words
+    assert f"{BUSY} runs resnet50" in words and f"Every run of {BUSY} was disturbed." in words
     assert compare.rank_table(found, rank)["runs"].tolist() == ["2 (0 clean, 2 disturbed)\nundisturbed: –"]
 
 
@@ -191,8 +193,10 @@ def test_a_case_that_swings_within_one_run_is_named_and_nothing_silly_recommende
     fleet.leave(tmp_path, "card", [13000.0, 13050.0, 12980.0], batch_size=256)
     found, rank = study(tmp_path)
     lines = compare.batch_lines(ranking.as_ranked(ranking.alike(found, rank), rank))
-    assert lines[0].startswith("card: batch size 256 gives 13")
-    assert lines[1].startswith("card, batch 1 swings within one run: nine of ten blocks lie between 1")
+    assert lines[0].startswith("Chip of card, 2 cores, 24 GiB: batch size 256 gives 13")
+    assert lines[1].startswith(
+        "Chip of card, 2 cores, 24 GiB, batch 1 swings within one run: nine of ten blocks lie between 1"
+    )
     assert lines[1].endswith("Its figure is the mean over that, no steady speed.") and len(lines) == 2
     table = tables.labelled(found.cases)
     assert [words.partition(",")[0] for words in tables.swings(table)] == ["resnet50"]
@@ -529,7 +533,7 @@ def test_the_page_of_thirty_machines_is_fit_to_be_sent(tmp_path, chromium):
 
 
 def tracked(root, copy):
-    """The records of reports/data under root that git knows, copied; a skip where it knows none, or this is no clone."""
+    """The records of reports/data under root that git knows, copied; a skip where it knows none."""
     command = ["git", "ls-files", "-z", "reports/data"]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.split("\0")
     for name in filter(None, listed):

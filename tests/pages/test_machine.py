@@ -2,6 +2,7 @@
 
 import pytest
 
+from siliconbench import paths
 from siliconbench.analysis import advice, cases
 from siliconbench.pages import render, tables
 from siliconbench.record import store
@@ -20,6 +21,7 @@ def lost(**case):
 
 def test_a_case_that_ran_out_of_memory_is_on_the_page(tmp_path, monkeypatch, chromium):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "DATA", tmp_path / "published")
     for record in (run(100.0), run(101.0, 2), lost(batch_size=64, image_px=None)):
         store.write(record, tmp_path / "records")
     page = render.machine_page("amd-epyc-2-cores", tmp_path / "records")

@@ -254,6 +254,7 @@ def test_hand_made_files_are_refused_each_for_its_own_reason(folder, found):
 
 def test_check_names_every_bad_one_plainly(folder, found, capsys, monkeypatch):
     monkeypatch.setenv("RESULTS", str(folder))
+    monkeypatch.setattr(paths, "DATA", folder)
     assert TARGETS["check"]() == 1
     *bad, summary = capsys.readouterr().out.splitlines()
     assert all(re.fullmatch(r"bad: [ -;=?-~]+", line) for line in bad)

@@ -87,8 +87,9 @@ def test_the_longest_run_that_can_be_asked_for_is_kept(tmp_path):
 def test_a_user_without_a_passwd_entry_may_share(tmp_path):
     path = store.write(Record.model_validate(sample()), tmp_path / "data")
     code = (
-        "import os, sys, getpass; from siliconbench.__main__ import main; from siliconbench.machine import facts\n"
-        "import siliconbench.record.share\n"
+        "import os, sys, getpass; from siliconbench.__main__ import main; from siliconbench.record import store\n"
+        "import siliconbench.record.share; import siliconbench.pages.compare as pages; from siliconbench import paths\n"
+        "paths.DATA = store.folder_at(sys.argv.pop()); pages.published_page = lambda: 'a page'\n"
         "os.setuid(54321)\n"  # once all is loaded: this user may be unable to read Python's own folder
         "try: getpass.getuser(); sys.exit('this uid has a name')\n"
         "except (KeyError, OSError): pass\n"
@@ -98,7 +99,9 @@ def test_a_user_without_a_passwd_entry_may_share(tmp_path):
     given = {"RESULTS": str(tmp_path / "data"), "MACHINE": path.parent.name, "PYTHONDONTWRITEBYTECODE": "1"}
     for folder in (tmp_path, *(parent for parent in tmp_path.parents if parent.name.startswith(("pytest-", "popen-")))):
         folder.chmod(0o755)
-    command = [sys.executable, "-c", code]
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published").chmod(0o777)
+    command = [sys.executable, "-c", code, str(tmp_path / "published")]
     done = subprocess.run(command, env=nameless | given, cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "1 good record" in done.stdout, done.stderr
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from siliconbench import paths
 from siliconbench.analysis.cases import rate_words
 from siliconbench.pages import render
 from siliconbench.record import store
@@ -50,6 +51,7 @@ def test_both_figures_are_said_where_others_disturbed_runs():
 
 def test_a_wrong_run_counts_neither_on_the_terminal_nor_on_the_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "DATA", tmp_path / "published")
     runs = [record(100.0), record(900.0, 2, "wrong", outputs=WRONG)]
     figure = rate_words(100.0, None, None)
     assert terminal.headline(runs)[0] == f"resnet18, batch 8, cpu: {figure}, 1 left out"
