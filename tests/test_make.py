@@ -181,7 +181,7 @@ def test_a_disk_too_full_for_a_notebook_or_a_page_is_one_line(tmp_path):
         env = {k: v for k, v in os.environ.items() if k != "RESULTS"} | tiny(tmp_path)
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=100)
 
-    for name, most in (("image", 2000), ("report", 2000), ("report", 30_000)):
+    for name, most in (("image", 2000), ("report", 30_000)):
         told = done(name, most)
         assert told.returncode == 1, told.stdout + told.stderr
         assert told.stderr.count("\n") == 1 and "File too large" in told.stderr and f"make {name}: " in told.stderr
@@ -197,7 +197,7 @@ def test_a_sweep_on_a_full_disk_names_the_record_stops_and_goes_on_later(tmp_pat
         pytest.skip("this root may not mount")
     try:
         (small / "filler").write_bytes(bytes(8192))
-        more = tiny(tmp_path, RESULTS=str(small), REPEATS="3")
+        more = tiny(tmp_path, RESULTS=str(small), REPEATS="2")
         stopped = target("image", tmp_path / "clone", **more)
         assert stopped.returncode == 1 and "Traceback" not in stopped.stdout + stopped.stderr, stopped.stderr
         named = re.fullmatch(
@@ -205,16 +205,14 @@ def test_a_sweep_on_a_full_disk_names_the_record_stops_and_goes_on_later(tmp_pat
         )
         assert named and named[1].startswith(f"{small}/m/squeezenet1_1-b2-cpu-fp32-")
         before = {path: path.read_bytes() for path in small.glob("m/*")}
-        assert len(before) < 3 and not [path for path in before if path.suffix != ".json"]
+        assert len(before) < 2 and not [path for path in before if path.suffix != ".json"]
         (small / "filler").unlink()
         subprocess.run(["mount", "-o", "remount,size=1m", small], check=True)
         later = target("image", tmp_path / "clone", **more)
         assert later.returncode == 0, later.stdout + later.stderr
         assert (f"{len(before)} runs are done" in later.stdout) == bool(before)
-        assert (
-            len(list(small.glob("m/*.json"))) == 3
-            and before.items() <= {p: p.read_bytes() for p in small.glob("m/*")}.items()
-        )
+        after = {path: path.read_bytes() for path in small.glob("m/*")}
+        assert len(after) == 2 and before.items() <= after.items()
     finally:
         subprocess.run(["umount", small], check=True)
 

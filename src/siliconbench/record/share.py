@@ -53,7 +53,8 @@ def sorted_out(folders: Iterable[Path], machine: str = "*") -> tuple[list[Record
 
 def older(address: str) -> str:
     """The address, after a line is printed that says where records of 0.1 lie on this disk, if any do."""
-    folders = [folder for folder in (paths.DATA, own_folder(address)) if isinstance(folder, Path)]
+    own = store.folder_at(address)
+    folders = dict.fromkeys((paths.DATA, own.resolve() if isinstance(own, Path) else paths.DATA))
     every = (path for folder in folders for path in sorted(folder.glob("*/*.json")))
     is_older = re.compile(rb'"schema": ?1\b').search  # told without checking them all, which takes a second a thousand
     read = (p.parent for p in every if isinstance(store.tried(p, lambda p: is_older(p.read_bytes())), re.Match))
