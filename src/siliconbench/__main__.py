@@ -77,8 +77,7 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
 def share() -> int:
     """The exit status of `make share`; the machine is this one where none is named."""
     given = knobs.read(os.environ, ["RESULTS", "MACHINE"])
-    page = late("pages.compare:published_page")
-    return late("record.share:share")(given["RESULTS"], named(given["MACHINE"]), page)
+    return late("record.share:share")(given["RESULTS"], named(given["MACHINE"]), late("pages.compare:page_of"))
 
 
 def schema() -> int:

@@ -170,7 +170,7 @@ def test_share_and_check_work_there(s3, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     made = store.write(Record.model_validate(sample()), store.folder_at("s3://fleet/shared"))
     (made.parent / "machine.toml").write_text('label = "Two cores"\n')
-    assert share.share("s3://fleet/shared", made.parent.name, lambda: "a page") == 0
+    assert share.share("s3://fleet/shared", made.parent.name, lambda path: path) == 0
     assert "2 new files in" in capsys.readouterr().out
     assert store.load(paths.DATA / made.parent.name / made.name) == store.load(made)
     command = [sys.executable, "-m", "siliconbench", "check"]

@@ -42,7 +42,7 @@ def data(tmp_path, monkeypatch) -> Path:
     return paths.DATA
 
 
-def shared(results, page=lambda: "the page", slug=MACHINE) -> int:
+def shared(results, page=lambda path: f"the page {path.name}", slug=MACHINE) -> int:
     return share.share(str(results), slug, page)
 
 
@@ -57,7 +57,7 @@ def test_share_copies_what_is_new_says_what_it_holds_and_how_to_send_it(tmp_path
         "Verdicts: clean 3.",
         "Measured: 2026-11-20 to 2026-11-22 (UTC).",
         "chip AMD EPYC; cores 2; os Debian GNU/Linux 12",
-        f"4 new files in {data}/{MACHINE}; with them: the page",
+        f"4 new files in {data}/{MACHINE}; with them: the page compare.html",
         f"git add reports/data/{MACHINE} reports/compare.html reports/compare.svg",
         "pull request",
     ):

@@ -257,15 +257,11 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
 def make_report(results: str) -> int:
     """The exit status of `make report`: the page of the published records, or with one's own its own beside it."""
     own = share.own_folder(share.older(results))
-    mine = bool(own and any(own.glob("*/*.json")))
-    address = str(own.resolve() if isinstance(own, Path) else own) if mine else ""
-    print(page_of(paths.REPORTS / ("report.html" if mine else "compare.html"), address))
+    if own and any(own.glob("*/*.json")):
+        print(page_of(paths.REPORTS / "report.html", str(own.resolve() if isinstance(own, Path) else own)))
+    else:
+        print(page_of(paths.REPORTS / "compare.html"))
     return 0
-
-
-def published_page() -> Path:
-    """The path of the tracked page, rendered anew from the published records alone."""
-    return page_of(paths.DATA.with_name("compare.html"))
 
 
 def page_of(page: Path, results: str = "") -> Path:

@@ -7,8 +7,6 @@ from pydantic import Field, StringConstraints
 from siliconbench.record import fields
 from siliconbench.record.fields import Model, Section
 
-SLUG = r"^[a-z0-9][a-z0-9-]{0,47}$"
-
 
 class Level(Model):
     """The cores of one kind."""
@@ -37,7 +35,7 @@ class Machine(Section):
     """What the machine is; nothing that tells whose it is. gpus: the one that was measured is the first; smt: a core
     runs two threads; rosetta: translated."""
 
-    slug: Annotated[str, StringConstraints(pattern=SLUG)]
+    slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
     chip: fields.Name | None
     model: fields.Name | None
     cores: fields.Positive | None

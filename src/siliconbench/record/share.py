@@ -152,7 +152,7 @@ def published(good: list[Record], label: Path) -> list[Path]:
     return made
 
 
-def share(address: str, slug: str, page: Callable[[], Path]) -> int:
+def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:
     """The exit status of `make share`: this machine's records checked and copied to the published ones, their page
     rendered anew, and how to send them printed; 1 if one is bad, or there is none. Errors are those of `published`."""
     results = own_folder(address) or paths.DATA
@@ -168,7 +168,7 @@ def share(address: str, slug: str, page: Callable[[], Path]) -> int:
         lines += contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
         new, branch = published(good, results / slug / "machine.toml"), f"records-{slug}"
         lines += [
-            f"{counted(len(new), 'new file')} in {paths.DATA / slug}; with them: {page()}",
+            f"{counted(len(new), 'new file')} in {paths.DATA / slug}; with them: {page(paths.DATA.with_name('compare.html'))}",
             "To a friend: send that folder; it goes into their reports/data.",
             "To everyone: fork the project, then in this clone",
             f"  git checkout -b {branch} && git add reports/data/{slug} reports/compare.html reports/compare.svg",
