@@ -196,7 +196,7 @@ def test_a_sweep_on_a_full_disk_names_the_record_stops_and_goes_on_later(tmp_pat
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "none", small], check=False).returncode:
         pytest.skip("this root may not mount")
     try:
-        (small / "filler").write_bytes(bytes(8192))
+        (small / "filler").write_bytes(bytes(12288))
         more = tiny(tmp_path, RESULTS=str(small), REPEATS="2")
         stopped = target("image", tmp_path / "clone", **more)
         assert stopped.returncode == 1 and "Traceback" not in stopped.stdout + stopped.stderr, stopped.stderr

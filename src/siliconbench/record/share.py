@@ -167,8 +167,9 @@ def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:
     else:
         lines += contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
         new, branch = published(good, results / slug / "machine.toml"), f"records-{slug}"
+        shown = page(paths.DATA.with_name("compare.html"))
         lines += [
-            f"{counted(len(new), 'new file')} in {paths.DATA / slug}; with them: {page(paths.DATA.with_name('compare.html'))}",
+            f"{counted(len(new), 'new file')} in {paths.DATA / slug}; with them: {shown}",
             "To a friend: send that folder; it goes into their reports/data.",
             "To everyone: fork the project, then in this clone",
             f"  git checkout -b {branch} && git add reports/data/{slug} reports/compare.html reports/compare.svg",
