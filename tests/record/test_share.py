@@ -144,7 +144,7 @@ def test_a_record_that_holds_a_name_of_its_user_is_pointed_out(mine, monkeypatch
 def test_a_machine_without_records_is_told_so(tmp_path):
     leave(tmp_path)
     done = run(RESULTS=str(tmp_path), MACHINE="nobody")
-    assert done.returncode == 1 and "make image" in done.stdout and f"There are records of {MACHINE}." in done.stdout
+    assert done.returncode == 1 and "make image" in done.stdout and f"names another ({MACHINE})." in done.stdout
 
 
 def test_check_names_each_bad_file_and_sums_up_in_a_line(tmp_path, data, capsys):

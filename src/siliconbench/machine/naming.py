@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from siliconbench.knobs import KNOBS, WrongKnob
+from siliconbench.knobs import WrongKnob, slug
 from siliconbench.machine import tools
 from siliconbench.machine.tools import content, matched, text_of, tool
 from siliconbench.record import store
@@ -27,7 +27,7 @@ def own(machine: Machine) -> str:
     try:
         file = platformdirs.user_config_path("siliconbench") / file
         if not file.is_absolute():
-            raise RuntimeError  # as a later platformdirs does by itself
+            raise RuntimeError("there is no home directory")  # later versions of platformdirs say so themselves
         name, _ = found(file, machine)
         if not name:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,8 @@ def own(machine: Machine) -> str:
                 store.write_whole(file, json.dumps(names, indent=1))
                 name, _ = found(file, machine)
         return name
-    except RuntimeError:
-        raise WrongKnob("there is no home folder to keep this machine's name in: give it one with MACHINE=") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not as it was written"
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        why = store.plain(getattr(error, "strerror", None) or f"{type(error).__name__}: {error}")
         raise WrongKnob(f"{file} can't keep this machine's name ({why}): give it one with MACHINE=") from None
 
 
@@ -48,8 +46,8 @@ def found(file: Path, machine: Machine) -> tuple[str, dict[str, str]]:
     names = json.loads(file.read_bytes()) if file.exists() else {"salt": secrets.token_hex(16)}
     whole = f"{names['salt']} {identity()} {machine.part} {machine.cores}"
     key = hashlib.sha256(whole.encode()).hexdigest()[:32]
-    name = KNOBS["MACHINE"].read(names.get(key, ""))
-    return name, {key: f"{of_chip(machine)}-{''.join(secrets.choice(LETTERS) for _ in range(4))}"} | names
+    new = f"{of_chip(machine)}-{''.join(secrets.choice(LETTERS) for _ in range(4))}"
+    return slug(names.get(key, "")), {key: new} | names
 
 
 def identity() -> str:
@@ -66,5 +64,4 @@ def of_chip(machine: Machine) -> str:
     """The chip as a name begins: small letters, digits and hyphens, at most 32, without what is in brackets."""
     spare = r"\([^)]*\)?|\b(cpu|processor|\d+-core|with .*|@? ?[\d.]+ghz)\b"
     plain = re.sub(r"[^a-z0-9]+", "-", re.sub(spare, " ", (machine.part or "").lower())).strip("-")
-    cut = plain[:33].rpartition("-")[0] or plain[:32]
-    return (plain if len(plain) <= 32 else cut) or "machine"
+    return (plain if len(plain) <= 32 else plain[:33].rpartition("-")[0] or plain[:32]) or "machine"

@@ -72,9 +72,8 @@ def gather(published: Path, own: Path | None = None) -> Study:
             study.bad[path] = label
         else:
             study.labels.setdefault(path.parent.name, label)
-    plain = {
-        slug: study.labels[slug].label if slug in study.labels else r.machine.title for slug, r in study.newest.items()
-    }
+    plain = {slug: record.machine.title for slug, record in study.newest.items()}
+    plain |= {slug: label.label for slug, label in study.labels.items() if slug in plain}
     study.names = told_apart(plain, {path.parent.name for path in own.glob("*/*.json")} if own else set())
     return study
 
@@ -82,13 +81,12 @@ def gather(published: Path, own: Path | None = None) -> Study:
 def told_apart(plain: Mapping[str, str], mine: Collection[str] = ()) -> dict[str, str]:
     """The machines' names by their slugs, in brackets the last letters of its slug where two are alike (the whole slug
     where these are, too), and what is one's own."""
-    names = dict[str, str]()
+    names = dict(plain)
     for slug, name in plain.items():
-        twins = [other for other in plain if plain[other] == name]
-        ends = [twin.rpartition("-")[2] for twin in twins]
-        told = [] if len(twins) == 1 else [slug if len(set(ends)) < len(ends) else slug.rpartition("-")[2]]
-        told += ["yours"] if slug in mine else []
-        names[slug] = f"{name} ({', '.join(told)})" if told else name
+        ends = [other.rpartition("-")[2] for other in plain if plain[other] == name]
+        end = slug.rpartition("-")[2] if len(set(ends)) == len(ends) else slug
+        told = [end] * (len(ends) > 1) + ["yours"] * (slug in mine)
+        names[slug] += f" ({', '.join(told)})" if told else ""
     return names
 
 

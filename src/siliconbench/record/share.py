@@ -162,8 +162,9 @@ def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:
         lines += [f"Move the {counted(len(bad), 'bad file')} to a folder elsewhere, then `make share` again."]
     elif not good:
         others = ", ".join(sorted({store.plain(path.parent.name) for path in results.glob("*/*.json")} - {slug}))
-        lines += ["There is nothing to send. `make image` measures this machine, MACHINE= names another."]
-        lines += [f"There are records of {others}."] if others else []
+        lines += [
+            f"There is nothing to send. `make image` measures this machine, MACHINE= names another: {others or '–'}."
+        ]
     else:
         lines += contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
         new, branch = published(good, results / slug / "machine.toml"), f"records-{slug}"

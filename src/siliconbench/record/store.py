@@ -88,8 +88,7 @@ def write(record: Record, results: Path) -> Path:
                 return write_whole(path, dumps(record))
     except Exception as error:  # each storage has its own; what they say may name a key
         why = error.strerror if isinstance(error, OSError) and isinstance(path, Path) else type(error).__name__
-        again = "make room or name another folder, and the same command goes on from there"
-        raise Stopped(f"{path}: the record can't be kept ({why}): {again}") from None
+        raise Stopped(f"{path}: the record can't be kept ({why}): make room, then `make` goes on from there") from None
     raise FileExistsError(f"{path} is there already")
 
 

@@ -48,8 +48,7 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
         if isinstance(error, PapermillExecutionError) and error.ename == Stopped.__name__:
             raise Stopped(error.evalue) from None
         if isinstance(error, OSError) and error.errno in store.FULL:
-            why = f"the executed notebook can't be written ({error.strerror})"
-            raise Stopped(f"{executed}: {why}: make room, and the same command goes on from there") from None
+            raise Stopped(f"{executed} can't be written ({error.strerror}): make room, then `make` goes on") from None
         return failure.failed(plan, order, created, failure.reason(error, facts.killed_for_memory() > killed_before))
 
 
