@@ -162,9 +162,7 @@ def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:
         lines += [f"Move the {counted(len(bad), 'bad file')} to a folder elsewhere, then `make share` again."]
     elif not good:
         others = ", ".join(sorted({store.plain(path.parent.name) for path in results.glob("*/*.json")} - {slug}))
-        lines += [
-            f"There is nothing to send. `make image` measures this machine, MACHINE= names another: {others or '–'}."
-        ]
+        lines += [f"Nothing to send: `make image` measures this machine, MACHINE= names another ({others or 'none'})."]
     else:
         lines += contents(good) + [f"Look first: the records hold {name!r}." for name in personal(good)]
         new, branch = published(good, results / slug / "machine.toml"), f"records-{slug}"
