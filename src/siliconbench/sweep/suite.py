@@ -1,6 +1,7 @@
 """`make suite`: the fixed protocol that everybody runs, and its two figures to quote."""
 
 from siliconbench.analysis import cases, suite
+from siliconbench.analysis.words import THIN
 from siliconbench.knobs import Given
 from siliconbench.record import protocol
 from siliconbench.record.schema import Record
@@ -16,7 +17,7 @@ def quote(records: list[Record]) -> list[str]:
     name = next(filter(None, [*names, r.software.device_name, r.machine.chip]), "unknown chip")
     spans = ", ".join(f"{f.figure} {cases.span_words(f.images_per_s, f.low, f.high)}" for f in found.itertuples())
     head = f"{protocol.NAME}: {suite.quoted(found)} ({name}, torch {found['torch'].iat[0]})"
-    return [head, f"95 %: {spans}. The model alone: {suite.quoted(found, 'forward')}."]
+    return [head, f"95 %: {spans.replace(THIN, ',')}. The model alone: {suite.quoted(found, 'forward')}."]
 
 
 def make_suite(given: Given, page: runner.Page) -> int:
