@@ -26,6 +26,5 @@ def make_suite(given: Given, page: runner.Page) -> int:
     fixed = f"{protocol.NAME}: {', '.join(protocol.MODELS)}, batch 1 and 64; on a CPU the last takes most of the time."
     print(*custom if given["CHANGED"] else [fixed])
     records = runner.measured(given, page)
-    lines = custom if given["CHANGED"] else quote(records)
-    print(*lines, sep="\n")
+    print(*(lines := custom if given["CHANGED"] else quote(records)), sep="\n")
     return int(any(r.error for r in records) or not (given["CHANGED"] or lines[1:]))
