@@ -34,6 +34,9 @@ setup: $(READY) ## install everything into .venv (every other target does it by 
 image: $(READY) ## measure this machine; knobs: IMAGE_MODEL BATCH_SIZE USE_GPU NUM_IMAGES ... (README)
 	@$(PY) -m siliconbench image
 
+suite: $(READY) ## measure the fixed protocol: two figures to quote, single and bulk
+	@$(PY) -m siliconbench suite
+
 report: $(READY) ## render the page that compares your machines with the published ones
 	@$(PY) -m siliconbench report
 
@@ -85,4 +88,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help setup image report trust best share check lab doctor test lint bench lock clean
+.PHONY: help setup image suite report trust best share check lab doctor test lint bench lock clean

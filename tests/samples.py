@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from siliconbench.record.schema import PARTS
+from siliconbench.record import protocol
+from siliconbench.record.schema import PARTS, Record
 
 
 def state() -> dict[str, Any]:
@@ -177,3 +178,21 @@ def samples(idle_until_s: float, cooling_from_s: float, end_s: int, **channels: 
         },
         "unknown": {},
     }
+
+
+def suite(speed: float = 1.0, day: int = 1, runs: int = 3, slug: str = "epyc", **edits: Any) -> list[Record]:
+    """A complete sweep of the suite: each model at 10, 20 and 40 times the speed, at batch 64 ten times that, each run
+    1 % beside the last. `edits`: of the record's data, a function by the case's model and batch size (resnet50_64)."""
+    records = []
+    for case in protocol.cases("cpu"):
+        for n in range(runs):
+            rate = 10 * speed * 2 ** protocol.MODELS.index(case.model) * (10 if case.batch_size == 64 else 1)
+            data = sample(rate * (1 + (n - 1) / 100), **case.model_dump() | {"image_px": 224})
+            data |= {"repeat": n + 1, "created": f"202611{day:02d}T14{len(records):02d}00Z"}
+            data["machine"] |= {"slug": slug}
+            order = {"runs": 6 * runs, "order": len(records) + 1, "suite": protocol.NAME}
+            data["sweep"] = {"id": f"202611{day:02d}T140000Z-0123456789"} | order
+            for name in ("every", f"{case.model}_{case.batch_size}"):
+                edits.get(name, lambda _: None)(data)
+            records.append(Record.model_validate(data))
+    return records

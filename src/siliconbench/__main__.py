@@ -88,6 +88,7 @@ def schema() -> int:
 
 TARGETS: dict[str, Callable[[], int]] = {
     "image": partial(measure, knobs.read, "sweep.runner:make_image", "pages.render:machine_page"),
+    "suite": partial(measure, knobs.read_suite, "sweep.suite:make_suite", "pages.render:machine_page"),
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
     "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),

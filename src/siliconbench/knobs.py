@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from siliconbench import paths
-from siliconbench.record import axes
+from siliconbench.record import axes, protocol
 
 Given = dict[str, Any]  # the value of each knob by its name
 Kind = tuple[str, Callable[[str], Any]]  # what is allowed in words, and how a text becomes a value (else an error)
@@ -131,6 +131,8 @@ KNOBS = {
 }  # fmt: skip
 BEST = {"MIN_SECONDS": "2", "NUM_IMAGES": "64", "REPEATS": "3"}  # of `make best`
 CHOSEN = {"BATCH_SIZE": "auto", "PRECISION": "", "LAYOUT": "", "COMPILE": "", "MODE": "", "MINUTES": ""}  # by it
+SUITE = {"IMAGE_MODEL": " ".join(protocol.MODELS), "BATCH_SIZE": "1 64", "MIN_SECONDS": "6", "REPEATS": "3"}
+FREE = ("USE_GPU", "MACHINE", "TELEMETRY", "RESULTS", "FRESH")  # they change no protocol
 TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": "5"}  # five minutes on a laptop
 
 
@@ -155,6 +157,15 @@ def read_trust(environment: Mapping[str, str]) -> Given:
     if given["REPEATS"] < 2:
         raise wrong("REPEATS", "1", f"{number(2, 1000)[0]}, since one run has no spread")
     return given
+
+
+def read_suite(environment: Mapping[str, str]) -> Given:
+    """The knobs of `make suite`: its protocol's, and FREE ones. CHANGED names the others that are given: SUITE is then
+    "custom". NUM_IMAGES, where not given, is None: as many images as the protocol's number of batches has."""
+    own = {name: text for name, text in environment.items() if name in KNOBS and text.strip()}
+    changed = [name for name in own if name not in FREE]
+    given = read(SUITE | own) | {"SUITE": protocol.CUSTOM if changed else protocol.NAME, "CHANGED": changed}
+    return given if "NUM_IMAGES" in own else given | {"NUM_IMAGES": None}
 
 
 def wrong(name: str, given: str, allowed: str) -> WrongKnob:

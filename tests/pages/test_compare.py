@@ -21,7 +21,8 @@ from siliconbench.record.schema import OLDER, Record
 from tests.browser import check_page
 from tests.conftest import git
 from tests.pages import fleet
-from tests.samples import lost, older, sample, samples
+from tests.samples import PARTS, lost, older, sample, samples
+from tests.samples import suite as swept
 
 BUSY = "Chip of busy, 2 cores, 24 GiB"  # as people are shown fleet's machine "busy"
 
@@ -468,7 +469,40 @@ def test_one_machine_alone_is_set_beside_nothing(tmp_path, chromium):
 
 def test_no_machine_still_makes_a_page(tmp_path, chromium):
     (tmp_path / "data").mkdir()
-    check_page(chromium, rendered(tmp_path / "data", tmp_path / "none.html"))
+    page = rendered(tmp_path / "data", tmp_path / "none.html")
+    check_page(chromium, page)
+    text = page.read_text("utf-8")
+    assert "The suite was not measured yet: `make suite`" in text and "Two figures to quote" not in text
+
+
+def test_the_two_figures_to_quote_stand_with_rank_ratios_and_what_is_not_ranked(tmp_path, chromium):
+    def torch(data):
+        data["software"]["torch"] = "2.11.0"
+
+    def fail(data):
+        data |= {"status": "failed", "error": {"kind": "killed", "message": "it was"}, "unknown": {}}
+        data |= dict.fromkeys(PARTS)
+
+    sweeps = [swept(1.0, slug="slow"), swept(2.0, slug="quick"), swept(2.02, slug="quicker")]
+    sweeps += [swept(9.0, slug="older", every=torch), swept(slug="broken", vit_b_16_64=fail)]
+    for record in (record for sweep in sweeps for record in sweep):
+        store.write(record, tmp_path / "data")
+    page = rendered(tmp_path / "data", tmp_path / "suite.html")
+    check_page(chromium, page)
+    text = page.read_text("utf-8")
+    tables = re.findall(r"<figcaption>(Single|Bulk), batch \d+.*?<tbody>(.*?)</tbody>", text, re.DOTALL)
+    rows = [[re.sub("<[^>]*>", "|", row) for row in body.split("</tr>")[:3]] for _, body in tables]
+    assert [name for name, _ in tables] == ["Single", "Bulk"]
+    for own in rows:
+        assert [name in row for name, row in zip(("quicker", "quick (", "slow"), own, strict=True)] == [True] * 3
+        assert [re.search(r"\|(\d)\|", row)[1] for row in own] == ["1", "1", "3"]
+    assert len(re.findall("(?:(?:mobilenet_v3_small|resnet50|vit_b_16) 0.495(?:, )?){3}<", text)) == 2
+    assert "slow (cpu): the model alone single 22.0, bulk 220 images/s." in text
+    assert (
+        "older (cpu) is not ranked with these: torch 2.11, method 2, not torch 2.15, method 2. It has single 180"
+        in text
+    )
+    assert "broken (cpu): incomplete, no figure (vit_b_16 at batch 64: killed)." in text
 
 
 def test_the_page_with_all_its_parts(twins, chromium):

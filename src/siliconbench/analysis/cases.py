@@ -15,6 +15,7 @@ from siliconbench.analysis import heat, stats
 from siliconbench.analysis.bottleneck import concluded
 from siliconbench.analysis.series import requests as requests_of
 from siliconbench.analysis.words import THIN, percent_words, ratio_words
+from siliconbench.record import protocol
 from siliconbench.record.schema import Case, Record
 
 APART = 4  # an interval that spans such a factor tells no speed: it is said in words
@@ -100,6 +101,7 @@ COLUMNS = {
     "findings": Column(lambda r: r.verdict.findings if r.verdict else []),
     "disturbed": Column(lambda r: bool(r.verdict and r.verdict.disturbed)),
     "sweep": Column("sweep.id"), "search": Column("sweep.search"), "agree": Column("checks.outputs.agree"),
+    "suite": Column(lambda r: protocol.followed(r.sweep, r.case), words=str, gate=False),
     "images_per_s": Column("passes.end_to_end.images_per_s", gmean),
     **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", gmean)
        for name in ("forward", "copy_", "input", "end_to_end")},

@@ -81,6 +81,15 @@ def by_session(rates: Rates) -> list[np.ndarray]:
     return [logs(part) for part in parts if np.size(part)] or [logs([])]
 
 
+def combined(*parts: tuple[float, Estimate]) -> Estimate:
+    """The weighted sum of independent estimates (Welch, Satterthwaite); its variance is infinite where one's is."""
+    log, shares = sum(weight * x.log for weight, x in parts), [(weight**2 * x.variance, x.df) for weight, x in parts]
+    if not all(df for _, df in shares):
+        return Estimate(log, math.inf, 0.0)
+    total = sum(share for share, _ in shares)
+    return Estimate(log, total, total**2 / sum(share**2 / df for share, df in shares))
+
+
 def estimate(rates: Rates, between: float = 0.0, more: int = 0) -> Estimate:
     """The mean of log rates, each session's mean for one, were there `more` runs than these.
     Its variance: that of runs within sessions, pooled, and `between` squared over sessions, with 20 degrees of freedom;
@@ -98,7 +107,7 @@ def estimate(rates: Rates, between: float = 0.0, more: int = 0) -> Estimate:
         known = between**2 / k
     else:
         return Estimate(float(means.mean()), math.inf, 0.0)
-    return Estimate(float(means.mean()), alone + known, (alone + known) ** 2 / (alone**2 / df + known**2 / FREEDOM))
+    return combined((1.0, Estimate(float(means.mean()), alone, df)), (1.0, Estimate(0.0, known, FREEDOM)))
 
 
 def difference(a: Any, b: Any, between: float = 0.0, paired: bool = False, more: int = 0) -> Estimate:
@@ -111,11 +120,7 @@ def difference(a: Any, b: Any, between: float = 0.0, paired: bool = False, more:
             return estimate([np.exp([logs(y).mean() - logs(x).mean()]) for x, y in both], 0.0, more)
         if both:
             (a, b), between = zip(*both, strict=True), 0.0
-    x, y = estimate(a, between, more), estimate(b, between, more)
-    if not (x.df and y.df):
-        return Estimate(y.log - x.log, math.inf, 0.0)
-    total = x.variance + y.variance
-    return Estimate(y.log - x.log, total, total**2 / (x.variance**2 / x.df + y.variance**2 / y.df))
+    return combined((1.0, estimate(b, between, more)), (-1.0, estimate(a, between, more)))
 
 
 def interval(rates: Rates, between: float = 0.0, level: float = LEVEL) -> Interval:

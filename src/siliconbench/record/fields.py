@@ -90,12 +90,14 @@ PARAMETERS = [name for name in Case.model_fields if name not in ("image_px", *RE
 class Sweep(Model):
     """The `make image` that a run belongs to: its name (time and knobs), its number of runs, which of them this is.
 
-    search: a single run of a search that picks the fastest, which a lucky one wins: never a figure to rank."""
+    search: a single run of a search that picks the fastest, which a lucky one wins: never a figure to rank.
+    suite: the name of the fixed protocol that it follows, custom where a knob changed that, empty for any other."""
 
     id: Annotated[str, StringConstraints(pattern=r"^20\d{6}T\d{6}Z-[0-9a-f]{10}$")]
     runs: Positive
     order: Positive
     search: bool = False
+    suite: Annotated[str, StringConstraints(pattern=r"^(sb[0-9]{2}|custom|)$")] = ""
 
 
 class Error(Model):

@@ -17,6 +17,7 @@ from siliconbench.knobs import KNOBS, Given, WrongKnob
 from siliconbench.machine.facts import versions
 from siliconbench.record import share, store
 from siliconbench.record.host import Machine
+from siliconbench.record.protocol import BATCHES
 from siliconbench.record.schema import Case, Record
 
 T = TypeVar("T")
@@ -44,19 +45,21 @@ class Plan(NamedTuple):
     runs: Runs
     telemetry: bool
     done: dict[int, Record]  # the records that it has already, by their order in it
+    suite: str = ""  # the name of the protocol that it follows
 
     def known(self, order: int, created: str) -> dict[str, Any]:
         """What a record says of its place in the sweep: the run's order (from 1), of the runs planned by then."""
         run = self.runs[order - 1]
-        sweep = {"id": self.sweep_id, "runs": len(self.runs), "order": order, "search": run.search}
+        sweep = {"id": self.sweep_id, "runs": len(self.runs), "order": order, "search": run.search, "suite": self.suite}
         return {"sweep": sweep, "repeat": run.repeat, "created": created}
 
 
 def cases(given: Given, device: str) -> list[Case]:
-    """Every case that the knobs ask for, the product of their lists; BATCH_SIZE=auto begins at 1."""
+    """Every case that the knobs ask for, the product of their lists; BATCH_SIZE=auto is 1, NUM_IMAGES None BATCHES."""
     lists = {knob.field: given[name] if knob.many else [given[name]] for name, knob in KNOBS.items() if knob.field}
     lists |= {"batch_size": [size or 1 for size in given["BATCH_SIZE"]], "device": [device]}
-    return [Case(**dict(zip(lists, values, strict=True))) for values in itertools.product(*lists.values())]
+    found = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+    return [Case(**case | {"num_images": case["num_images"] or BATCHES * case["batch_size"]}) for case in found]
 
 
 def shuffled(cases: Sequence[T], repeats: int, seed: int, salt: str) -> list[T]:
@@ -106,9 +109,9 @@ def planned(given: Given, device: str, machine: Machine, search: str, further: F
     newest = max((r.sweep.id for r in found if r.sweep.id.endswith(key) and not given["FRESH"]), default="")
     mine = sorted((r for r in found if r.sweep.id == newest), key=lambda r: r.sweep.order)
     interrupted = mine and (len(mine) < max(r.sweep.runs for r in mine) or further(mine))
-    sweep_id, done = (newest, mine) if interrupted else (f"{store.now()}-{key}", [])
+    sweep_id, done = (newest, {r.sweep.order: r for r in mine}) if interrupted else (f"{store.now()}-{key}", {})
     runs = numbered(shuffled(every, given["REPEATS"], given["SEED"], sweep_id), [], trial)
-    return Plan(sweep_id, machine, results, runs, given["TELEMETRY"], {r.sweep.order: r for r in done})
+    return Plan(sweep_id, machine, results, runs, given["TELEMETRY"], done, given.get("SUITE", ""))
 
 
 def settings(records: list[Record]) -> dict[Case, list[Record]]:

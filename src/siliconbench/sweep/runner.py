@@ -78,12 +78,17 @@ def advice(records: list[Record]) -> list[str]:
     return terminal.headline(records) + why + batch_advice(cases.cases(cases.runs(records)))
 
 
-def make_image(given: Given, page: Page) -> int:
-    """The exit status of `make image`: 0 all is well, 1 runs failed; that auto finds the memory's end is no failure."""
+def measured(given: Given, page: Page) -> list[Record]:
+    """The records of the sweep that the knobs ask for, from its header to its page."""
     auto = given["BATCH_SIZE"] == [None]
     used, machine = device.choose(given["USE_GPU"]).type, facts.machine(given["MACHINE"])
     further = partial(onward, given["REPEATS"], given["SEED"], auto)
-    plan = planned(given, used, machine, "auto" if auto else "", further)
+    plan = planned(given, used, machine, "auto" if auto else given.get("SUITE", ""), further)
     print(*terminal.header(given, plan), sep="\n", flush=True)
-    records = stages(plan, further, advice if auto else terminal.headline, page)
-    return int(any(r.error and not (auto and r.error.kind in ("out_of_memory", "skipped")) for r in records))
+    return stages(plan, further, advice if auto else terminal.headline, page)
+
+
+def make_image(given: Given, page: Page) -> int:
+    """The exit status of `make image`: 0 all is well, 1 runs failed; that auto finds the memory's end is no failure."""
+    auto, errors = given["BATCH_SIZE"] == [None], [r.error for r in measured(given, page) if r.error]
+    return int(any(not (auto and error.kind in ("out_of_memory", "skipped")) for error in errors))
