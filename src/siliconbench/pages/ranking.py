@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import heat
-from siliconbench.analysis.cases import LIKE, POOL, case_words, cases, chief, named, rate_words, runs
+from siliconbench.analysis.cases import ALIKE, POOL, case_words, cases, chief, named, rate_words, runs
 from siliconbench.pages import tables
 from siliconbench.record import store
 from siliconbench.record.label import Label, load_label
 from siliconbench.record.schema import Record
 from siliconbench.record.share import refusals
 
-ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
 
 
@@ -29,7 +28,6 @@ class Study:
     newest: dict[str, Record] = field(default_factory=dict)
     longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
     labels: dict[str, Label] = field(default_factory=dict)
-    chips: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and device
     files: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and the name that a new one would have
     bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
 
@@ -52,12 +50,9 @@ class Study:
             if isinstance(record, ValueError):
                 self.bad[path] = record
                 continue
-            slug, device, software = record.machine.slug, record.case.device, record.software
+            slug = record.machine.slug
             self.files[slug, store.file_name(record.case, record.created, record.repeat)] = path.name
             self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
-            gpu = next((g.name for g in record.machine.gpus or []), None)
-            accelerator = None if device == "cpu" else software.device_name or gpu
-            self.chips[slug, device] = accelerator or record.machine.chip or "unknown chip"
             if record.case.minutes and record.passes:
                 longest = self.longest.get(slug, record)
                 self.longest[slug] = max(longest, record, key=lambda r: (r.case.minutes, r.created))

@@ -33,7 +33,7 @@ def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
 
 def machine_page(slug: str, results: Path) -> str:
     """The path of a machine's page, rendered anew; in words why not, if that failed (the records stay)."""
-    parameters = {"machine": slug, "results": str(results.resolve())}
+    parameters = {"machine": slug, "results": str(results.resolve()), "published": str(paths.DATA)}
     parameters["figure_path"] = str((paths.REPORTS / f"{slug}.svg").resolve())
     try:
         return str(render(paths.NOTEBOOKS / "machine.ipynb", paths.REPORTS / f"{slug}.html", parameters))

@@ -140,6 +140,15 @@ def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | Val
         yield from zip(found, map(tried, found) if isinstance(results, Path) else pool.map(tried, found), strict=True)
 
 
+def known(*folders: Path) -> Iterator[Record]:
+    """Each good record under these folders, one that lies in two of them once."""
+    seen = set[tuple[str, str]]()
+    for path, record in (found for folder in folders for found in read(folder)):
+        if isinstance(record, Record) and (key := (path.parent.name, path.name)) not in seen:
+            seen.add(key)
+            yield record
+
+
 def newest_machine(results: Path) -> str:
     """The slug of the machine with the newest record; ValueError when there is no record."""
     read_back = [found for _, found in read(results)]

@@ -11,6 +11,7 @@ from papermill import PapermillExecutionError
 from siliconbench import paths
 from siliconbench.analysis import cases
 from siliconbench.analysis.advice import batch_advice
+from siliconbench.analysis.answer import answer
 from siliconbench.knobs import Given
 from siliconbench.machine import facts
 from siliconbench.record import store
@@ -67,10 +68,14 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
     return records
 
 
-def advice(records: list[Record]) -> list[str]:
-    """The headline, for each setting of BATCH_SIZE=auto why its batch sizes end, and then which one to use."""
+def ending(plan: Plan, auto: bool, records: list[Record]) -> list[str]:
+    """What a sweep ends with: its figures, for each setting of BATCH_SIZE=auto why its batch sizes end and which one to
+    use; then, as its page has it, the bottleneck and what to believe, the next step and the machine's place."""
     why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
-    return terminal.headline(records) + why + batch_advice(cases.cases(cases.runs(records)))
+    why += batch_advice(cases.cases(cases.runs(records)))
+    every = cases.runs(store.known(plan.results, paths.DATA))
+    _, belief, step, place = answer(every, plan.machine.slug)
+    return [*terminal.headline(records), *(why if auto else []), belief, f"{step} {place}"]
 
 
 def make_image(given: Given, page: Page) -> int:
@@ -80,5 +85,5 @@ def make_image(given: Given, page: Page) -> int:
     further = partial(onward, given["REPEATS"], given["SEED"], auto)
     plan = planned(given, used, machine, "auto" if auto else "", further)
     print(*terminal.header(given, plan), sep="\n", flush=True)
-    records = stages(plan, further, advice if auto else terminal.headline, page)
+    records = stages(plan, further, partial(ending, plan, auto), page)
     return int(any(r.error and not (auto and r.error.kind in ("out_of_memory", "skipped")) for r in records))
