@@ -15,8 +15,7 @@ from siliconbench.analysis.words import grouped, listed, significant
 MOST, OLDER = 4, 12  # cases in one sentence, rows of older sweeps
 WIDE = 1.5  # bounds further apart do not tell a healthy machine from a slow one
 LIMITS = {"forward": "the model itself", "input": "data loading", "copy": "the copy", "balanced": "no part alone"}
-SMALLER = "choose a smaller BATCH_SIZE"
-MEND = {"out_of_memory": SMALLER, "skipped": SMALLER, "killed": f"close programs, or {SMALLER}", "worker": "WORKERS=0"}
+MEND = {"worker": "WORKERS=0", **dict.fromkeys(("out_of_memory", "skipped", "killed"), "a smaller BATCH_SIZE")}
 Name = Callable[[str], str]  # what a machine is called, by its slug
 
 
@@ -81,9 +80,8 @@ def belief(asked: Asked) -> str:
     """What limits the sweep's figures, what its runs were worth and why, and whether to believe them."""
     limits, runs, why = dict[str, list[str]](), asked.runs, list[tuple[str, str]]()
     for _, case in asked.good.iterrows():
-        limits.setdefault(LIMITS.get(case["bottleneck"], "not known"), []).append(
-            f"{case['name']} at {case['batch_size']}"
-        )
+        part = LIMITS.get(case["bottleneck"], "not known")
+        limits.setdefault(part, []).append(f"{case['name']} at {case['batch_size']}")
     parts = [f"{part} ({listed(of, 3, ', ')})" if len(limits) > 1 else part for part, of in limits.items()]
     for _, run in runs[runs["verdict"] != "clean"].iterrows():
         reasons = run["reasons"] if run["status"] == "ok" else [run["why"]]
@@ -113,7 +111,7 @@ def _lost(asked: Asked) -> tuple[str, ...]:
     ends = gone["error"].isin(["out_of_memory", "skipped"]) & gone["name"].isin(asked.good["name"])  # as it must
     for _, case in gone[~ends].iterrows():
         why = asked.runs.loc[asked.runs["error"] == case["error"], "why"].iat[0]
-        return f"{case['name']} at batch {case['batch_size']}", why, MEND.get(case["error"], "choose another setting")
+        return f"{case['name']} at batch {case['batch_size']}", why, MEND.get(case["error"], "another setting")
     return ()
 
 
@@ -131,10 +129,8 @@ def _size(asked: Asked) -> tuple[str, ...]:
 
 
 def _setting(asked: Asked) -> tuple[str, ...]:
-    keys = ["chip", "device", "model", "mode"]
-    found = tuned(asked.cases[(asked.cases[keys] == asked.main[keys]).all(axis=1)]).sort_values(
-        "images/s", ascending=False
-    )
+    same = ["chip", "device", "model", "mode"]
+    found = tuned(asked.cases[(asked.cases[same] == asked.main[same]).all(axis=1)]).sort_values("images/s")[::-1]
     mine = asked.good.loc[asked.good["model"] == asked.main["model"], "images_per_s"].max()
     for _, best in found[found["images/s"] > (1 + stats.MARGIN) * mine].iterrows():
         where = "here" if best["machine"] == asked.machine else f"on {asked.name(best['machine'])}, of the same chip"
@@ -149,7 +145,7 @@ def _unsearched(asked: Asked) -> tuple[str, ...]:
 
 STEPS: Rules = [
     (lambda asked: asked.runs["verdict"].eq("wrong").any(), "Do not use what is wrong: run it again, report the case."),
-    (_lost, "{} failed ({}): {}."),
+    (_lost, "{} failed ({}): choose {}."),
     (lambda asked: asked.main is None, "`make image` measures this machine."),
     (lambda asked: asked.runs["power_source"].eq("battery").any(), "It ran on battery: plug it in and measure again."),
     (lambda asked: asked.runs["power_mode"].isin(SLOW_MODES).any(), "Leave the low-power mode and measure again."),
@@ -182,8 +178,9 @@ def place(asked: Asked) -> str:
     every = f"all {len(others)} on record, the nearest is " if len(others) > 1 else ""
     words = f"{'slower' if ahead.all() else 'faster'} than {every}{said[0]}" if len(said) == 1 else " and ".join(said)
     alike = asked.like(main, "device", "chip")["images_per_s"].astype(float)
-    healthy = f"beside others of its chip {health_words(rate, alike, 1)}" if len(alike) else f"no other {chip} has it."
-    return f"At {what} it is {'between ' if len(said) > 1 else ''}{words}. Healthy? {chip}: {healthy}"
+    healthy = f"Nobody else with this chip ({chip}) has it, so nothing shows whether it is healthy."
+    healthy = f"Beside the same chip ({chip}): {health_words(rate, alike, 1)}" if len(alike) else healthy
+    return f"At {what}, it is {'between ' if len(said) > 1 else ''}{words}. {healthy}"
 
 
 def health_words(own: float, others: pd.Series, judged: int) -> str:
