@@ -34,7 +34,11 @@ def test_a_case_that_ran_out_of_memory_is_on_the_page(tmp_path, monkeypatch, chr
 def test_every_sentence_can_be_said_of_few_records(records):
     runs = cases.runs(records)
     table = tables.labelled(cases.cases(runs))
-    said = [*answer.answer(runs, "amd-epyc-2-cores"), tables.speed_sentence(table), tables.time_sentence(table)]
+    said = [
+        *answer.answer(answer.Asked(runs, "amd-epyc-2-cores")),
+        tables.speed_sentence(table),
+        tables.time_sentence(table),
+    ]
     said += [tables.request_sentence(tables.request_table(table)), tables.limit_sentence(table)]
     said += [tables.heat_sentence(table), tables.energy_sentence(table), tables.tuned_sentence(advice.tuned(table))]
     said += [*advice.batch_advice(table), tables.trust_sentence(runs), *tables.doubts(runs)]

@@ -73,11 +73,6 @@ def _chip(run: Any) -> object:
     return (name or "unknown chip") + (f", {cores} cores" if cores else "")
 
 
-def _peak(run: Any) -> object:
-    memory = run.memory
-    return memory and (memory.peak_process_bytes if run.case.device == "cpu" else memory.peak_device_bytes)
-
-
 def _power(run: Any) -> object:
     before = run.checks.before
     return ", ".join(filter(None, (before.power_source, before.power_mode, before.governor)))
@@ -115,7 +110,7 @@ COLUMNS = {
     "disturbed": Column(lambda r: bool(r.verdict and r.verdict.disturbed)),
     "sweep": Column("sweep.id"), "search": Column("sweep.search"), "agree": Column("checks.outputs.agree"),
     **{name: Column(f"checks.before.{name}") for name in ("power_source", "power_mode")},
-    **{name: Column(f"checks.{name}", pd.Series.median) for name in ("system_share", "page_faults_per_image")},
+    "system_share": Column("checks.system_share", pd.Series.median),
     "images_per_s": Column("passes.end_to_end.images_per_s", gmean),
     **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", gmean)
        for name in ("forward", "copy_", "input", "end_to_end")},
@@ -125,7 +120,9 @@ COLUMNS = {
     "slow_images_per_s": Column(partial(_block_rate, share=0.05), gmean),
     "quick_images_per_s": Column(partial(_block_rate, share=0.95), gmean),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
-    "peak_bytes": Column(_peak, max), "chip": Column(_chip, _most),
+    "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_process_bytes if r.case.device == "cpu" else
+                         r.memory.peak_device_bytes), max),
+    "chip": Column(_chip, _most),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
     "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
     "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),
@@ -257,8 +254,8 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     from one another or from the usual.
     What is no part of the case, as threads or the driver, is said of a case's further populations alone: that of most
     runs has the case's own name, so that its batch sizes are one line."""
-    said = (name for name in LIKE if name in TOLD_APART)
-    differ = [k for k in said if table[k].nunique(dropna=False) > 1 or (k in USUAL and table[k].ne(USUAL[k]).any())]
+    axes = [name for name in LIKE if name in TOLD_APART]
+    differ = [k for k in axes if table[k].nunique(dropna=False) > 1 or (k in USUAL and table[k].ne(USUAL[k]).any())]
     apart = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].transform("nunique") > 1
     apart.loc[chief(table).index] = False
     said = [[*differ, *apart.columns[row]] for row in apart.to_numpy()]

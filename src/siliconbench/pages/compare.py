@@ -141,13 +141,12 @@ def batch_lines(ranked: pd.DataFrame) -> list[str]:
 
 def memory_table(study: Study) -> pd.DataFrame:
     """Peak memory in GiB by model and batch size, the largest over the reference runs; a column a device type."""
-    runs = study.runs[study.runs["reference"].astype(bool) & study.runs["peak_bytes"].notna()]
-    names = {kind: f"{axis.title} ({'allocated' if axis.accelerator else 'process'})" for kind, axis in DEVICES.items()}
-    several = runs.groupby("model")["image_px"].transform("nunique") > 1
-    model = runs["model"].where(~several, runs["model"] + ", " + runs["image_px"].astype(str) + " px")
-    keys = [model, runs["batch_size"].rename("batch"), runs["device"].map(names)]
-    peaks = runs.groupby(keys)["peak_bytes"].max().astype(float) / 2**30
-    return peaks.unstack().rename_axis(columns=None).reset_index()
+    runs = study.runs[study.runs["reference"].astype(bool)].dropna(subset=["peak_bytes"])
+    runs = runs.assign(
+        GiB=runs["peak_bytes"].astype(float) / 2**30, on=[DEVICES[kind].title for kind in runs["device"]]
+    )
+    table = runs.pivot_table("GiB", ["model", "image_px", "batch_size"], "on", "max").rename_axis(columns=None)
+    return table.reset_index().rename(columns={"image_px": "image, px", "batch_size": "batch"})
 
 
 def epoch_lines(study: Study) -> list[str]:
@@ -197,14 +196,11 @@ def request_sentence(asked: pd.DataFrame) -> str:
 def health(study: Study) -> list[str]:
     """Each machine's speed against the others of its chip, at the case that most of them share: within the interval in
     which one more machine of theirs would lie, by four others and more; by fewer their range, without a word on it."""
-    good, lines = comparable(study).dropna(subset=["images_per_s"]), list[str]()
-    for (chip, device), runs in study.runs.sort_values("machine").groupby(["chip", "device"], sort=False):
-        own = good[(good["chip"] == chip) & (good["device"] == device)]
-        group = max((group for _, group in own.groupby(ALIKE) if len(group) > 1), key=weight, default=own[:0])
-        if group.empty:
-            names = " and ".join(map(study.name, dict.fromkeys(runs["machine"])))
-            lines.append(f"{names}: no other {chip} with a case in common, so nothing shows whether it is healthy.")
-        for _, row in group.iterrows():
+    lines = list[str]()
+    for (chip, _), own in comparable(study).dropna(subset=["images_per_s"]).groupby(["chip", "device"], sort=False):
+        group = max((group for _, group in own.groupby(ALIKE)), key=weight)
+        group, rows = (group, group) if len(group) > 1 else (group[:0], own.drop_duplicates("machine"))
+        for _, row in rows.iterrows():
             others = group.loc[group["machine"] != row["machine"], "images_per_s"].astype(float)
             who = f"{study.name(row['machine'])} ({chip}; {row['model']}, batch {row['batch_size']})"
             lines.append(f"{who}: {health_words(float(row['images_per_s']), others, len(group))}")

@@ -11,7 +11,7 @@ from papermill import PapermillExecutionError
 from siliconbench import paths
 from siliconbench.analysis import cases
 from siliconbench.analysis.advice import batch_advice
-from siliconbench.analysis.answer import answer
+from siliconbench.analysis.answer import Asked, answer
 from siliconbench.knobs import Given
 from siliconbench.machine import facts
 from siliconbench.record import store
@@ -74,7 +74,7 @@ def ending(plan: Plan, auto: bool, records: list[Record]) -> list[str]:
     why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
     why += batch_advice(cases.cases(cases.runs(records)))
     every = cases.runs(store.known(plan.results, paths.DATA))
-    _, belief, step, place = answer(every, plan.machine.slug)
+    _, belief, step, place = answer(Asked(every, plan.machine.slug))
     return [*terminal.headline(records), *(why if auto else []), belief, f"{step} {place}"]
 
 
