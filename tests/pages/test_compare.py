@@ -350,9 +350,11 @@ def test_the_memory_that_a_model_needs_is_the_largest_peak_on_each_kind_of_devic
         known = held | {"peak_device_bytes": peak, "unknown": {}}
         path.write_text(json.dumps(json.loads(path.read_text()) | {"memory": known}))
     table = compare.memory_table(ranking.gather(tmp_path))
-    assert table.columns.tolist() == ["model", "image, px", "batch", "CPU", "NVIDIA GPU"]
+    assert table.columns.tolist() == ["model", "batch", "CPU", "NVIDIA GPU"]
     assert table["batch"].tolist() == [8, 64] and table["CPU"].tolist() == [10**9 / 2**30, 3.0]
     assert table["NVIDIA GPU"].isna().tolist() == [True, False] and table["NVIDIA GPU"].iat[1] == 1.0
+    write(tmp_path, "box", [100.0], image_px=320)
+    assert compare.memory_table(ranking.gather(tmp_path))["image, px"].tolist() == [224, 224, 320]
 
 
 def test_an_epoch_takes_the_hours_that_the_fastest_training_tells(tmp_path):

@@ -12,16 +12,14 @@ from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named,
 from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.analysis.words import grouped, listed, significant
 
-MOST, RATE = 4, ["images_per_s", "low", "high"]  # cases in one sentence; a figure's columns
-WIDE = 1.5  # bounds further apart do not tell a healthy machine from a slow one
+MOST, RATE = 4, ["images_per_s", "low", "high"]  # cases in one sentence; the columns of a figure
 LIMITS = {"forward": "the model itself", "input": "data loading", "copy": "the copy", "balanced": "no part alone"}
 MEND = {"worker": "WORKERS=0", **dict.fromkeys(("out_of_memory", "skipped", "killed"), "a smaller BATCH_SIZE")}
 
 
 class Asked:
     """Of all runs on record (see cases.runs) this machine's newest sweep, single runs of a search aside: its runs, its
-    cases (table), those with a figure (good), and the one of these that most other machines share (main).
-    name: a machine's, by its slug."""
+    cases (table), those with a figure (good), the one of these that most others share (main); name: by a slug."""
 
     def __init__(self, every: pd.DataFrame, machine: str, name: Callable[[str], str] = str) -> None:
         self.every, self.machine, self.name, self.cases = every, machine, name, cases(every)
@@ -100,9 +98,9 @@ def trouble(asked: Asked) -> str:
     gone = asked.table[asked.table["images_per_s"].isna() & asked.table["error"].notna()]
     ends = gone["error"].isin(["out_of_memory", "skipped"]) & gone["name"].isin(asked.good["name"])  # as it must
     for _, case in gone[~ends].iterrows():
+        what, mend = f"{case['name']} at batch {case['batch_size']}", MEND.get(case["error"], "another setting")
         why = asked.runs.loc[asked.runs["error"] == case["error"], "why"].iat[0]
-        failed = f"{case['name']} at batch {case['batch_size']} failed ({why})"
-        return f"{failed}: choose {MEND.get(case['error'], 'another setting')}."
+        return f"{what} failed ({why}): choose {mend}."
     return "" if len(asked.good) else "`make image` measures this machine."
 
 
@@ -148,8 +146,8 @@ def place(asked: Asked) -> str:
     """Where the sweep's main case stands among other machines, and whether that is healthy for its chip."""
     if asked.main is None:
         return "Without a figure it has no place among others."
-    main, others, said = asked.main, asked.others(asked.main), list[str]()
-    what, rate = f"{main['name']}, batch {main['batch_size']}", float(main["images_per_s"])
+    main, others, said, rate = asked.main, asked.others(asked.main), list[str](), float(asked.main["images_per_s"])
+    what = f"{main['name']}, batch {main['batch_size']}"
     if others.empty:
         return f"No other machine on record has {what}: `make share` publishes yours."
     ahead = others["images_per_s"] > rate
@@ -158,9 +156,9 @@ def place(asked: Asked) -> str:
         close = ", too close to tell" if found.low is not None and found.word in ("same", "undecided") else ""
         said += [f"{asked.name(other['machine'])} ({significant(float(other['images_per_s']), 4)} images/s{close})"]
     every = f"all {len(others)} on record, the nearest is " if len(others) > 1 else ""
-    words = f"{'slower' if ahead.all() else 'faster'} than {every}{said[0]}"
-    words = f"between {' and '.join(said)}" if len(said) > 1 else words
+    alone = f"{'slower' if ahead.all() else 'faster'} than {every}{said[0]}"
     alike = asked.others(main, "device", "chip")["images_per_s"].astype(float)
+    words = f"between {' and '.join(said)}" if len(said) > 1 else alone
     return f"At {what}, it is {words}. Beside the same chip ({main['chip']}): {health_words(rate, alike, 1)}"
 
 
@@ -176,5 +174,5 @@ def health_words(own: float, others: pd.Series, judged: int) -> str:
         return f"{significant(own, 4)} images/s; {theirs}. It takes four others to say whether that is healthy."
     word = "below" if own < low else "above" if own > high else "within"
     end = {"below": ": look at its heat, its power mode, other programs"}.get(word, "")
-    end = ": they differ too much to tell more" if word == "within" and high > WIDE * low else end
+    end = ": they differ too much to tell more" if word == "within" and high > 1.5 * low else end
     return f"{significant(own, 4)} images/s, {word} where one more of its {count} others would lie ({reach}){end}."

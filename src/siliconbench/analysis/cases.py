@@ -67,10 +67,10 @@ def _power_limit(run: Any) -> object:
 def _chip(run: Any) -> object:
     """The chip that was measured, with its cores on a CPU and a Mac's GPU, where one name has several numbers of them.
     Of several GPUs it is the first; on a Mac torch has one name for all."""
-    part = run.machine if run.case.device == "cpu" else next(iter(run.machine.gpus or []), None)
-    name = run.machine.chip if run.case.device == "cpu" else part.name if part else run.software.device_name
-    cores = part.cores if part and run.case.device in ("cpu", "mps") else None
-    return (name or "unknown chip") + (f", {cores} cores" if cores else "")
+    gpu = next(iter(run.machine.gpus or []), None)
+    name, cores = (gpu.name, gpu.cores) if gpu else (run.software.device_name, None)
+    name, cores = (run.machine.chip, run.machine.cores) if run.case.device == "cpu" else (name, cores)
+    return (name or "unknown chip") + (f", {cores} cores" if cores and run.case.device in ("cpu", "mps") else "")
 
 
 def _power(run: Any) -> object:

@@ -145,8 +145,9 @@ def memory_table(study: Study) -> pd.DataFrame:
     runs = runs.assign(
         GiB=runs["peak_bytes"].astype(float) / 2**30, on=[DEVICES[kind].title for kind in runs["device"]]
     )
-    table = runs.pivot_table("GiB", ["model", "image_px", "batch_size"], "on", "max").rename_axis(columns=None)
-    return table.reset_index().rename(columns={"image_px": "image, px", "batch_size": "batch"})
+    rows = ["model", *(["image_px"] if runs["image_px"].nunique() > 1 else []), "batch_size"]
+    table = runs.pivot_table("GiB", rows, "on", "max").rename_axis(columns=None).reset_index()
+    return table.rename(columns={"image_px": "image, px", "batch_size": "batch"})
 
 
 def epoch_lines(study: Study) -> list[str]:

@@ -142,9 +142,9 @@ def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | Val
 
 def known(*folders: Path) -> Iterator[Record]:
     """Each good record under these folders, one that lies in two of them once."""
-    seen = set[tuple[str, str]]()
+    seen = {""}
     for path, record in (found for folder in folders for found in read(folder)):
-        if isinstance(record, Record) and (key := (path.parent.name, path.name)) not in seen:
+        if isinstance(record, Record) and (key := f"{path.parent.name}/{path.name}") not in seen:
             seen.add(key)
             yield record
 

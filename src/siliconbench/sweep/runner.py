@@ -73,8 +73,7 @@ def ending(plan: Plan, auto: bool, records: list[Record]) -> list[str]:
     use; then, as its page has it, the bottleneck and what to believe, the next step and the machine's place."""
     why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
     why += batch_advice(cases.cases(cases.runs(records)))
-    every = cases.runs(store.known(plan.results, paths.DATA))
-    _, belief, step, place = answer(Asked(every, plan.machine.slug))
+    _, belief, step, place = answer(Asked(cases.runs(store.known(plan.results, paths.DATA)), plan.machine.slug))
     return [*terminal.headline(records), *(why if auto else []), belief, f"{step} {place}"]
 
 
