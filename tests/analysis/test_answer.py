@@ -123,9 +123,9 @@ SEARCHED = sweep(40.0, batch_size=1, edits=[SEARCH])
 RULES = [  # each holds against all that come after it, so their order is tested, too
     (sweep(*QUIET) + sweep(900.0, start=6, edits=[WRONG, BATTERY]), "Do not use what is wrong"),
     ([*sweep(*QUIET, edits=[BATTERY]), failed("worker", "a worker was killed", batch_size=8)],
-     "resnet50 at batch 8 failed (a worker was killed): choose WORKERS=0."),
+     "resnet50 at batch 8 failed (a worker was killed): WORKERS=0."),
     ([failed("unsupported", "refused: tf32 is of NVIDIA: choose fp32", precision="tf32")],
-     "failed (refused: tf32 is of NVIDIA: choose fp32): choose another setting."),
+     "failed (refused: tf32 is of NVIDIA: choose fp32)."),
     ([failed("out_of_memory", batch_size=512)], "at batch 512 failed (no room): choose a smaller BATCH_SIZE."),
     (sweep(*QUIET, edits=[BATTERY, LOW, BUSY]), "It ran on battery: plug it in"),
     (sweep(*QUIET, edits=[LOW, BUSY]), "Leave the low-power mode"),

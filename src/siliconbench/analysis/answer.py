@@ -14,7 +14,9 @@ from siliconbench.analysis.words import grouped, listed, significant
 
 MOST, RATE = 4, ["images_per_s", "low", "high"]  # cases in one sentence; the columns of a figure
 LIMITS = {"forward": "the model itself", "input": "data loading", "copy": "the copy", "balanced": "no part alone"}
-MEND = {"worker": "WORKERS=0", **dict.fromkeys(("out_of_memory", "skipped", "killed"), "a smaller BATCH_SIZE")}
+MEND = dict.fromkeys(("out_of_memory", "skipped", "killed"), ": choose a smaller BATCH_SIZE") | {
+    "worker": ": WORKERS=0"
+}
 
 
 class Asked:
@@ -98,9 +100,9 @@ def trouble(asked: Asked) -> str:
     gone = asked.table[asked.table["images_per_s"].isna() & asked.table["error"].notna()]
     ends = gone["error"].isin(["out_of_memory", "skipped"]) & gone["name"].isin(asked.good["name"])  # as it must
     for _, case in gone[~ends].iterrows():
-        what, mend = f"{case['name']} at batch {case['batch_size']}", MEND.get(case["error"], "another setting")
+        what, mend = f"{case['name']} at batch {case['batch_size']}", MEND.get(case["error"], "")
         why = asked.runs.loc[asked.runs["error"] == case["error"], "why"].iat[0]
-        return f"{what} failed ({why}): choose {mend}."
+        return f"{what} failed ({why}){mend}."
     return "" if len(asked.good) else "`make image` measures this machine."
 
 
