@@ -126,7 +126,7 @@ RULES = [  # each holds against all that come after it, so their order is tested
      "resnet50 at batch 8 failed (a worker was killed): WORKERS=0."),
     ([failed("unsupported", "refused: tf32 is of NVIDIA: choose fp32", precision="tf32")],
      "failed (refused: tf32 is of NVIDIA: choose fp32)."),
-    ([failed("out_of_memory", batch_size=512)], "at batch 512 failed (no room): choose a smaller BATCH_SIZE."),
+    ([failed("out_of_memory", batch_size=512)], "at batch 512 failed (no room): a smaller BATCH_SIZE."),
     (sweep(*QUIET, edits=[BATTERY, LOW, BUSY]), "It ran on battery: plug it in"),
     (sweep(*QUIET, edits=[LOW, BUSY]), "Leave the low-power mode"),
     (sweep(*QUIET, edits=[BUSY, *FAULTS]), "Close other programs, or wait"),

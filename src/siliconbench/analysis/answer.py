@@ -14,9 +14,7 @@ from siliconbench.analysis.words import grouped, listed, significant
 
 MOST, RATE = 4, ["images_per_s", "low", "high"]  # cases in one sentence; the columns of a figure
 LIMITS = {"forward": "the model itself", "input": "data loading", "copy": "the copy", "balanced": "no part alone"}
-MEND = dict.fromkeys(("out_of_memory", "skipped", "killed"), ": choose a smaller BATCH_SIZE") | {
-    "worker": ": WORKERS=0"
-}
+MEND = dict.fromkeys(("out_of_memory", "skipped", "killed"), ": a smaller BATCH_SIZE") | {"worker": ": WORKERS=0"}
 
 
 class Asked:
