@@ -252,10 +252,34 @@ def test_a_name_tells_apart_every_axis_in_words(axis):
     assert not any("True" in name or "False" in name or "_" in name for name in names)
 
 
-def test_a_case_is_named_as_its_row_is():
-    case = run(100.0, memory_format="channels_last", compile=True, mode="train", workers=2).case
-    assert cases.case_words(case) == "resnet18, cpu, channels last, compiled, training, 2 workers"
-    assert cases.case_words(run().case) == "resnet18, cpu"
+def test_a_case_that_stands_alone_is_named_by_all_that_is_unusual():
+    """Once an H100's 193.9 images/s by the original's protocol stood there as "resnet50, batch 64"."""
+    more = {"memory_format": "channels_last", "compile": True, "mode": "train", "workers": 2, "input": "original"}
+    (name,) = cases.named(table(run(100.0, minutes=0.5, **more)))["name"]
+    assert name == "resnet18, channels last, compiled, training, original input, 2 workers"
+    assert cases.named(table(run(100.0)))["name"].tolist() == ["resnet18"]
+    assert cases.case_words(run().case, ("precision", "batch_size")) == "resnet18, fp32, batch 8"
+
+
+def test_a_chip_has_its_cores_where_its_name_is_shared():
+    """On a Mac torch calls every GPU by one name; a cloud calls every size of its machines by one chip."""
+    gpu = {"name": "Apple M1 Max", "cores": 32}
+    gpu |= dict.fromkeys(rest := set(host.Gpu.model_fields) - {*gpu, "unknown"}) | {"unknown": dict.fromkeys(rest, "x")}
+    named = put("software.device_name", "Apple GPU (Metal)")
+    mac = run(100.0, device="mps", edit=lambda d: (put("machine.gpus", [gpu])(d), named(d)))
+    card = run(100.0, device="cuda", edit=put("machine.gpus", [gpu | {"name": "NVIDIA H100", "cores": 16896}]))
+    assert cases.runs([run(), mac, card])["chip"].tolist() == [
+        "AMD EPYC, 2 cores",
+        "NVIDIA H100",
+        "Apple M1 Max, 32 cores",
+    ]
+
+
+def test_a_peak_is_of_the_accelerators_memory_or_of_the_cpus_process_and_never_of_another():
+    (held,) = table(run(100.0))["peak_bytes"]
+    (unknown,) = table(run(100.0, device="mps"))["peak_bytes"]
+    (card,) = table(run(100.0, device="cuda", edit=put("memory.peak_device_bytes", 5 * 10**8)))["peak_bytes"]
+    assert (held, unknown, card) == (10**9, None, 5 * 10**8)
 
 
 def test_unlike_torch_is_told_apart():

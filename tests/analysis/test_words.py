@@ -28,3 +28,9 @@ def test_ratios(ratio, text):
 def test_a_ratio_reads_back_to_three_digits(ratio):
     text = words.ratio_words(ratio)
     assert "e" not in text and float(text.replace(words.THIN, "")) == pytest.approx(ratio, rel=0.0051)
+
+
+def test_sentences_that_differ_in_figures_alone_are_one():
+    assert words.spanned(["1.84 of 20", "1.9 of 20", "10.2 of 20"]) == "1.84 to 10.2 of 20"
+    said = [("1.5 of 2", "a"), ("none", "b"), ("3 of 2", "c")]
+    assert words.grouped(said) == [("1.5 to 3 of 2", ["a", "c"]), ("none", ["b"])]

@@ -14,7 +14,7 @@ import pytest
 from siliconbench import paths
 from siliconbench.__main__ import main
 from siliconbench.analysis import advice
-from siliconbench.analysis.words import percent_words
+from siliconbench.analysis.words import percent_words, told_apart
 from siliconbench.pages import compare, ranking, render, tables
 from siliconbench.record import store
 from siliconbench.record.schema import OLDER, Record
@@ -334,7 +334,10 @@ def test_each_machine_is_held_against_the_others_of_its_chip(tmp_path):
             data["machine"]["chip"] = "Same Chip"
             path.write_text(json.dumps(data))
     told = compare.health(ranking.gather(tmp_path))
-    assert told[-1].startswith("lone: no other lone with") and len(told) == 6
+    assert told[-1].startswith(
+        "lone (Chip of lone, 2 cores; resnet50, batch 8): 50.00 images/s; no other has this case"
+    )
+    assert len(told) == 6
     assert "80.00 images/s, below where one more of its 4 others would lie (9" in told[2]
     assert all("within where one more of its 4 others would lie" in words for words in told[:2] + told[3:5])
     assert "they differ too much to tell more" in told[0] and "look at its heat" in told[2]
@@ -344,6 +347,44 @@ def test_each_machine_is_held_against_the_others_of_its_chip(tmp_path):
     assert few[2].startswith(
         "Same Chip (c) (Same Chip; resnet50, batch 8): 80.00 images/s; 2 others run at 100.0 to 101.0. It takes"
     )
+
+
+def test_two_of_a_chip_without_a_case_in_common_tell_nothing_of_one_another(tmp_path):
+    for slug, size in (("a", 8), ("b", 64)):
+        fleet.leave(tmp_path, slug, [100.0, 101.0], chip="M1 Max", batch_size=size)
+    told = compare.health(ranking.gather(tmp_path))
+    assert [line.partition(" (")[0] for line in told] == ["a", "b"] and all("no other has this case" in t for t in told)
+
+
+def test_the_memory_that_a_model_needs_is_the_largest_peak_on_each_kind_of_device(tmp_path):
+    held = {"peak_process_bytes": 3 * 2**30, "swap_growth_bytes": 0, "unknown": {"peak_device_bytes": "it is a CPU"}}
+    write(tmp_path, "box", [100.0, 101.0])
+    write(tmp_path, "box", [100.0], batch_size=64)
+    write(tmp_path, "box", [100.0], precision="bf16", batch_size=512)
+    (path,) = tmp_path.glob("box/*-b64-*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"memory": held | {"peak_device_bytes": None}}))
+    write(tmp_path, "card", [900.0, 901.0], device="cuda", batch_size=64)
+    for path, peak in zip(sorted(tmp_path.glob("card/*.json")), (2**30, 2**29), strict=True):
+        known = held | {"peak_device_bytes": peak, "unknown": {}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"memory": known}))
+    table = compare.memory_table(ranking.gather(tmp_path))
+    assert table.columns.tolist() == ["model", "batch", "CPU", "NVIDIA GPU"]
+    assert table["batch"].tolist() == [8, 64] and table["CPU"].tolist() == [10**9 / 2**30, 3.0]
+    assert table["NVIDIA GPU"].isna().tolist() == [True, False] and table["NVIDIA GPU"].iat[1] == 1.0
+    write(tmp_path, "box", [100.0], image_px=320)
+    assert compare.memory_table(ranking.gather(tmp_path))["image, px"].tolist() == [224, 224, 320]
+
+
+def test_an_epoch_takes_the_hours_that_the_fastest_training_tells(tmp_path):
+    write(tmp_path, "box", [500.0])
+    (asked,) = compare.epoch_lines(ranking.gather(tmp_path))
+    assert "`make image MODE=train`" in asked
+    write(tmp_path, "box", [100.0, 100.0], mode="train", batch_size=64)
+    write(tmp_path, "box", [50.0, 50.0], mode="train", batch_size=8)
+    (line,) = compare.epoch_lines(ranking.gather(tmp_path))
+    assert line.startswith(
+        "box: 3.56 hours for resnet50, batch 64, fp32, cpu, at 100.0 images/s ("
+    )  # 1.28e6 / 100 / 3600
 
 
 def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_path):
@@ -402,7 +443,7 @@ def test_what_lies_in_both_folders_counts_once_and_a_label_of_ones_own_goes_befo
 def test_machines_of_one_name_are_told_apart_by_the_last_letters_of_their_slugs():
     plain = {"m1-k3fq": "M1", "m1-x7bd": "M1", "m2-abcd": "M2", "a-b": "A", "c-b": "A"}
     told = {"m1-k3fq": "M1 (k3fq)", "m1-x7bd": "M1 (x7bd, yours)", "m2-abcd": "M2 (yours)", "a-b": "A (a-b)"}
-    assert ranking.told_apart(plain, {"m1-x7bd", "m2-abcd", "gone"}) == told | {"c-b": "A (c-b)"}
+    assert told_apart(plain, {"m1-x7bd", "m2-abcd", "gone"}) == told | {"c-b": "A (c-b)"}
 
 
 def test_records_of_0_1_among_the_published_are_not_on_the_page(tmp_path):
@@ -543,7 +584,16 @@ def test_the_page_of_sessions_disturbed_wrong_and_failed_runs(tmp_path_factory, 
             "1 wrong",
             "20 in 4 sessions",
         ),
-        "card": ("undisturbed: 900.3", "batch 1 swings within one run", "1 left out", "bound by", "memory ends"),
+        "card": (
+            "undisturbed: 900.3",
+            "batch 1 swings within one run",
+            "1 left out",
+            "bound by",
+            "memory ends",
+            "card, 2026-11-09: resnet50",
+            "older sweeps",
+            ">2026-11-03<",
+        ),
         "lone": ("one run", "one batch size was measured"),
     }
     assert not [said for said in words[name] if said not in text]

@@ -1,6 +1,8 @@
 """Real sweeps in fresh kernels: what they leave, how they go on, and what becomes of a run that is killed."""
 
+import html
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +57,11 @@ def test_what_the_terminal_says(tiny_sweep):
     assert sum("images/s  forward" in line for line in lines) == len(ok)
     assert sum("FAILED (unsupported)" in line for line in lines) == 1
     assert lines[-1].startswith("reports/") and ".html" in lines[-1]
+    page = html.unescape((folder / lines[-1].partition(" (")[0]).read_text("utf-8"))
+    belief, step, place = re.findall('<p class="finding">(.*?)</p>', page)[:3]
+    assert lines[-3:-1] == [belief, f"{step} {place}"] and "2 runs: " in lines[-3]
+    (lead,) = re.findall('<p class="lead">(.*?)</p>', page)
+    assert [line for line in lines if line.partition(" images/s (")[0] in lead] != []
     assert done.stderr == ""
 
 

@@ -65,6 +65,15 @@ def _power_limit(run: Any) -> object:
     return limits and limits[0] and round(limits[0])
 
 
+def _chip(run: Any) -> object:
+    """The chip that was measured, with its cores on a CPU and a Mac's GPU, where one name has several numbers of them.
+    Of several GPUs it is the first; on a Mac torch has one name for all."""
+    gpu = next(iter(run.machine.gpus or []), None)
+    name, cores = (gpu.name, gpu.cores) if gpu else (run.software.device_name, None)
+    name, cores = (run.machine.chip, run.machine.cores) if run.case.device == "cpu" else (name, cores)
+    return (name or "unknown chip") + (f", {cores} cores" if cores and run.case.device in ("cpu", "mps") else "")
+
+
 def _power(run: Any) -> object:
     before = run.checks.before
     return ", ".join(filter(None, (before.power_source, before.power_mode, before.governor)))
@@ -102,6 +111,8 @@ COLUMNS = {
     "disturbed": Column(lambda r: bool(r.verdict and r.verdict.disturbed)),
     "sweep": Column("sweep.id"), "search": Column("sweep.search"), "agree": Column("checks.outputs.agree"),
     "suite": Column(lambda r: protocol.followed(r.sweep, r.case), words=str, gate=False),
+    **{name: Column(f"checks.before.{name}") for name in ("power_source", "power_mode")},
+    "system_share": Column("checks.system_share", pd.Series.median),
     "images_per_s": Column("passes.end_to_end.images_per_s", gmean),
     **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", gmean)
        for name in ("forward", "copy_", "input", "end_to_end")},
@@ -111,7 +122,9 @@ COLUMNS = {
     "slow_images_per_s": Column(partial(_block_rate, share=0.05), gmean),
     "quick_images_per_s": Column(partial(_block_rate, share=0.95), gmean),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
-    "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_device_bytes or r.memory.peak_process_bytes), max),
+    "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_process_bytes if r.case.device == "cpu" else
+                         r.memory.peak_device_bytes), max),
+    "chip": Column(_chip, _most), "title": Column("machine.title", _most),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
     "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
     "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),
@@ -120,7 +133,10 @@ COLUMNS = {
 }  # fmt: skip
 POOL = [name for name, column in COLUMNS.items() if column.words]  # runs alike in all of these are one population
 LIKE = [name for name in POOL if COLUMNS[name].gate]
+ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 TOLD_APART = [name for name in POOL if name not in ("model", "batch_size")]
+USUAL = {name: "auto" if field.default is None else field.default for name, field in Case.model_fields.items()
+         if name in LIKE and name != "image_px" and not field.is_required()}  # fmt: skip
 FIGURES = [
     "low", "high", "runs", "clean", "disturbed", "failed", "left_out", "error", "rates", "sweeps", "sessions",
     "undisturbed", "undisturbed_images_per_s", "between", "assumed", "search", "agreed", "reference", "requests",
@@ -222,11 +238,8 @@ def beside(table: pd.DataFrame, key: str, name: str = "sessions") -> dict[Any, l
     return {case: [rates.get(place, []) for place in places] for case, rates in known.items()}
 
 
-def case_words(case: Any, axes: Iterable[str] | None = None) -> str:
-    """A row or a Case in words: its model, then each of these axes; without axes those unlike the reference's."""
-    if axes is None:
-        usual = {name: field.default for name, field in Case.model_fields.items() if name != "image_px"}
-        axes = [name for name in TOLD_APART if name in usual and COLUMNS[name].gate and dict(case)[name] != usual[name]]
+def case_words(case: Any, axes: Iterable[str]) -> str:
+    """A row or a Case in words: its model, then each of these axes."""
     values = dict(case)
     words = [values["model"], *(in_words(values[name]) for name in axes if (in_words := COLUMNS[name].words))]
     return ", ".join(filter(None, words))
@@ -239,10 +252,12 @@ def chief(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column `name` that tells its cases apart by each axis in which they differ, batch size aside.
+    """The table with a column `name` that tells its cases apart by each axis, batch size aside, in which they differ
+    from one another or from the usual.
     What is no part of the case, as threads or the driver, is said of a case's further populations alone: that of most
     runs has the case's own name, so that its batch sizes are one line."""
-    differ = [name for name in LIKE if name in TOLD_APART and table[name].nunique(dropna=False) > 1]
+    axes = [name for name in LIKE if name in TOLD_APART]
+    differ = [k for k in axes if table[k].nunique(dropna=False) > 1 or (k in USUAL and table[k].ne(USUAL[k]).any())]
     apart = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].transform("nunique") > 1
     apart.loc[chief(table).index] = False
     said = [[*differ, *apart.columns[row]] for row in apart.to_numpy()]

@@ -16,6 +16,7 @@ STOLEN = 0.02
 LOAD = 2.0  # per core: threads and loader workers of this run, or of the one before it, come to no more
 SLEPT_S = 1.0  # less is the clocks' own difference
 SWAP_BYTES = 100e6  # the weights of a resnet50: a growth of this size can be the model itself
+SLOW_MODES = ("low power", "low-power", "quiet", "cool")  # pmset(1); platform_profile of the kernel
 STALLED = 0.05  # more than blocks that differ as above can move the whole
 UNEXPLAINED, CLOSED = 0.90, 1.05  # the parts are measured to a few per cent, and nothing beats what they allow
 FLOPS_RATIO = 1.05  # a peak is measured to a few per cent; what lies further above it did not happen

@@ -1,10 +1,13 @@
 """Numbers in words: significant digits, shares and ratios, as every page and the terminal write them."""
 
 import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 UNKNOWN = "–"
 THIN = "\u202f"  # between thousands; it does not break, and DejaVu Sans has it
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def significant(x: float | None, digits: int = 3) -> str:
@@ -30,3 +33,36 @@ def ratio_words(ratio: float | None) -> str:
 def percent_words(share: float | None) -> str:
     """The share of 1 in per cent, to three significant digits at most: 99.5 %, 100 %, 0.04 %."""
     return f"{ratio_words(None if share is None else 100 * share)} %"
+
+
+def listed(items: Sequence[str], most: int, separator: str = "; ") -> str:
+    """The first items of a list in one text, and how many more there are."""
+    return separator.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def grouped(said: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Sentences, each said of something: those that differ in figures alone as one, with all that it was said of."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for sentence, what in said:
+        found.setdefault(NUMBER.sub("0", sentence), []).append((sentence, what))
+    alike = (zip(*of, strict=True) for of in found.values())
+    return [(spanned(sentences), list(whats)) for sentences, whats in alike]
+
+
+def spanned(sentences: Sequence[str]) -> str:
+    """Sentences that differ in figures alone as one: each figure as the span of all."""
+    figures = zip(*map(NUMBER.findall, sentences), strict=True)
+    spans = (" to ".join(dict.fromkeys((min(of, key=float), max(of, key=float)))) for of in figures)
+    return NUMBER.sub(lambda _: next(spans), sentences[0])
+
+
+def told_apart(plain: Mapping[str, str], mine: Collection[str] = ()) -> dict[str, str]:
+    """The machines' names by their slugs, in brackets the last letters of its slug where two are alike (the whole slug
+    where these are, too), and what is one's own."""
+    names = dict(plain)
+    for slug, name in plain.items():
+        ends = [other.rpartition("-")[2] for other in plain if plain[other] == name]
+        end = slug.rpartition("-")[2] if len(set(ends)) == len(ends) else slug
+        told = [end] * (len(ends) > 1) + ["yours"] * (slug in mine)
+        names[slug] += f" ({', '.join(told)})" if told else ""
+    return names

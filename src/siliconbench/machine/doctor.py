@@ -6,6 +6,7 @@ import time
 from statistics import fmean
 from typing import Any
 
+from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.machine import facts, sampler
 from siliconbench.record.host import Machine, State
 from siliconbench.record.schema import Section, Telemetry
@@ -14,7 +15,6 @@ BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
 LOAD = 0.5  # per core; over the last minute
 HOT_C, HOT_MEAN_C = 70.0, 50.0  # before any work: of the hottest sensor, of a mean over sensors
 LOW_MEMORY_BYTES = 2 * 2**30
-SLOW_MODES = ("low power", "low-power", "quiet", "cool")  # pmset(1); platform_profile of the kernel
 LABELS = {  # of the fields whose own names say it less well
     "core_levels": "Kinds of core", "gpus": "GPU", "os": "System", "os_build": "Build", "arch": "Architecture",
     "driver": "GPU driver", "power_source": "Power", "load_1m": "Load, 1 minute", "fan_percent": "GPU fan",

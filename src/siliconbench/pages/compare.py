@@ -6,12 +6,13 @@ import pandas as pd
 
 from siliconbench import paths
 from siliconbench.analysis import advice, heat, stats
-from siliconbench.analysis.cases import PARTS, POOL, between_words, compared, rate_words
-from siliconbench.analysis.words import percent_words, ratio_words, significant
+from siliconbench.analysis.answer import health_words
+from siliconbench.analysis.cases import ALIKE, PARTS, POOL, between_words, case_words, compared, rate_words
+from siliconbench.analysis.words import listed, percent_words, ratio_words, significant
 from siliconbench.pages import tables
-from siliconbench.pages.html import listed
-from siliconbench.pages.ranking import ALIKE, Study, comparable, scope, timelines, weight, with_state
+from siliconbench.pages.ranking import Study, comparable, scope, timelines, weight, with_state
 from siliconbench.record import share, store
+from siliconbench.record.axes import DEVICES
 
 OF_FASTEST = tables.Column("of the fastest", "share")
 WORTH = tables.Column("images/s per 1,000", "worth", "currency")
@@ -23,6 +24,7 @@ PRICE = tables.Column("price", lambda row: f"{row['price']:,.0f} {row['currency'
 COST = [tables.Column("machine", "label"), tables.IMAGES_PER_J, PRICE, WORTH]
 LIMIT = [COST[0], *tables.LIMIT[1:]]
 CARD = ("chip", "device", "cores", "memory", "system", "torch, torchvision", "siliconbench")
+EPOCH = 1.28e6  # images, as ImageNet has
 PUBLISHED = {
     "label": "machine", "images_per_s": "images/s", "low": "from", "high": "to", "model": "model",
     "batch_size": "batch", "temperature_c": "hottest, °C", "fan_rpm": "fan, rpm",
@@ -135,6 +137,30 @@ def batch_lines(ranked: pd.DataFrame) -> list[str]:
     return told + tables.swings(ranked.assign(label=labels))
 
 
+def memory_table(study: Study) -> pd.DataFrame:
+    """Peak memory in GiB by model and batch size, the largest over the reference runs; a column a device type."""
+    runs = study.runs[study.runs["reference"].astype(bool)].dropna(subset=["peak_bytes"])
+    runs = runs.assign(
+        GiB=runs["peak_bytes"].astype(float) / 2**30, on=[DEVICES[kind].title for kind in runs["device"]]
+    )
+    rows = ["model", *(["image_px"] if runs["image_px"].nunique() > 1 else []), "batch_size"]
+    table = runs.pivot_table("GiB", rows, "on", "max").rename_axis(columns=None).reset_index()
+    return table.rename(columns={"image_px": "image, px", "batch_size": "batch"})
+
+
+def epoch_lines(study: Study) -> list[str]:
+    """The hours of one epoch of 1.28 million images, by each machine's fastest training of a model."""
+    table = study.cases[(study.cases["mode"] == "train") & ~study.cases["search"].astype(bool)]
+    table = table.sort_values("images_per_s", ascending=False).drop_duplicates(["machine", "model"])
+    lines = [
+        f"{study.name(case['machine'])}: {significant(EPOCH / case['images_per_s'] / 3600)} hours for {case['model']}, "
+        f"{case_words(case, ['batch_size', 'precision', 'device']).partition(', ')[2]}, at "
+        f"{rate_words(case['images_per_s'], case['low'], case['high'])}."
+        for _, case in table.dropna(subset=["images_per_s"]).iterrows()
+    ]
+    return lines or ["Training was not measured yet: `make image MODE=train` tells the hours of an epoch."]
+
+
 def parts_sentence(table: pd.DataFrame) -> str:
     """Where end to end is far slower than the model: the machine is not to blame, what feeds it is."""
     if table.empty:
@@ -169,38 +195,15 @@ def request_sentence(asked: pd.DataFrame) -> str:
 def health(study: Study) -> list[str]:
     """Each machine's speed against the others of its chip, at the case that most of them share: within the interval in
     which one more machine of theirs would lie, by four others and more; by fewer their range, without a word on it."""
-    chips: dict[tuple[str, str], list[str]] = {}
-    for (slug, device), chip in sorted(study.chips.items()):
-        chips.setdefault((chip, device), []).append(slug)
-    good, lines = comparable(study).dropna(subset=["images_per_s"]), list[str]()
-    for (chip, device), slugs in chips.items():
-        own = good[good["machine"].isin(slugs) & (good["device"] == device)]
-        group = max((group for _, group in own.groupby(ALIKE) if len(group) > 1), key=weight, default=own[:0])
-        if group.empty:
-            names = " and ".join(map(study.name, slugs))
-            lines.append(f"{names}: no other {chip} with a case in common, so nothing shows whether it is healthy.")
-        for _, row in group.iterrows():
+    lines = list[str]()
+    for (chip, _), own in comparable(study).dropna(subset=["images_per_s"]).groupby(["chip", "device"], sort=False):
+        group = max((group for _, group in own.groupby(ALIKE)), key=weight)
+        group, rows = (group, group) if len(group) > 1 else (group[:0], own.drop_duplicates("machine"))
+        for _, row in rows.iterrows():
             others = group.loc[group["machine"] != row["machine"], "images_per_s"].astype(float)
             who = f"{study.name(row['machine'])} ({chip}; {row['model']}, batch {row['batch_size']})"
             lines.append(f"{who}: {health_words(float(row['images_per_s']), others, len(group))}")
     return lines or ["No machine is among the records."]
-
-
-def health_words(own: float, others: pd.Series, judged: int) -> str:
-    """A machine's rate against those of the others of its chip; judged: of how many machines the page says so."""
-    span, count = stats.prediction(others, judged), len(others)
-    speed, theirs = significant(own, 4), f"{count} {'other runs' if count == 1 else 'others run'} at"
-    low, high = span or (others.min(), others.max())
-    reach = significant(low, 4) if low == high else f"{significant(low, 4)} to {significant(high, 4)}"
-    if not span:
-        return f"{speed} images/s; {theirs} {reach}. It takes four others to say whether that is healthy."
-    where = f"where one more of its {count} others would lie ({reach})"
-    if own < low:
-        return f"{speed} images/s, below {where}: look at its heat, its power mode, other programs."
-    if own > high:
-        return f"{speed} images/s, above {where}."
-    wide = ": they differ too much to tell more" if high > tables.SWING * low else ""
-    return f"{speed} images/s, within {where}{wide}."
 
 
 def published(path: Path, study: Study) -> pd.DataFrame:

@@ -38,11 +38,6 @@ def note(items: Sequence[str]) -> HTML:
     return HTML(f'<ul class="note">{lines}</ul>')
 
 
-def listed(items: Sequence[str], most: int, separator: str = "; ") -> str:
-    """The first items of a list in one text, and how many more there are."""
-    return separator.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
-
-
 def table(frame: pd.DataFrame, caption: str, bars: str | None = None, best: str | None = None) -> HTML:
     """The frame as an HTML table that scrolls by itself; bars: the column with bars, best: whose highest is strong."""
     columns = [_column(str(n), frame[n], n == frame.columns[0], n == bars, n == best) for n in frame]

@@ -1,7 +1,7 @@
 """From every record to what is compared: like with like, and for what can't be compared the reason why."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import heat
-from siliconbench.analysis.cases import LIKE, POOL, case_words, cases, chief, named, rate_words, runs
+from siliconbench.analysis.cases import ALIKE, POOL, case_words, cases, chief, named, rate_words, runs
+from siliconbench.analysis.words import told_apart
 from siliconbench.pages import tables
 from siliconbench.record import store
 from siliconbench.record.label import Label, load_label
 from siliconbench.record.schema import OLDER, Record
 from siliconbench.record.share import refusals
 
-ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
 
 
@@ -29,7 +29,6 @@ class Study:
     newest: dict[str, Record] = field(default_factory=dict)
     longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
     labels: dict[str, Label] = field(default_factory=dict)
-    chips: dict[tuple[str, str], str] = field(default_factory=dict)  # by machine and device
     names: dict[str, str] = field(default_factory=dict)  # of the machines, as people are shown them
     bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
 
@@ -50,11 +49,8 @@ class Study:
                 if path.parent.parent != published or str(record) != OLDER:
                     self.bad[path] = record
                 continue
-            slug, device, software = record.machine.slug, record.case.device, record.software
+            slug = record.machine.slug
             self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
-            gpu = next((g.name for g in record.machine.gpus or []), None)
-            accelerator = None if device == "cpu" else software.device_name or gpu
-            self.chips[slug, device] = accelerator or record.machine.chip or "unknown chip"
             if record.case.minutes and record.passes:
                 longest = self.longest.get(slug, record)
                 self.longest[slug] = max(longest, record, key=lambda r: (r.case.minutes, r.created))
@@ -76,18 +72,6 @@ def gather(published: Path, own: Path | None = None) -> Study:
     plain |= {slug: label.label for slug, label in study.labels.items() if slug in plain}
     study.names = told_apart(plain, {path.parent.name for path in own.glob("*/*.json")} if own else set())
     return study
-
-
-def told_apart(plain: Mapping[str, str], mine: Collection[str] = ()) -> dict[str, str]:
-    """The machines' names by their slugs, in brackets the last letters of its slug where two are alike (the whole slug
-    where these are, too), and what is one's own."""
-    names = dict(plain)
-    for slug, name in plain.items():
-        ends = [other.rpartition("-")[2] for other in plain if plain[other] == name]
-        end = slug.rpartition("-")[2] if len(set(ends)) == len(ends) else slug
-        told = [end] * (len(ends) > 1) + ["yours"] * (slug in mine)
-        names[slug] += f" ({', '.join(told)})" if told else ""
-    return names
 
 
 def comparable(study: Study) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Tables of cases and their sentences. `name`: a figure's line, batch size aside; `label`: one case, or one machine."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
@@ -10,14 +9,12 @@ import pandas as pd
 
 from siliconbench.analysis import heat
 from siliconbench.analysis.cases import PARTS, named, rate_words, span_words
-from siliconbench.analysis.words import percent_words, significant
-from siliconbench.pages.html import listed
+from siliconbench.analysis.words import grouped, listed, percent_words, significant
 from siliconbench.record.schema import Record
 
 UNEXPLAINED = 0.9  # below this share of what its parts allow, what a whole lacks is said
 SWING = 1.5  # from so much between a run's slow blocks and its quick ones on, its mean stands for no moment
 MOST_SHOWN = 12  # names in one figure: more can't be distinguished
-NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -100,19 +97,6 @@ def labelled(cases: pd.DataFrame) -> pd.DataFrame:
     """The cases with their names, and labels that say the batch size, too."""
     table = named(cases)
     return table.assign(label=[f"{c['name']}, batch {c['batch_size']}" for _, c in table.iterrows()])
-
-
-def lead_sentence(table: pd.DataFrame, machine: str) -> str:
-    """The page's first sentence: the fastest reference case of each model, with its interval and its scope."""
-    good = table.dropna(subset=["images_per_s"])
-    good = good[~good["search"].astype(bool)] if not good["search"].all() else good
-    good = good[good["reference"].astype(bool)] if good["reference"].any() else good
-    words = []
-    for model, group in good.groupby("model"):
-        best = top(group, "images_per_s")
-        speed = rate_words(best["images_per_s"], best["low"], best["high"])
-        words.append(f"{model} at {speed}, batch {best['batch_size']} on the {best['device']}")
-    return f"{machine} runs {listed(words, 4)}." if words else f"{machine}: no run has succeeded yet."
 
 
 def speed_sentence(table: pd.DataFrame) -> str:
@@ -232,20 +216,11 @@ def trust_sentence(runs: pd.DataFrame) -> str:
 def doubts(runs: pd.DataFrame) -> list[str]:
     """Each reason for which a run is not clean or failed, and each finding that is not held against it, once, with the
     span of its figures and the runs it is of."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    said = list[tuple[str, str]]()
     for _, r in runs.iterrows():
-        run = f"{r['model']} b{r['batch_size']} r{r['repeat']}"
-        for reason in [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else [*r["reasons"], *r["findings"]]:
-            found.setdefault(NUMBER.sub("0", reason), []).append((reason, run))
-    alike = (zip(*of, strict=True) for of in found.values())
-    return [f"{spanned(reasons)} ({listed(of, 4, ', ')})" for reasons, of in alike]
-
-
-def spanned(reasons: Sequence[str]) -> str:
-    """Sentences that differ in figures alone as one: each figure as the span of all."""
-    figures = zip(*map(NUMBER.findall, reasons), strict=True)
-    spans = (" to ".join(dict.fromkeys((min(of, key=float), max(of, key=float)))) for of in figures)
-    return NUMBER.sub(lambda _: next(spans), reasons[0])
+        reasons = [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else [*r["reasons"], *r["findings"]]
+        said += [(reason, f"{r['model']} b{r['batch_size']} r{r['repeat']}") for reason in reasons]
+    return [f"{reason} ({listed(of, 4, ', ')})" for reason, of in grouped(said)]
 
 
 def joined(values: Iterable[object], separator: str = " ") -> str | None:

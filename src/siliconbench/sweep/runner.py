@@ -11,6 +11,7 @@ from papermill import PapermillExecutionError
 from siliconbench import paths
 from siliconbench.analysis import cases
 from siliconbench.analysis.advice import batch_advice
+from siliconbench.analysis.answer import Asked, answer
 from siliconbench.knobs import Given, Stopped
 from siliconbench.machine import facts
 from siliconbench.record import store
@@ -72,10 +73,14 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
     return records
 
 
-def advice(records: list[Record]) -> list[str]:
-    """The headline, for each setting of BATCH_SIZE=auto why its batch sizes end, and then which one to use."""
+def ending(plan: Plan, auto: bool, records: list[Record]) -> list[str]:
+    """What a sweep ends with: its figures, for each setting of BATCH_SIZE=auto why its batch sizes end and which one to
+    use; then, as its page has it, the bottleneck and what to believe, the next step and the machine's place."""
     why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
-    return terminal.headline(records) + why + batch_advice(cases.cases(cases.runs(records)))
+    why += batch_advice(cases.cases(cases.runs(records)))
+    every = (r for _, r in store.read_all([plan.results, paths.DATA]) if isinstance(r, Record))
+    _, belief, step, place = answer(Asked(cases.runs(every), plan.machine.slug))
+    return [*terminal.headline(records), *(why if auto else []), belief, f"{step} {place}"]
 
 
 def measured(given: Given, page: Page) -> list[Record]:
@@ -85,7 +90,7 @@ def measured(given: Given, page: Page) -> list[Record]:
     further = partial(onward, given["REPEATS"], given["SEED"], auto)
     plan = planned(given, used, machine, "auto" if auto else given.get("SUITE", ""), further)
     print(*terminal.header(given, plan), sep="\n", flush=True)
-    return stages(plan, further, advice if auto else terminal.headline, page)
+    return stages(plan, further, partial(ending, plan, auto), page)
 
 
 def make_image(given: Given, page: Page) -> int:

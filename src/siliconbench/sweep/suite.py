@@ -10,11 +10,10 @@ from siliconbench.sweep import runner
 
 def quote(records: list[Record]) -> list[str]:
     """The line to quote and its intervals, of one sweep of the suite; or the one that says why it has no figure."""
-    found, r = suite.figures(cases.cases(cases.runs(records))), records[-1]
+    runs = cases.runs(records)
+    found, name = suite.figures(cases.cases(runs)), runs["chip"].iat[-1]
     if found["why"].any():
         return [f"{protocol.NAME}: incomplete, no figure: {found['why'].iat[0]}."]
-    names = [gpu.name for gpu in r.machine.gpus or [] if r.case.device != "cpu"]
-    name = next(filter(None, [*names, r.software.device_name, r.machine.chip]), "unknown chip")
     spans = ", ".join(f"{f.figure} {cases.span_words(f.images_per_s, f.low, f.high)}" for f in found.itertuples())
     head = f"{protocol.NAME}: {suite.quoted(found)} ({name}, torch {found['torch'].iat[0]})"
     return [head, f"95 %: {spans.replace(THIN, ',')}. The model alone: {suite.quoted(found, 'forward')}."]

@@ -9,6 +9,7 @@ from contextlib import suppress
 from tqdm import tqdm
 
 from siliconbench.analysis import bottleneck, cases
+from siliconbench.analysis.answer import figure_words
 from siliconbench.analysis.words import significant
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.record.schema import Case, Record
@@ -66,13 +67,12 @@ def line(r: Record) -> str:
 def headline(records: list[Record]) -> list[str]:
     """The figure of each case in words, the one that its page shows; a case without a good run says so."""
     table, lines = cases.named(cases.cases(cases.runs(records))), list[str]()
-    for c in table.itertuples():
-        rate, quiet = cases.rate_words(c.images_per_s, c.low, c.high), significant(c.undisturbed_images_per_s)
-        disturbed = f"of {c.runs} disturbed" + (f" (the others: {quiet})" if c.disturbed < c.runs else "")
-        counts = (c.disturbed, disturbed), (c.left_out, "left out"), (c.failed, "failed")
-        others = "".join(f", {n} {what}" for n, what in counts if n)
-        lines += [f"{c.name}, batch {c.batch_size}, {c.device}: {rate}{others}"]
-    return lines + (["One run: within this run only, not for comparison."] if (table["runs"] == 1).any() else [])
+    for _, c in table.iterrows():
+        quiet = f" (the others: {significant(c['undisturbed_images_per_s'])})" if c["disturbed"] < c["runs"] else ""
+        disturbed = f"of {c['runs']} disturbed{quiet}"
+        counts = (c["disturbed"], disturbed), (c["left_out"], "left out"), (c["failed"], "failed")
+        lines += [figure_words(c) + "".join(f", {n} {what}" for n, what in counts if n)]
+    return lines
 
 
 def header(given: Given, plan: Plan) -> list[str]:
