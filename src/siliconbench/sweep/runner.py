@@ -16,9 +16,8 @@ from siliconbench.machine import facts
 from siliconbench.record import store
 from siliconbench.record.fields import PARAMETERS
 from siliconbench.record.schema import Record
-from siliconbench.run import device
 from siliconbench.sweep import failure, kernel, terminal
-from siliconbench.sweep.plan import Further, Plan, asked, ends, onward, planned, settings
+from siliconbench.sweep.plan import Further, Plan, asked, device_type, ends, onward, planned, settings
 
 Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the folder of records, the page's path
 
@@ -76,7 +75,7 @@ def advice(records: list[Record]) -> list[str]:
 def make_image(given: Given, page: Page) -> int:
     """The exit status of `make image`: 0 all is well, 1 runs failed; that auto finds the memory's end is no failure."""
     auto = given["BATCH_SIZE"] == [None]
-    used, machine = device.choose(given["USE_GPU"]).type, facts.machine(given["MACHINE"])
+    used, machine = device_type(given["USE_GPU"]), facts.machine(given["MACHINE"])
     further = partial(onward, given["REPEATS"], given["SEED"], auto)
     plan = planned(given, used, machine, "auto" if auto else "", further)
     print(*terminal.header(given, plan), sep="\n", flush=True)
