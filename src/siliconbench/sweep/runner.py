@@ -51,13 +51,14 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
     start, have, records, more = time.perf_counter(), dict(plan.done), list[Record](), plan.runs
     while more:
         orders = range(1, len(plan.runs) + 1)
-        bar = terminal.Bar(len(orders), len(have.keys() & orders))
+        bar = terminal.Bar(plan.runs, have)
         for order in (o for o in orders if o not in have):
+            bar.start_run(order)
             mine = list(have.values())
             why = failure.too_large(plan.runs[order - 1].case, mine)
             have[order] = failure.failed(plan, order, store.now(), why) if why else run(plan, order, mine, bar)
             bar.close_run(terminal.line(have[order]))
-        bar.bar.close()
+        bar.close()
         records = [have[order] for order in orders]
         more = further(records)
         plan = plan._replace(runs=plan.runs + more)
