@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import median_abs_deviation
 
 from siliconbench.analysis import telemetry
 from siliconbench.analysis.words import significant
@@ -93,7 +92,7 @@ def flips(table: pd.DataFrame) -> Flips | None:
     cut = int(np.argmax(count * count[::-1] * (above - below) ** 2))  # Otsu's: the two halves scatter least
     halves, fast = (ordered[: cut + 1], ordered[cut + 1 :]), y > ordered[cut]
     low, high = (float(np.median(half)) for half in halves)
-    scatter = max(float(median_abs_deviation(half, scale="normal")) for half in halves)
+    scatter = 1.4826 * max(float(np.median(np.abs(half - np.median(half)))) for half in halves)  # of a normal law
     ends = np.flatnonzero(np.diff(fast, append=~fast[-1])) + 1
     stays = [(bool(fast[end - 1]), end - start) for start, end in pairwise((0, *ends)) if end - start >= STAY_S]
     visits = len(list(groupby(at for at, _ in stays)))  # a hiccup between two stays at one speed is none

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm, theilslopes
+from scipy.special import ndtri
 
 from siliconbench.analysis.stats import Interval, interval, logs
 
@@ -37,13 +37,19 @@ def _thinned(y: np.ndarray) -> np.ndarray:
     return y if y.size <= 500 else np.array([np.median(part) for part in np.array_split(y, 500)])
 
 
+def _slope(y: np.ndarray) -> float:
+    """The median slope of all pairs (Theil and Sen; JASA 63, 1968), a step each."""
+    first, second = np.triu_indices(y.size, 1)
+    return float(np.median((y[second] - y[first]) / (second - first)))
+
+
 def drift(block_s: ArrayLike) -> Drift | None:
-    """How the speed changed over equal blocks, None for fewer than 10: slope by Theil and Sen (JASA 63, 1968), fifths
-    the median of the last fifth against the first. Drifting: both beyond 3 % in one direction."""
+    """How the speed changed over equal blocks, None for fewer than 10: slope by Theil and Sen, fifths the
+    median of the last fifth against the first. Drifting: both beyond 3 % in one direction."""
     if np.size(block_s) < 10:
         return None
     y = _thinned(-logs(block_s, "block"))
-    slope, fifth = math.expm1(theilslopes(y)[0] * (y.size - 1)), y.size // 5
+    slope, fifth = math.expm1(_slope(y) * (y.size - 1)), y.size // 5
     fifths = math.expm1(np.median(y[-fifth:]) - np.median(y[:fifth]))
     return Drift(slope, fifths, slope * fifths > 0 and min(abs(slope), abs(fifths)) > DRIFT)
 
@@ -57,9 +63,9 @@ def spread(block_s: ArrayLike) -> float | None:
         return None
     thin = _thinned(y)
     steps = (np.arange(y.size) - y.size / 2) * (len(thin) / y.size)
-    rest = y - (theilslopes(thin)[0] * steps if y.size >= 10 else 0.0)
+    rest = y - (_slope(thin) * steps if y.size >= 10 else 0.0)
     rank = 0.95 * (y.size - 1) + 1  # its expected value after Blom (1958)
-    return float(np.diff(np.quantile(rest, (0.05, 0.95)))[0] / (2 * norm.ppf((rank - 0.375) / (y.size + 0.25))))
+    return float(np.diff(np.quantile(rest, (0.05, 0.95)))[0] / (2 * ndtri((rank - 0.375) / (y.size + 0.25))))
 
 
 def unevenness(core_s: Sequence[ArrayLike]) -> float | None:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtr, stdtrit  # Student's t, and its quantiles
-from scipy.stats import beta, chi2, norm
+
+# Of Student's t, the normal, the beta and the gamma law: scipy.stats, which has them by name, takes seconds to load.
+from scipy.special import betaincinv, gammaincinv, ndtr, stdtr, stdtrit
 
 Key = TypeVar("Key")
 Rates = ArrayLike  # those of one session's runs, or a list of them for each session
@@ -237,13 +238,13 @@ def power(sd_log: float, n: int, change: float, margin: float = MARGIN, between:
     effect, edge = abs(math.log1p(change)), math.log1p(margin)
     if not sd_log and not between:
         return float(effect > edge)
-    share = beta.ppf(np.arange(0.01, 1, 0.02), (n - 1) / 2, (n - 1) / 2)[:, None]
-    both = max(sd_log, 1e-12) ** 2 * chi2.ppf(np.arange(0.005, 1, 0.01), 2 * n - 2) / (n - 1) / n  # of both means
+    share = betaincinv((n - 1) / 2, (n - 1) / 2, np.arange(0.01, 1, 0.02))[:, None]
+    both = max(sd_log, 1e-12) ** 2 * 2 * gammaincinv(n - 1, np.arange(0.005, 1, 0.01)) / (n - 1) / n  # of both means
     total = both + 2 * between**2
     df = total**2 / (both**2 * (share**2 + (1 - share) ** 2) / (n - 1) + 2 * between**4 / FREEDOM)
     half = stdtrit(df, (1 + LEVEL) / 2) * np.sqrt(total)
     true = math.sqrt(2 * (sd_log**2 / n + between**2))
-    return float(norm.sf((np.maximum(half, edge) - effect) / true).mean())
+    return float(ndtr((effect - np.maximum(half, edge)) / true).mean())
 
 
 def repeats_for(sd_log: float, change: float, wanted: float = 0.9, margin: float = MARGIN) -> int | None:

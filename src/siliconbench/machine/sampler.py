@@ -20,6 +20,7 @@ from siliconbench.record.schema import Channel, Telemetry
 SOURCES: dict[str, tuple[type[Source], ...]] = {  # the preferred first
     "darwin": (Macmon, Actop, System), "linux": (Nvml, Rapl, System),
 }  # fmt: skip
+FELT = [name for name in CHANNELS if name.endswith(("temperature_c", "_rpm", "_w")) or name == "fan_percent"]
 COMMAND = (sys.executable, "-m", "siliconbench.machine.sampler")
 GRACE_S = 5.0  # for a sampler to leave by itself
 NONE_HERE = {
@@ -57,6 +58,15 @@ def sampled(source: Source) -> Reading | str:
     except Exception as error:
         return f"it failed: {type(error).__name__}"
     return {k: plausible(v, *CHANNELS[k]) for k, v in given.items() if v is not None}
+
+
+def feels(uuid: str = "") -> bool:
+    """Whether a source here tells a temperature, a fan or a power now; one that opens and has yet to speak counts."""
+    sources, _ = opened(uuid)
+    told = [sampled(source) for source in sources]
+    for source in sources:
+        source.close()
+    return any(isinstance(said, str) or any(isinstance(said.get(name), float) for name in FELT) for said in told)
 
 
 def main(interval_s: float, uuid: str = "") -> None:

@@ -1,4 +1,11 @@
-"""The passes of one run: the bench is set up once, then each pass times one part of the same work."""
+"""The passes of one run: the bench is set up once, then each pass times one part of the same work.
+
+How long: end to end at least MIN_SECONDS and NUM_IMAGES. The model alone half of MIN_SECONDS, warmed up before it: on
+an accelerator for half a minute at most, on the CPU for as long as the pass or three windows; nothing after it warms up
+again. Copy and data loading take a second (at most half of MIN_SECONDS), which says what share of the model's own time
+theirs is; from a quarter on they then take half of MIN_SECONDS, below it proportionally less. Latency a quarter of
+MIN_SECONDS, at batch size 1 the whole. MIN_SECONDS=0: each exactly NUM_IMAGES, in whole batches.
+"""
 
 import math
 import time
@@ -15,9 +22,11 @@ from siliconbench.run import models, timing
 from siliconbench.run.device import lacks, refusal
 from siliconbench.run.images import Images, finisher
 from siliconbench.run.loader import Loader
-from siliconbench.run.timing import Call, Flow, Lengths, Report, Wait, nothing
+from siliconbench.run.timing import CPU_WARM_S, WARM_S, Call, Flow, Lengths, Report, Wait, nothing
 
 FIRST = 0  # each pass over a stream begins with this image, in every run
+SHARE = 0.25  # of the model's own time, from which on a part is timed for as long as the model
+SELF_TESTS_S = 3.0  # about: outputs, precision, limits, the end of the sampler
 LAG = 4  # steps under way when the end of one is looked at: enough to keep a device busy, few enough for its memory
 
 
@@ -148,19 +157,35 @@ def set_up(case: Case) -> Bench:
 
 def forward(bench: Bench, report: Report = nothing) -> Pass:
     """The pass of the model alone: its batch lies on the device already."""
-    return bench.timed(partial(bench.call, bench.ready_batch), report)
+    least_s = bench.case.min_seconds / 2
+    warm_s = WARM_S if DEVICES[bench.device.type].accelerator else max(CPU_WARM_S, min(WARM_S, least_s))
+    return bench.timed(partial(bench.call, bench.ready_batch), report, least_s=least_s, warm_s=warm_s)
 
 
-def copy(bench: Bench, report: Report = nothing) -> Pass | None:
+def part(bench: Bench, model: Pass, timed: Callable[[float], Pass]) -> Pass:
+    """The pass of a part of the work, timed for at least so many seconds, as its share of the model's own time asks."""
+    most_s = bench.case.min_seconds / 2
+    first = timed(min(1.0, most_s))
+    least_s = most_s * min(1.0, model.images_per_s / first.images_per_s / SHARE)
+    return first if first.seconds >= least_s else timed(least_s)
+
+
+def copy(bench: Bench, model: Pass, report: Report = nothing) -> Pass | None:
     """The pass from the host's memory to a batch ready on the device; None where nothing is left to do."""
     batch = bench.host_batch
-    return None if bench.finish(batch) is batch else bench.timed(lambda: bench.finish(batch), report, settle=False)
+    if bench.finish(batch) is batch:
+        return None
+    return part(bench, model, lambda s: bench.timed(lambda: bench.finish(batch), report, least_s=s, warm_s=0.0))
 
 
-def load(bench: Bench, stream: Loader, report: Report = nothing) -> Pass:
+def load(bench: Bench, model: Pass, stream: Loader, report: Report = nothing) -> Pass:
     """The pass of the loader alone, from delivery to delivery: each batch made, preprocessed, collated, handed over."""
-    stream.jump(FIRST)
-    return bench.streamed(partial(next, stream), stream, report, on_device=False)
+
+    def timed(least_s: float) -> Pass:
+        stream.jump(FIRST)
+        return bench.streamed(partial(next, stream), stream, report, on_device=False, least_s=least_s)
+
+    return part(bench, model, timed)
 
 
 def end_to_end(bench: Bench, stream: Loader, report: Report = nothing) -> Pass:
@@ -169,6 +194,23 @@ def end_to_end(bench: Bench, stream: Loader, report: Report = nothing) -> Pass:
     stream.jump(FIRST)
     least_s = max(case.min_seconds, 60 * case.minutes)
     return bench.streamed(step, stream, report, least_images=case.num_images, least_s=least_s)
+
+
+def expected(bench: Bench, model: Pass, chosen: bool) -> dict[str, float]:
+    """About how many seconds each part of the run takes that comes after the model alone, by the model's rate; chosen:
+    the number of loader processes is known."""
+    case, accelerator = bench.case, DEVICES[bench.device.type].accelerator
+    image_s, least_s = 1 / model.images_per_s, max(case.min_seconds, 60 * case.minutes)
+    batch_s, short_s = case.batch_size * image_s, min(1.0, case.min_seconds / 2)
+    requests_s = case.min_seconds / (1 if case.batch_size == 1 else 4)
+    return {
+        "copy": short_s, "loader processes": 0.0 if chosen or case.workers is not None else 9 * 1.2 * short_s,
+        "data loading": 1.5 * short_s,
+        "end to end": max(least_s, case.num_images * image_s) + min(2.0, least_s / 5) + batch_s,
+        "experiment": 1.2 * max(0.5, min(2.0, case.min_seconds / 5)) + (5 * batch_s if accelerator else 0.0),
+        "latency": max(requests_s, batch_s) + min(1.0, requests_s / 10) + (3 if batch_s < 1 else 1) * batch_s,
+        "self-tests": SELF_TESTS_S + batch_s,
+    }  # fmt: skip
 
 
 def together(forward: Pass, copy: Pass | None, load: Pass, end_to_end: Pass) -> Passes:
@@ -181,7 +223,8 @@ def latency(bench: Bench, report: Report = nothing) -> Latency:
     """The raw seconds of requests, a batch at a time from the host's memory to the model's output; cold start apart."""
     batch, case = bench.host_batch, bench.case
     least = 1 if case.min_seconds else math.ceil(case.num_images / case.batch_size)
-    seconds = timing.requests(lambda: bench.call(bench.finish(batch)), bench.synchronize, case.min_seconds, least)
+    least_s = case.min_seconds / (1 if case.batch_size == 1 else 4)
+    seconds = timing.requests(lambda: bench.call(bench.finish(batch)), bench.synchronize, least_s, least)
     report(1.0)
     cold: dict[str, Any] = {"build_s": bench.build_s, "first_forward_s": bench.first_forward_s}
     return Latency(request_images=case.batch_size, request_s=seconds, **cold)

@@ -36,7 +36,8 @@ class Log:
     """The machine's state before and after a run, and its telemetry (None: TELEMETRY=0): started, then stopped.
 
     With telemetry it rests before the run and after it (the idle baseline, the cool-down): half a minute around a
-    sustained run, else three seconds, or less. In the rest before it, the counter of energy is polled.
+    sustained run, else three seconds, or less, and only where energy is counted or a temperature, a fan or a power is
+    told. In the rest before it, the counter of energy is polled.
     """
 
     def __init__(self, telemetry: bool, case: schema.Case) -> None:
@@ -45,9 +46,10 @@ class Log:
         self.asleep_s, self.uuid = facts.asleep_s(), gpu_uuid(case.device)
         self.slept_s: float | None = None
         self.sampler = sampler.Sampler(uuid=self.uuid) if telemetry else None
-        self.rest_s = (30.0 if case.minutes else min(3.0, case.min_seconds / 2)) if telemetry else 0.0
         start, self.expected_s = time.perf_counter(), max(case.min_seconds, 60 * case.minutes)
         counter = energy.counter(case.device, self.uuid) if telemetry else "TELEMETRY=0"
+        heard = telemetry and (case.minutes or not isinstance(counter, str) or sampler.feels(self.uuid))
+        self.rest_s = (30.0 if case.minutes else min(3.0, case.min_seconds / 2)) if heard else 0.0
         self.meter = counter if isinstance(counter, str) else energy.Meter(counter, max(1.0, self.rest_s))
         self.neighbours: int | str = "only NVIDIA's driver tells"
         time.sleep(max(0.0, self.rest_s - (time.perf_counter() - start)))

@@ -28,7 +28,8 @@ MOST_BLOCKS = 86_400  # blocks of half a second up to twelve hours; a record hol
 AGREE = 0.01  # two warm-up windows within 1 % of one another are settled
 WINDOW_S = 2.5  # a window must span seconds: clocks and caches take that long to move
 WARM_S = 30.0  # a device that has not settled by then is timed as it is, and that is said
-JUDGED_S = 1.0  # a pass that may be shorter is a quick look, which no warm-up of seconds prolongs
+CPU_WARM_S = 3 * WINDOW_S  # or its pass's length: of two windows a single look would fail by noise one time in three
+JUDGED_S = 0.5  # a pass that may be shorter is a quick look, which no warm-up of seconds prolongs
 LONGER = 3  # times its length that a pass goes on for that
 
 Call = Callable[[], object]
@@ -39,12 +40,12 @@ Report = Callable[[float], object]  # takes the share done, 0 to 1
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long a pass lasts, at least (least_s 0: just the images, in whole batches); settle: it warms up until it is
-    steady, else only until the size of its blocks is found."""
+    """How long a pass lasts, at least (least_s 0: just the images, in whole batches); warm_s: it warms up until it is
+    steady, for so long at most; 0: only until the size of its blocks is found."""
 
     least_images: int = 1
     least_s: float = 10.0
-    settle: bool = True
+    warm_s: float = WARM_S
 
     @property
     def block_s(self) -> float:
@@ -103,8 +104,8 @@ def warm_up(step: Call, synchronize: Call, lengths: Lengths, clock: Clock) -> tu
     A block that ends in under half its time is made larger and all starts anew: so a first step that compiles for a
     minute neither decides the size of the blocks nor counts as settled. Fewer than four blocks can't be judged.
     """
-    judged = lengths.settle and lengths.least_s >= JUDGED_S
-    most_s = (max(WARM_S, lengths.least_s) if judged else lengths.least_s) if lengths.settle else 0.0
+    judged = lengths.warm_s > 0 and lengths.least_s >= JUDGED_S
+    most_s = lengths.warm_s if judged else min(lengths.warm_s, lengths.least_s)
     start, steps, times, agree = clock(), 1, list[float](), False
     since = start
     while not times or (not agree and clock() - since < most_s):
@@ -219,33 +220,45 @@ def requests(
     clock: Clock = time.perf_counter,
 ) -> list[float]:  # fmt: skip
     """The seconds of each request, for least_s seconds and `least` requests, or `most`: one after the other, so none in
-    a queue. Warm first: a few go by that are not kept, a tenth of the time, a second at most."""
-    start, few = clock(), 0
-    while few < 3 or clock() - start < min(1.0, least_s / 10):
-        block(step, synchronize, 1, clock)
-        few += 1
+    a queue. Warm first: three that are not kept, one where it takes over a second, or a tenth of the time, a second at
+    most."""
+    start, few, took_s = clock(), 0, 0.0
+    while few < (3 if took_s < 1 else 1) or clock() - start < min(1.0, least_s / 10):
+        took_s, few = block(step, synchronize, 1, clock), few + 1
     start, times = clock(), list[float]()
     while not times or ((clock() - start < least_s or len(times) < least) and len(times) < most):
         times.append(block(step, synchronize, 1, clock))
     return times
 
 
-def progress(part: str, start: float, end: float) -> Report:
-    """The call that reports the share done (0 to 1) of a part, in which the run goes from start to end (0 to 1).
+class Progress:
+    """Tells how far a run is: for each part, progress(part) is the call that reports the share done of it (0 to 1).
 
     A bar on stderr; lines of JSON there, four a second and the last, where the environment has SILICONBENCH_PROGRESS=1.
-    """
-    lines, due = os.environ.get("SILICONBENCH_PROGRESS") == "1", 0.0
-    bar = tqdm(total=100, desc=part, bar_format="{desc} {percentage:.0f}% {bar:20}", disable=lines)
+    They hold what is left of the run in seconds, once it is known how long each part will take (expected, in order)."""
 
-    def report(done: float) -> None:
-        nonlocal due
-        whole = start + (end - start) * done
-        bar.n = round(100 * whole)
-        bar.refresh()
-        if lines and (time.monotonic() >= due or done >= 1):
-            due = time.monotonic() + 0.25
-            print(json.dumps({"part": part, "done": round(whole, 4)}), file=sys.stderr, flush=True)
+    def __init__(self) -> None:
+        self.expected = dict[str, float]()
 
-    report(0.0)
-    return report
+    def left_s(self, part: str, done: float) -> float | None:
+        """The seconds left of the run when this share of the part is done, or None."""
+        names = list(self.expected)
+        rest = names[names.index(part) :] if part in names else []
+        return sum(self.expected[name] for name in rest) - done * self.expected[part] if rest else None
+
+    def __call__(self, part: str) -> Report:
+        """The call that reports the share done of this part; it has reported 0 already."""
+        lines, due = os.environ.get("SILICONBENCH_PROGRESS") == "1", 0.0
+        bar = tqdm(total=100, desc=part, bar_format="{desc} {percentage:.0f}% {bar:20}", disable=lines)
+
+        def report(done: float) -> None:
+            nonlocal due
+            bar.n = round(100 * done)
+            bar.refresh()
+            if lines and (time.monotonic() >= due or done >= 1):
+                due = time.monotonic() + 0.25
+                told = {"part": part, "done": round(done, 4), "left_s": self.left_s(part, done)}
+                print(json.dumps(told), file=sys.stderr, flush=True)
+
+        report(0.0)
+        return report

@@ -119,7 +119,7 @@ def find(given: Given, page: runner.Page) -> int:
     machine, further = facts.machine(given["MACHINE"]), partial(search, device, repeats, given["SEED"])
     plan = planned(given | {"REPEATS": 1}, device.type, machine, f"best of {repeats}", further, trial=True)
     runs = (13 if device.type == "cpu" else 20) + 2 * repeats  # batch sizes, one run a variant, the finalists
-    about = terminal.minutes(runs * terminal.estimate(given["MIN_SECONDS"], 0, device.type) + 60)  # torch.compile
+    about = terminal.minutes(runs * terminal.estimate(plan.runs[0].case) + 60)  # torch.compile
     print(f"{machine.slug}: the fastest {given['IMAGE_MODEL'][0]} on the {device.type}")
     print(f"About {runs} runs, {about}; {terminal.STOPS}")
     records = runner.stages(plan, further, lambda records: ["", *result(records)], page)

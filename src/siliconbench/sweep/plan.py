@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from scipy.stats import linregress, t
+from scipy.special import stdtrit
 
 from siliconbench import paths
 from siliconbench.analysis import stats, verdict
@@ -52,6 +52,15 @@ class Plan(NamedTuple):
         run = self.runs[order - 1]
         sweep = {"id": self.sweep_id, "runs": len(self.runs), "order": order, "search": run.search, "suite": self.suite}
         return {"sweep": sweep, "repeat": run.repeat, "created": created}
+
+
+def device_type(use_gpu: bool) -> str:
+    """The type of the device that does the work; torch, which takes seconds to load, only to find an accelerator."""
+    if not use_gpu:
+        return "cpu"
+    from siliconbench.run.device import choose
+
+    return choose(True).type
 
 
 def cases(given: Given, device: str) -> list[Case]:
@@ -144,12 +153,14 @@ def level(speeds: dict[int, list[float]]) -> int:
     """How many doublings up to the last surely bring less than 2 % each, two at least; 0 where none do. By the 95 %
     interval of a line through the log rates: runs that scatter and sizes that are on no line make it wide. Of each
     size, its runs' rates."""
+    from scipy.stats import linregress  # it takes seconds to load, and few sweeps need it
+
     for first in range(len(speeds) - 3, -1, -1):
         late = list(speeds.items())[first:]
         x, y = zip(*((math.log2(size), math.log(rate)) for size, rates in late for rate in rates), strict=True)
         line = linregress(x, y)
         error = line.stderr if len(set(y)) > 1 else 0.0  # of equal rates scipy knows none
-        if line.slope + t.ppf((1 + stats.LEVEL) / 2, len(x) - 2) * error < math.log1p(WORTH):
+        if line.slope + stdtrit(len(x) - 2, (1 + stats.LEVEL) / 2) * error < math.log1p(WORTH):
             return len(late) - 1
     return 0
 

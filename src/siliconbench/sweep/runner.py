@@ -17,9 +17,8 @@ from siliconbench.machine import facts
 from siliconbench.record import store
 from siliconbench.record.fields import PARAMETERS
 from siliconbench.record.schema import Record
-from siliconbench.run import device
 from siliconbench.sweep import failure, kernel, terminal
-from siliconbench.sweep.plan import Further, Plan, asked, ends, onward, planned, settings
+from siliconbench.sweep.plan import Further, Plan, asked, device_type, ends, onward, planned, settings
 
 Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the folder of records, the page's path
 
@@ -58,13 +57,14 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
     start, have, records, more = time.perf_counter(), dict(plan.done), list[Record](), plan.runs
     while more:
         orders = range(1, len(plan.runs) + 1)
-        bar = terminal.Bar(len(orders), len(have.keys() & orders))
+        bar = terminal.Bar(plan.runs, have)
         for order in (o for o in orders if o not in have):
+            bar.start_run(order)
             mine = list(have.values())
             why = failure.too_large(plan.runs[order - 1].case, mine)
             have[order] = failure.failed(plan, order, store.now(), why) if why else run(plan, order, mine, bar)
             bar.close_run(terminal.line(have[order]))
-        bar.bar.close()
+        bar.close()
         records = [have[order] for order in orders]
         more = further(records)
         plan = plan._replace(runs=plan.runs + more)
@@ -86,7 +86,7 @@ def ending(plan: Plan, auto: bool, records: list[Record]) -> list[str]:
 def measured(given: Given, page: Page) -> list[Record]:
     """The records of the sweep that the knobs ask for, from its header to its page."""
     auto = given["BATCH_SIZE"] == [None]
-    used, machine = device.choose(given["USE_GPU"]).type, facts.machine(given["MACHINE"])
+    used, machine = device_type(given["USE_GPU"]), facts.machine(given["MACHINE"])
     further = partial(onward, given["REPEATS"], given["SEED"], auto)
     plan = planned(given, used, machine, "auto" if auto else given.get("SUITE", ""), further)
     print(*terminal.header(given, plan), sep="\n", flush=True)

@@ -4,7 +4,11 @@ import io
 import json
 import os
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import suppress
+from statistics import fmean
+from time import monotonic
 
 from tqdm import tqdm
 
@@ -13,19 +17,36 @@ from siliconbench.analysis.answer import figure_words
 from siliconbench.analysis.words import significant
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.record.schema import Case, Record
-from siliconbench.sweep.plan import Plan
+from siliconbench.sweep.plan import Plan, Runs, asked
 
+ONCE = "loader processes"  # the part that only the first run of a case has
+AFTER_S, AROUND_S = 1.0, 4.0  # what a run takes after its last part; and beside the wall time that its record tells
 LABEL = 50  # characters of a line that name its run: so the whole line stays under 120
 STOPS = "Ctrl-C stops, and the same command goes on later."
 
 
 class Bar(io.TextIOBase):
-    """The sweep's progress bar on a terminal; it takes what a run prints to stderr, and moves within the run."""
+    """A sweep's progress, and what is left of it: a bar on a terminal, else a line every 25 seconds. It takes what a
+    run prints to stderr.
 
-    def __init__(self, total: int, done: int) -> None:
-        form = "{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {remaining} left"
-        self.bar = tqdm(total=total, initial=done, disable=not sys.stderr.isatty(), bar_format=form)
-        self.done, self.rest = float(done), ""
+    left_s: of this run what its kernel says, or what its case's last run took; of each run to go what its case's last
+    run took, less the search for loader processes; of a case without one the mean of those that had, or a guess."""
+
+    def __init__(self, runs: Runs, have: dict[int, Record], clock: Callable[[], float] = monotonic) -> None:
+        form, tty = "{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {postfix}", sys.stderr.isatty()
+        self.bar = tqdm(total=len(runs), initial=len(have), disable=not tty, bar_format=form)
+        self.runs, self.to_go, self.clock = runs, {*range(1, len(runs) + 1)} - have.keys(), clock
+        self.took_s = {asked(r.case): r.checks.wall_s + AROUND_S for r in have.values() if r.checks}
+        self.order, self.ended = 0, threading.Event()
+        self.start_run(0)
+        if not tty:
+            threading.Thread(target=self.speak, daemon=True).start()
+
+    def start_run(self, order: int) -> None:
+        """This run begins now; 0: none."""
+        self.order, self.rest, self.part, self.done, self.once_s = order, "", "starting", 0.0, 0.0
+        self.start = self.since = self.clock()
+        self.run_left_s: float | None = None
 
     def write(self, text: str) -> int:
         """The length of the text, a piece of any size; each line of progress moves the bar, any other is ignored."""
@@ -33,17 +54,57 @@ class Bar(io.TextIOBase):
         self.rest = rest[-1000:]
         for line in lines:
             with suppress(ValueError, TypeError, KeyError):
-                progress = json.loads(line)  # the part that the run measures, and how much of the whole run is done
-                self.bar.n = self.done + min(1.0, max(0.0, progress["done"]))
-                self.bar.set_description_str(f"{progress['part']:<11} ")
+                told, now = json.loads(line), self.clock()
+                part, done, left_s = str(told["part"]), float(told["done"]), told["left_s"]
+                if part != self.part:
+                    self.once_s += now - self.since if self.part == ONCE else 0.0
+                self.part, self.done, self.since = part, min(1.0, max(0.0, done)), now
+                self.run_left_s = None if left_s is None else float(left_s) + AFTER_S
+                self.show()
         return len(text)
+
+    def left_s(self) -> float:
+        """About how many seconds are left of the sweep."""
+        now, known, left_s = self.clock(), dict(self.took_s), 0.0
+        mean_s = fmean(known.values()) if known else None
+        if self.order:
+            here, spent_s, told_s = self.runs[self.order - 1].case, now - self.start, self.run_left_s
+            usual_s = known.get(here, mean_s or estimate(here))
+            left_s = max(0.0, usual_s - spent_s if told_s is None else told_s - (now - self.since))
+            if told_s is not None:
+                known.setdefault(here, spent_s - self.once_s + left_s)
+        ahead = [self.runs[order - 1].case for order in self.to_go - {self.order}]
+        return left_s + sum(known.get(case, mean_s or estimate(case)) for case in ahead)
+
+    def show(self) -> None:
+        """Moves the bar to how much of the time that the sweep takes has gone."""
+        spent_s, left_s = self.clock() - self.start, self.run_left_s
+        share = spent_s / (spent_s + left_s) if left_s is not None and spent_s + left_s else 0.0
+        self.bar.n = len(self.runs) - len(self.to_go) + share
+        self.bar.set_description_str(f"{self.part:<11} ", refresh=False)
+        self.bar.set_postfix_str(f"{minutes(self.left_s())} left")
+
+    def speak(self) -> None:
+        """Says every 25 seconds what runs, until it has ended."""
+        while not self.ended.wait(25.0):
+            if self.order:
+                run, done = self.runs[self.order - 1], f"{self.part}, {100 * self.done:.0f} % of it"
+                print(f"  {label(run.case, run.repeat)}: {done}; {minutes(self.left_s())} left", flush=True)
 
     def close_run(self, line: str) -> None:
         """Prints a finished run's line above the bar."""
-        self.done, self.rest = self.done + 1, ""
-        self.bar.n = self.done
+        self.took_s[self.runs[self.order - 1].case] = self.clock() - self.start - self.once_s
+        self.to_go.discard(self.order)
+        self.start_run(0)
+        self.show()
         with tqdm.external_write_mode(sys.stdout, nolock=False):
             print(line, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar, or the lines."""
+        self.ended.set()
+        self.bar.close()
+        super().close()
 
 
 def setting(c: Case) -> str:
@@ -52,11 +113,16 @@ def setting(c: Case) -> str:
     return " ".join([c.model] + [w for w in words if w not in ("fp32", "contiguous", "inference", "")])
 
 
+def label(c: Case, repeat: int) -> str:
+    """The name of a run, at most so long that its line stays short."""
+    model, *extra = setting(c).split(" ")
+    end = " ".join(["", f"b{c.batch_size}", *extra, f"r{repeat}"])
+    return f"{model[: LABEL - len(end)]}{end}"
+
+
 def line(r: Record) -> str:
     """One line on a run: what, how fast end to end and the model alone, its bottleneck, its verdict."""
-    model, *extra = setting(r.case).split(" ")
-    end = " ".join(["", f"b{r.case.batch_size}", *extra, f"r{r.repeat}"])
-    what = f"{model[: LABEL - len(end)]}{end}"
+    what = label(r.case, r.repeat)
     if r.error or not r.passes or not r.passes.end_to_end or not r.verdict:
         return f"{what:<{LABEL}} FAILED ({r.error.kind if r.error else '?'}): {r.error.message if r.error else ''}"
     forward = f"{r.passes.forward.images_per_s:8.1f}" if r.passes.forward else "       –"
@@ -87,14 +153,17 @@ def header(given: Given, plan: Plan) -> list[str]:
     if done:
         to_go = f", {left} left" if left and not auto else ""
         lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} runs are done{to_go} (FRESH=1 starts anew)."]
-    about = minutes((runs if auto else left) * estimate(given["MIN_SECONDS"], given["MINUTES"], device))
+    about = minutes((runs if auto else left) * estimate(plan.runs[0].case))
     about += " for each batch size, doubled while the speed rises" if auto else ""
-    return [*lines, f"About {about}, up to twice that where others disturb the runs; {STOPS}"]
+    return [*lines, f"About {about}, a rough guess until each case has run once; {STOPS}"]
 
 
-def estimate(min_seconds: float, minutes: float, device: str) -> float:
-    """About how many seconds a run takes: six passes with their warm-ups, and the start of a kernel."""
-    return (20 + 9 * min_seconds if device == "cpu" else 30 + 6 * min_seconds) + (60 * minutes + 60 if minutes else 0)
+def estimate(c: Case) -> float:
+    """About how many seconds a run takes, a guess before any: the passes, their warm-up, the start of a kernel, and the
+    images at the rate of a resnet50 on the CPU of a laptop, or on a GPU."""
+    least_s, sustained_s = c.min_seconds, 60 * c.minutes
+    images_s = c.num_images / (25 if c.device == "cpu" else 1000)
+    return 15 + 2.2 * least_s + max(least_s, images_s, sustained_s) + (60 if sustained_s else 0)
 
 
 def minutes(seconds: float) -> str:

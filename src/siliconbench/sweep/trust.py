@@ -1,7 +1,6 @@
 """Can these numbers be trusted here? The same case under two labels, and once more with 5 % of work planted, each run a
 fresh process, interleaved. A versus A must not differ; A versus B must, where this machine can tell 5 %."""
 
-import itertools
 import json
 import subprocess
 import sys
@@ -19,31 +18,17 @@ from siliconbench.analysis import stats
 from siliconbench.knobs import Given
 from siliconbench.record import store
 from siliconbench.record.schema import Case
-from siliconbench.run import device, passes
-from siliconbench.sweep.plan import cases, shuffled
+from siliconbench.run.observation import EVERY
+from siliconbench.sweep.plan import cases, device_type, shuffled
 
 LABELS = ("A", "A again", "B, 5 % slower")
 CHANGES = (0.01, 0.02, 0.05, 0.10)
-EVERY = 20  # in B each 20th batch is done twice: 5 % of work, not of sleep
-
-
-def planted(step: Callable[[], object], every: int) -> Callable[[], object]:
-    """The step, done twice each `every`-th time; the same step where every is 0."""
-    turns = itertools.cycle([step] * (every - 1) + [lambda: (step(), step())])
-    return (lambda: next(turns)()) if every else step
-
-
-def child(case: str, label: str) -> str:
-    """One observation, in this fresh process, as JSON: the forward pass of a case that is JSON, too, by its label."""
-    bench = passes.set_up(Case.model_validate_json(case))
-    step, batch, every = bench.call, bench.ready_batch, EVERY if label == LABELS[2] else 0
-    timed = bench.timed(planted(lambda: step(batch), every), least_images=10 * EVERY * bench.case.batch_size)
-    return timed.model_dump_json(include={"images_per_s", "block_images", "block_s"})
 
 
 def observe(case: Case, label: str) -> dict[str, Any]:
     """What a fresh process measured under this label; RuntimeError with its last words if it failed."""
-    command = (sys.executable, "-m", "siliconbench.sweep.trust", case.model_dump_json(), label)
+    every = str(EVERY if label == LABELS[2] else 0)
+    command = (sys.executable, "-m", "siliconbench.run.observation", case.model_dump_json(), every)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["it said nothing"])[-1]))
@@ -113,7 +98,7 @@ def naive_sentence(runs: pd.DataFrame) -> str:
 
 def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
     """The exit status of `make trust`: 0 where A is not told from itself, 1 where it is or a run failed."""
-    case, rows = cases(given, device.choose(given["USE_GPU"]).type)[0], list[dict[str, Any]]()
+    case, rows = cases(given, device_type(given["USE_GPU"]))[0], list[dict[str, Any]]()
     order = shuffled(LABELS, given["REPEATS"], given["SEED"], store.now())
     print(f"{case.model}, batch {case.batch_size}, {case.device}: {len(order)} runs in fresh processes", flush=True)
     try:
@@ -126,7 +111,3 @@ def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
     kept, runs = store.write_whole(paths.RUNS / "trust.json", json.dumps(rows)), pd.DataFrame(rows)
     print(machine_sentence(runs), aa_sentence(runs), ab_sentence(runs), page(kept), sep="\n")
     return int(compare(runs, 1).word in ("faster", "slower"))
-
-
-if __name__ == "__main__":
-    print(child(*sys.argv[1:]))
