@@ -56,7 +56,7 @@ def test_it_goes_on_where_it_was_and_only_the_same_command_does(tmp_path):
 
 def test_it_ends_with_the_line_to_quote_and_its_intervals():
     head, spans = suite.quote(swept(11.2))
-    assert head == "sb26: single 224, bulk 2,240 images/s (AMD EPYC, torch 2.15)"
+    assert head == "sb26: single 224, bulk 2,240 images/s (AMD EPYC, 2 cores, torch 2.15)"
     assert spans.startswith("95 %: single 210.3 to 238.5, bulk 2,1")
     assert spans.endswith(" The model alone: single 246, bulk 2,464 images/s.")
 
