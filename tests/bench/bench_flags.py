@@ -1,8 +1,8 @@
 """`python -m tests.bench.bench_flags FOLDER`: what the words of a machine's runs are made of.
 
 Of the records in FOLDER (a sweep's, quiet): how many of each case's first runs have which word, those laid at the
-host's door apart. From their block noise, in stretches of five blocks, so that neighbours stay alike, runs are drawn anew: how
-often one is flagged though nothing happened, and how often one that is 5 % slower from its middle on.
+host's door apart. From their block noise runs are drawn anew, in stretches of five blocks, so that neighbours stay
+alike: how often one is flagged though nothing happened, and how often one that is 5 % slower from its middle on.
 `--beside SHARE` measures 20 runs beside a loop that takes this share of a core, and counts those that are flagged.
 """
 
