@@ -169,7 +169,7 @@ def test_make_image_on_a_mac_from_its_tools_to_its_page(tmp_path, broken):
     own = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path / "site")}
     done = make_image(tmp_path, USE_GPU="0", MIN_SECONDS="0.5", **own)
     assert done.returncode == 0, done.stderr
-    (path,), (page,) = (tmp_path / "reports" / "data").glob("*/*.json"), (tmp_path / "reports").glob("*.html")
+    (path,), (page,) = (tmp_path / "reports" / "mine").glob("*/*.json"), (tmp_path / "reports").glob("*.html")
     told, text = path.read_text(), page.read_text("utf-8")
     assert json.loads(told)["status"] == "ok"
     assert not [secret for secret in mac.SECRETS if secret in told + text]

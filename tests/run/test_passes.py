@@ -1,6 +1,7 @@
 """The passes of a run, for real but small: on the CPU, with fake images and real seconds."""
 
 import itertools
+import math
 import time
 from dataclasses import replace
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from siliconbench.record.schema import Case
+from siliconbench.record.schema import Case, Pass
 from siliconbench.run import loader, passes, trials
 from siliconbench.run.passes import Refused
+from tests.samples import timed
 
 
 def case(**given):
@@ -38,9 +40,9 @@ def test_the_batch_is_what_the_loader_gives(bench):
 
 
 def test_every_pass_has_its_images(bench):
-    stream = loader.stream(bench, 0)
-    for part in (passes.forward(bench), passes.copy(bench), passes.load(bench, stream)):
-        assert part.seconds >= 0.2
+    stream, model = loader.stream(bench, 0), passes.forward(bench)
+    for part in (model, passes.copy(bench, model), passes.load(bench, model, stream)):
+        assert part.seconds >= 0.1
     whole = passes.end_to_end(bench, stream)
     assert whole.images >= 16
     assert whole.start_s > 0
@@ -49,13 +51,30 @@ def test_every_pass_has_its_images(bench):
 def test_zero_seconds_times_exactly_the_images_asked_for(bench):
     few = passes.set_up(case(model="squeezenet1_1", min_seconds=0.0, num_images=14))
     stream = loader.stream(few, 0)
-    timed = [passes.end_to_end(few, stream), passes.forward(few), passes.copy(few), passes.load(few, stream)]
+    timed = [passes.end_to_end(few, stream), model := passes.forward(few)]
+    timed += [passes.copy(few, model), passes.load(few, model, stream)]
     assert [part.images for part in timed] == [16] * 4
     assert len(passes.latency(few).request_s) == 4
 
 
 def test_original_input_leaves_nothing_to_copy_on_the_cpu():
-    assert passes.copy(passes.set_up(case(model="squeezenet1_1", input="original"))) is None
+    bench = passes.set_up(case(model="squeezenet1_1", input="original"))
+    assert passes.copy(bench, passes.forward(bench)) is None
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.05, 0.2, 0.3, 2.0])
+def test_a_part_is_timed_by_its_share_of_the_models_own_time(bench, share):
+    """Ten seconds are asked for: the model has five; a part has one, and from a quarter of the model's time on five."""
+    model = Pass.model_validate(timed(100.0))
+    asked = []
+
+    def a_part(least_s):
+        asked.append(least_s)
+        return Pass.model_validate(timed(100.0 / share, images=5 * math.ceil(least_s * 20 / share)))
+
+    found = passes.part(replace(bench, case=case(min_seconds=10.0)), model, a_part)
+    assert found.seconds == pytest.approx(max(1.0, 5 * min(1.0, share / 0.25)), rel=0.1)
+    assert asked == [1.0, 5 * min(1.0, share / 0.25)][: 1 + (share > 0.05)]
 
 
 def test_the_cpu_is_never_behind(bench):
@@ -111,7 +130,7 @@ def test_a_loader_that_costs_nothing_needs_no_workers():
 def test_latency_is_of_single_requests(bench):
     found = passes.latency(bench)
     assert found.request_images == 4
-    assert 0.2 <= sum(found.request_s) < 60
+    assert 0.05 <= sum(found.request_s) < 60
 
 
 def test_what_another_run_of_the_sweep_chose_is_not_tried_again_and_the_users_word_stands(bench):

@@ -7,6 +7,8 @@ import sys
 import time
 from collections import namedtuple
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -16,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from siliconbench.analysis.verdict import synchronized
+from siliconbench.machine.sources import system
 from siliconbench.record.schema import Case, Experiment, Synchronization
 from siliconbench.run import experiment, loader, models, passes, selftest, timing
 from siliconbench.run.experiment import Answer, Parts
@@ -269,15 +272,25 @@ def test_what_the_parts_allow_is_put_into_a_sentence():
     )
 
 
-def test_the_machine_rests_before_and_after_a_run():
+def test_the_machine_rests_before_and_after_a_run_where_its_heat_is_told(monkeypatch):
+    heat = {"coretemp": [SimpleNamespace(current=50.0)]}
+    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: heat, raising=False)
     case, start = Case(model="resnet18", batch_size=1, device="cpu", min_seconds=2.4), time.perf_counter()
     log = Log(True, case)
     zero = time.perf_counter()
     found = log.stop(zero).telemetry
-    assert found.idle_until_s <= 0 < found.cooling_from_s < 1
+    assert zero - start >= 1.2 and found.idle_until_s <= 0 < found.cooling_from_s < 1
     assert found.time_s[0] < found.idle_until_s and found.time_s[-1] > found.cooling_from_s
     assert Log(False, case.model_copy(update={"minutes": 1.0})).stop(zero).telemetry is None
     assert time.perf_counter() - start < 30  # which it would rest around a sustained run
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac tells its power")
+def test_it_does_not_rest_where_nothing_is_told(monkeypatch):
+    for name in ("sensors_temperatures", "sensors_fans", "sensors_battery"):
+        monkeypatch.setattr(psutil, name, dict, raising=False)
+    monkeypatch.setattr(system, "POWERCAP", Path("/nowhere"))
+    assert Log(True, Case(model="resnet18", batch_size=1, device="cpu", min_seconds=60.0)).stop(0.0).rest_s == 0.0
 
 
 BUSY = [sys.executable, "-c", "import time; end = time.monotonic() + 6\nwhile time.monotonic() < end: pass"]

@@ -173,7 +173,7 @@ def test_blocks_too_few_to_judge_are_not_unsettled():
 @pytest.mark.parametrize("how", [run, stream])
 @pytest.mark.parametrize(("hours", "step_s"), [(12, 0.3), (14, 0.5), (24, 0.3), (24, 1.7)])
 def test_a_run_of_a_whole_day_is_kept(hours, step_s, how):
-    result = how(FakeDevice(step_s), 8, least_s=hours * 3600.0, settle=False)
+    result = how(FakeDevice(step_s), 8, least_s=hours * 3600.0, warm_s=0.0)
     assert hours * 3600 <= result.seconds <= hours * 3600 + 2 * step_s + 2
     assert hours * 3600 / 2 <= len(result.block_s) * max(1, step_s) and len(result.block_s) <= timing.MOST_BLOCKS + 1
     assert max(result.block_s) < 4.1 * step_s
@@ -202,8 +202,8 @@ def test_requests_are_waited_for_one_by_one_and_bounded():
 
 
 def test_the_slow_first_requests_are_not_kept():
-    """As on a GPU whose clocks fell while nothing was asked of it: half a second of requests, or three."""
-    for step_s, slow in ((0.01, lambda t, n: 2 if t < 0.5 else 1), (2.0, lambda t, n: 3 if n < 3 else 1)):
+    """As on a GPU whose clocks fell while nothing was asked of it: half a second of requests, or one of seconds."""
+    for step_s, slow in ((0.01, lambda t, n: 2 if t < 0.5 else 1), (2.0, lambda t, n: 3 if n < 1 else 1)):
         device = FakeDevice(step_s, slow)
         seconds = timing.requests(device.step, device.wait, 10.0, clock=device.clock)
         assert max(seconds) == pytest.approx(step_s, rel=0.01)

@@ -1,7 +1,12 @@
 """What the terminal says: a line a run, the headline that the page shows too, a bar that moves within a run."""
 
+import itertools
 import json
+import random
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -11,6 +16,7 @@ from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from siliconbench.sweep import terminal
+from siliconbench.sweep.plan import Run, asked
 from tests.samples import sample
 
 WRONG = {"images": 64, "largest_difference": 2.0, "tolerance": 0.01, "top1_agreement": 0.1, "image_scatter": 0.5}
@@ -91,15 +97,93 @@ def test_columns_are_stable_and_fit():
     assert max(map(len, lines)) < 120 and "bottleneck forward" in lines[1]
 
 
-def test_the_bar_moves_by_lines_of_progress_only():
-    bar = terminal.Bar(4, 1)
-    said = json.dumps({"part": "forward", "done": 0.25}) + "\n"
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def told(part, done, left_s=None, search_s=0.0):
+    return json.dumps({"part": part, "done": done, "left_s": left_s, "search_s": search_s}) + "\n"
+
+
+def runs_of(*sizes, repeats=1):
+    return [Run(asked(record(1.0, batch_size=n).case), k) for k in range(1, repeats + 1) for n in sizes]
+
+
+def test_the_bar_moves_by_lines_of_progress_only(capsys):
+    clock = Clock()
+    bar = terminal.Bar(runs_of(1, repeats=4), {1: record(1.0, batch_size=1)}, clock)
+    bar.start_run(2)
+    clock.now, said = 10.0, told("copy", 0.25, 29.0)  # and a second for the end of its kernel
     assert sum(map(bar.write, (said[:9], said[9:-1]))) == len(said) - 1
     assert bar.bar.n == 1
     bar.write("\nUserWarning: 80% |####|\nnull\n[]\n" + '{"part": "copy"}\n{"done": "1"}\n')
     assert bar.bar.n == 1.25
-    bar.write('{"part": "copy", "done": 0.5}\n{"part": "end to end", "done": 1}\n{"part": "li')
-    assert bar.bar.n == 2.0
+    bar.write(told("copy", 0.5, 9.0) + told("end to end", 1, 9.0) + '{"part": "li')
+    assert bar.bar.n == 1.5
     bar.close_run("a line")
-    bar.write(said)
-    assert bar.bar.n == 2.25
+    bar.close()
+    assert bar.bar.n == 2 and capsys.readouterr().out == "a line\n"
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sizes", [(64,), (1, 8, 64, 256)])
+def test_once_each_case_has_run_what_is_left_is_told_within_a_quarter(seed, sizes):
+    """With one case once its first pass is done. Runs of 15 to 200 seconds, of a start, a pass, the rest; the first of
+    each case looks for loader processes in between. A run's own figures are off by up to 15 %."""
+    rng, clock = random.Random(seed), Clock()
+    takes = {size: rng.uniform(15, 200) for size in sizes}
+    runs = runs_of(*sizes, repeats=4)
+    rng.shuffle(runs)
+    parts = [[3.0, 0.3 * takes[r.case.batch_size], 0.0, 0.7 * takes[r.case.batch_size], 1.0] for r in runs]
+    for n, run in enumerate(runs):
+        if run.case not in [r.case for r in runs[:n]]:
+            parts[n][2] = rng.uniform(1, 12)
+    ends = list(itertools.accumulate(sum(p) for p in parts))
+    bar, wrong = terminal.Bar(runs, {}, clock), []
+
+    def look():
+        known = len(bar.took_s) == len(sizes) or (len(sizes) == 1 and bar.run_left_s is not None)
+        if known and ends[-1] - clock.now > 5:
+            wrong.append(bar.left_s() / (ends[-1] - clock.now) - 1)
+
+    for n, (start_s, forward_s, search_s, rest_s, end_s) in enumerate(parts, 1):
+        bar.start_run(n)
+        off, parts_s = rng.uniform(0.85, 1.15), (("loader processes", search_s), ("end to end", rest_s), ("end", end_s))
+        look()
+        bar.write(told("forward", 0.0))
+        look()
+        clock.now += start_s + forward_s
+        for k, (part, took_s) in enumerate(parts_s):
+            after_s = off * sum(s for _, s in parts_s[k + 1 : 2])
+            for quarter in range(4) if took_s else ():
+                here_s = off * took_s * (1 - quarter / 4) if part != "end" else 0.0
+                bar.write(told(part, quarter / 4, here_s + after_s, here_s if part == "loader processes" else 0.0))
+                look()
+                clock.now += took_s / 4
+        bar.close_run("")
+    bar.close()
+    assert len(wrong) > 20 and max(map(abs, wrong)) <= 0.25
+
+
+def test_without_a_terminal_a_line_says_at_least_every_half_minute_what_runs(monkeypatch, capsys):
+    assert terminal.SAID_EVERY_S < 30
+    monkeypatch.setattr(terminal, "SAID_EVERY_S", 0.05)
+    bar = terminal.Bar(runs_of(64), {}, Clock())
+    bar.start_run(1)
+    bar.write(told("end to end", 0.5, 89.0))
+    time.sleep(0.5)
+    bar.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 2 and set(lines) == {"  resnet18 b64 r1: end to end, 50 % of it; 90 seconds left"}
+
+
+def test_no_torch_is_loaded_to_plan_a_sweep_of_the_cpu():
+    code = "import sys; from siliconbench import __main__; from siliconbench.sweep import plan, runner, suite, trust\n"
+    code += "assert plan.device_type(False) == 'cpu'; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

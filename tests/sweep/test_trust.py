@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from siliconbench.analysis import stats
-from siliconbench.run import timing
+from siliconbench.run import observation, timing
 from siliconbench.sweep import trust
 from tests.browser import check_page
 from tests.run.test_timing import FakeDevice
@@ -32,11 +32,11 @@ def simulated(sd, repeats=5, truth=1 / 1.05, seed=1):
 @pytest.mark.parametrize("step_s", [0.003, 0.02, 0.5])
 def test_the_planted_work_is_five_per_cent(step_s):
     device = FakeDevice(step_s)
-    step = trust.planted(device.step, trust.EVERY)
+    step = observation.planted(device.step, trust.EVERY)
     lengths = timing.Lengths(least_images=200 * 8, least_s=5.0)
     found = timing.timed(step, device.wait, 8, lengths, device.clock, cpu_clock=lambda: 0.0)
     assert found.images_per_s == pytest.approx(8 / step_s / 1.05, rel=0.006)  # a twentieth more or less at the end
-    assert trust.planted(device.step, 0) == device.step
+    assert observation.planted(device.step, 0) == device.step
 
 
 def test_a_quiet_machine_finds_the_plant_and_no_ghost():

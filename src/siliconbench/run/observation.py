@@ -7,8 +7,6 @@ from collections.abc import Callable
 from siliconbench.record.schema import Case
 from siliconbench.run import passes
 
-EVERY = 20  # each 20th batch is done twice, to plant a difference: 5 % of work, not of sleep
-
 
 def planted(step: Callable[[], object], every: int) -> Callable[[], object]:
     """The step, done twice each `every`-th time; the same step where every is 0."""
@@ -16,13 +14,14 @@ def planted(step: Callable[[], object], every: int) -> Callable[[], object]:
     return (lambda: next(turns)()) if every else step
 
 
-def observe(case: str, every: int) -> str:
-    """The forward pass of a case, both as JSON, measured now in this process, each `every`-th batch done twice."""
+def observe(case: str, every: int, least: int) -> str:
+    """The forward pass of a case, both as JSON, measured now in this process: `least` batches and more, each
+    `every`-th of them done twice."""
     bench = passes.set_up(Case.model_validate_json(case))
     step, batch = bench.call, bench.ready_batch
-    timed = bench.timed(planted(lambda: step(batch), every), least_images=10 * EVERY * bench.case.batch_size)
+    timed = bench.timed(planted(lambda: step(batch), every), least_images=least * bench.case.batch_size)
     return timed.model_dump_json(include={"images_per_s", "block_images", "block_s"})
 
 
 if __name__ == "__main__":
-    print(observe(sys.argv[1], int(sys.argv[2])))
+    print(observe(sys.argv[1], *map(int, sys.argv[2:])))

@@ -235,16 +235,17 @@ class Progress:
     """Tells how far a run is: for each part, progress(part) is the call that reports the share done of it (0 to 1).
 
     A bar on stderr; lines of JSON there, four a second and the last, where the environment has SILICONBENCH_PROGRESS=1.
-    They hold what is left of the run in seconds, once it is known how long each part will take (expected, in order)."""
+    They hold the seconds left of the run, and of these those of the search for loader processes, which other runs of
+    its case will not have: once it is known how long each part will take (expected, in order)."""
 
     def __init__(self) -> None:
         self.expected = dict[str, float]()
 
-    def left_s(self, part: str, done: float) -> float | None:
-        """The seconds left of the run when this share of the part is done, or None."""
+    def left_s(self, part: str, done: float) -> dict[str, float]:
+        """The seconds left of each part when this share of one is done, by their names; empty where that is unknown."""
         names = list(self.expected)
         rest = names[names.index(part) :] if part in names else []
-        return sum(self.expected[name] for name in rest) - done * self.expected[part] if rest else None
+        return {name: self.expected[name] * (1 - done if name == part else 1) for name in rest}
 
     def __call__(self, part: str) -> Report:
         """The call that reports the share done of this part; it has reported 0 already."""
@@ -257,7 +258,9 @@ class Progress:
             bar.refresh()
             if lines and (time.monotonic() >= due or done >= 1):
                 due = time.monotonic() + 0.25
-                told = {"part": part, "done": round(done, 4), "left_s": self.left_s(part, done)}
+                left_s = self.left_s(part, done)
+                told = {"part": part, "done": round(done, 4), "left_s": sum(left_s.values()) if left_s else None}
+                told["search_s"] = left_s.get("loader processes", 0.0)
                 print(json.dumps(told), file=sys.stderr, flush=True)
 
         report(0.0)

@@ -18,17 +18,17 @@ from siliconbench.analysis import stats
 from siliconbench.knobs import Given
 from siliconbench.record import store
 from siliconbench.record.schema import Case
-from siliconbench.run.observation import EVERY
 from siliconbench.sweep.plan import cases, device_type, shuffled
 
 LABELS = ("A", "A again", "B, 5 % slower")
+EVERY = 20  # in B each 20th batch is done twice: 5 % of work, not of sleep
 CHANGES = (0.01, 0.02, 0.05, 0.10)
 
 
 def observe(case: Case, label: str) -> dict[str, Any]:
     """What a fresh process measured under this label; RuntimeError with its last words if it failed."""
-    every = str(EVERY if label == LABELS[2] else 0)
-    command = (sys.executable, "-m", "siliconbench.run.observation", case.model_dump_json(), every)
+    child, every = "siliconbench.run.observation", EVERY if label == LABELS[2] else 0
+    command = (sys.executable, "-m", child, case.model_dump_json(), str(every), str(10 * EVERY))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["it said nothing"])[-1]))
