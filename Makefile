@@ -81,10 +81,15 @@ $(VENV)/ready: requirements.lock pyproject.toml
 		$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$p && break; done; \
 	test -n "$$found" || { echo "siliconbench needs Python 3.11 or later: brew install python (Mac)," \
 		"apt install python3 python3-venv (Debian, Ubuntu), or your system's package"; exit 2; }; \
-	echo "Setting up $(VENV), once: about 1 GB on a Mac, 6 GB on Linux (torch with CUDA)."; \
+	need=6; why=" (torch for Linux carries CUDA, and torchvision works beside no other: with USE_GPU=0, too)"; \
+	test "$$(uname -s)" != Darwin || { need=1; why=; }; \
+	echo "Setting up $(VENV), once: about $$need GB$$why. Ctrl-C stops, and the same command goes on."; \
+	free=$$(df -Pk "$$(dirname $(VENV))" | awk 'NR == 2 {print int($$4 / 1000000)}'); \
+	test "$${free:-$$need}" -ge $$need || { echo "It needs $$need GB of disk, and $$free GB are free: make room," \
+		"or name another place (VENV=/elsewhere/.venv)."; exit 2; }; \
 	test -x $(VENV)/bin/python || $$found -m venv $(VENV)
 	@command -v uv >/dev/null || $(VENV)/bin/python -m pip -q install uv
-	@$(UV) pip install -q -p $(VENV) --require-hashes -r requirements.lock
+	@$(UV) pip install -p $(VENV) --require-hashes -r requirements.lock
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 

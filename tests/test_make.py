@@ -224,18 +224,41 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     assert "RESULTS: can't write to" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_an_old_python_is_told_what_to_install(tmp_path):
-    for name in ("python3", "python3.13", "python3.12", "python3.11"):
-        (tmp_path / "bin").mkdir(exist_ok=True)
-        fake = tmp_path / "bin" / name
-        fake.write_text("#!/bin/sh\nexit 1\n")
+def set_up(folder, **fakes):
+    """What `make setup` says in a folder of its own, where these programs print so much and end with so much."""
+    (folder / "bin").mkdir(exist_ok=True)
+    for name, (said, status) in fakes.items():
+        fake = folder / "bin" / name.replace("_", ".")
+        fake.write_text(f"#!/bin/sh\necho '{said}'\nexit {status}\n")
         fake.chmod(0o755)
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
-        shutil.copy(ROOT / name, tmp_path)
-    done = make("setup", folder=tmp_path, PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
-    assert done.returncode == 2
-    assert "brew install python" in done.stdout + done.stderr
+        shutil.copy(ROOT / name, folder)
+    done = make("setup", folder=folder, PATH=f"{folder}/bin:{os.environ['PATH']}", USE_GPU="0")
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_an_old_python_is_told_what_to_install(tmp_path):
+    status, said = set_up(tmp_path, **dict.fromkeys(("python3", "python3_13", "python3_12", "python3_11"), ("", 1)))
+    assert status == 2 and "brew install python" in said
     assert not (tmp_path / ".venv").exists()
+
+
+def df(free_kb):
+    return {"df": (f"Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/x 9 9 {free_kb} 9% /", 0)}
+
+
+@pytest.mark.parametrize(("system", "need", "free_kb"), [("Linux", 6, 5_500_000), ("Darwin", 1, 900_000)])
+def test_a_disk_too_small_is_told_before_anything_is_installed(tmp_path, system, need, free_kb):
+    status, said = set_up(tmp_path, uname=(system, 0), **df(free_kb))
+    assert status == 2 and f"It needs {need} GB of disk, and {free_kb // 10**6} GB are free" in said
+    assert ("with USE_GPU=0, too" in said) == (system == "Linux") and not (tmp_path / ".venv").exists()
+
+
+def test_an_interrupted_set_up_goes_on_and_says_what_it_does(tmp_path):
+    for status in (1, 0):
+        ended, said = set_up(tmp_path, uv=("Downloading torch (800 MB)", status), **df(10**8))
+        assert bool(ended) == bool(status) and "Setting up .venv, once" in said and "Downloading torch" in said
+        assert (tmp_path / ".venv" / "ready").exists() == (status == 0)
 
 
 def test_the_makefile_is_for_old_makes_too():
