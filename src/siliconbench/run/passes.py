@@ -203,8 +203,9 @@ def expected(bench: Bench, model: Pass, chosen: bool) -> dict[str, float]:
     image_s, least_s = 1 / model.images_per_s, max(case.min_seconds, 60 * case.minutes)
     batch_s, short_s = case.batch_size * image_s, min(1.0, case.min_seconds / 2)
     requests_s = case.min_seconds / (1 if case.batch_size == 1 else 4)
+    search_s = 9 * 1.2 * short_s if batch_s < 1 else 18 * batch_s
     return {
-        "copy": short_s, "loader processes": 0.0 if chosen or case.workers is not None else 9 * 1.2 * short_s,
+        "copy": short_s, "loader processes": 0.0 if chosen or case.workers is not None else search_s,
         "data loading": 1.5 * short_s,
         "end to end": max(least_s, case.num_images * image_s) + min(2.0, least_s / 5) + batch_s,
         "experiment": 1.2 * max(0.5, min(2.0, case.min_seconds / 5)) + (5 * batch_s if accelerator else 0.0),

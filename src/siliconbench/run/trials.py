@@ -15,9 +15,9 @@ from siliconbench.record.schema import Tried, Workers
 from siliconbench.run.loader import Loader, stream
 from siliconbench.run.passes import FIRST, Bench
 
-WORTH = 0.02  # a loader that costs less than 2 % of the time is left in the main process
+WORTH = 0.05  # a loader that takes less of the time is left in the main process: the most that others could bring
 BETTER = 1.02  # more workers must bring more than 2 % to be worth having
-ROUNDS = 3  # trials of each number, in turns: what changes meanwhile meets all of them
+ROUNDS = 3  # trials of each number, in turns: what changes meanwhile meets all of them; of batches of seconds, 2
 NOISE = 2.5  # standard errors of a difference within which the best of a few numbers may be no better at all
 
 
@@ -43,11 +43,11 @@ def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
     return tied[0 if on_cpu else (len(tied) - 1) // 2]
 
 
-def trial(bench: Bench, source: Loader) -> float:
-    """The images/s of the whole with this loader, over a second or, in quick looks, less."""
+def trial(bench: Bench, source: Loader, batches: int) -> float:
+    """The images/s of the whole with this loader, over so many batches and a second or, in quick looks, less."""
     source.jump(FIRST)
-    step, few, least_s = bench.whole(partial(next, source)), 3 * bench.case.batch_size, min(1.0, bench.case.min_seconds)
-    return bench.streamed(step, source, least_s=least_s, least_images=few).images_per_s
+    few, least_s = batches * bench.case.batch_size, min(1.0, bench.case.min_seconds)
+    return bench.streamed(bench.whole(partial(next, source)), source, least_s=least_s, least_images=few).images_per_s
 
 
 def feed(
@@ -62,9 +62,9 @@ def feed(
         made = bench.streamed(partial(next, alone), alone, on_device=False, least_s=0.5, least_images=1)
         tries = candidates(made.images_per_s, needed, on_cpu, usable_cores())
         streams = {n: stream(bench, n) for n in tries} if len(tries) > 1 else {}
-        rates = {n: [] for n in streams}
-        for number in ROUNDS * list(streams):
-            rates[number].append(trial(bench, streams[number]))
+        rates, slow = {n: [] for n in streams}, bench.case.batch_size > needed  # a batch takes over a second
+        for number in (2 if slow else ROUNDS) * list(streams):
+            rates[number].append(trial(bench, streams[number], 1 if slow else 3))
         used = choice(rates, on_cpu) if rates else tries[0]
     found = Workers(
         used=used, start_method=multiprocessing.get_start_method() if used else "none",
