@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from siliconbench.analysis import stats
-from siliconbench.analysis.cases import beside, case_words, chief, compared, named, rate_words, times_words
+from siliconbench.analysis.cases import beside, case_words, chief, compared, named, speed_words, times_words
 
 PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
 
@@ -17,21 +17,20 @@ def sweet_spot(table: pd.DataFrame) -> str:
     name = table["name"].iat[0] if len(table) else "this model"
     if len(table) < 2:
         return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
-    good = table[(table["runs"] > 1) & ~table["search"].astype(bool)]
+    good = table[(table["runs"] > 1) & ~table["search"]]
     if len(good) < 2:
         return f"{name}: one run of a size does not tell how the next differs, so none can be recommended; REPEATS=5."
     sure = stats.near_best(beside(good, "batch_size"), between=good["between"].iat[0], paired=True)
-    top = good.loc[good["images_per_s"].astype(float).idxmax()]
+    top = good.loc[good["images_per_s"].idxmax()]
     first = next((row for _, row in good.iterrows() if sure[row["batch_size"]]), top)
-    speed, best = (rate_words(row["images_per_s"], row["low"], row["high"]) for row in (first, top))
+    speed, words = speed_words(first), f"{name}: batch size {first['batch_size']}"
+    near = f"surely within {100 * stats.NEAR:.0f} % of the fastest"
     if not sure[first["batch_size"]]:
-        words = f"{name}: batch size {top['batch_size']} is the fastest measured, with {best}; not sure: none is "
-        words += f"surely within {100 * stats.NEAR:.0f} % of the fastest, so more runs may show another."
+        words += f" is the fastest measured, with {speed}; not sure: none is {near}, so more runs may show another."
     elif first["batch_size"] == top["batch_size"]:
-        words = f"{name}: batch size {first['batch_size']} gives {speed}, the fastest of those measured."
+        words += f" gives {speed}, the fastest of those measured."
     else:
-        words = f"{name}: batch size {first['batch_size']} gives {speed}, surely within {100 * stats.NEAR:.0f} % of "
-        words += f"the fastest (measured: {best} at {top['batch_size']})."
+        words += f" gives {speed}, {near} (measured: {speed_words(top)} at {top['batch_size']})."
     once = ", ".join(map(str, sorted(set(table["batch_size"]) - set(good["batch_size"]))))
     return words + (f" Left out, as of one run: {once}." if once else "")
 
@@ -79,11 +78,9 @@ def reference_of(top: pd.Series, cases: pd.DataFrame) -> pd.Series | None:
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
-    """The fastest setting of each machine and model, over its reference case; one row each. Single runs of a search are
-    none: the luckiest of them would win."""
+    """The fastest setting of each machine and model, over its reference case; no single run of a search, as by luck."""
     rows = []
-    kinds = {"images_per_s": float, **dict.fromkeys(("reference", "sustained", "search"), bool)}
-    table = table.dropna(subset=["images_per_s"]).astype(kinds)
+    table = table.dropna(subset=["images_per_s"])
     for (_, model, mode), group in table[~table["reference"] & ~table["search"]].groupby(["machine", "model", "mode"]):
         top = group.loc[group["images_per_s"].idxmax()]
         plain, gain = reference_of(top, table), None
