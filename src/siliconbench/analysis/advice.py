@@ -1,7 +1,5 @@
 """What the cases of a model advise: which batch size to use, where the speed falls, what the fastest setting gains."""
 
-from typing import Any
-
 import pandas as pd
 
 from siliconbench.analysis import stats
@@ -11,8 +9,7 @@ PLAIN = 64  # images a batch of the reference that a tuned setting is held again
 
 
 def sweet_spot(table: pd.DataFrame) -> str:
-    """In a sentence, which batch size of one model to use: the smallest that is surely within 5 % of the fastest one,
-    whichever that is (see stats.near_best); else the fastest, not sure. Sizes of one run give no advice."""
+    """In a sentence, the smallest batch size surely within 5 % of the fastest (stats.near_best), else the fastest."""
     table = table.dropna(subset=["images_per_s"]).sort_values("batch_size")
     name = table["name"].iat[0] if len(table) else "this model"
     if len(table) < 2:
@@ -40,22 +37,18 @@ def cliff(table: pd.DataFrame) -> str | None:
     at which memory ends. Memory that runs short shows as a fall in speed, or as growing swap, before any error."""
     table = table.sort_values("batch_size").drop_duplicates("batch_size")
     good = table.dropna(subset=["images_per_s"])
-    pairs, before = compared(good, "batch_size"), list[Any]()
+    pairs, rates = compared(good, "batch_size"), dict(zip(good["batch_size"], good["images_per_s"], strict=True))
     for _, case in table.iterrows():
-        where, rate = f"{case['name']}: at batch size {case['batch_size']}", case["images_per_s"]
-        if pd.isna(rate) and case["error"] == "out_of_memory":
+        size, where = case["batch_size"], f"{case['name']}: at batch size {case['batch_size']}"
+        if size not in rates and case["error"] == "out_of_memory":
             return f"{where} memory ends."
-        if pd.isna(rate):
-            continue
-        faster = [one for one in before if pairs[one["batch_size"], case["batch_size"]].word == "slower"]
+        faster = [a for (a, b), pair in pairs.items() if b == size and pair.word == "slower"]
         if faster:
-            best = max(faster, key=lambda one: one["images_per_s"])
+            best = max(faster, key=lambda smaller: rates[smaller])
             swap, held = case["swap_growth_bytes"], case["peak_bytes"]
             why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""
             why += f"; {held / 2**30:.1f} GiB held" if (held or 0) > 0 else ""
-            share = 100 * pairs[best["batch_size"], case["batch_size"]].ratio
-            return f"{where} the speed falls to {share:.0f} % of that at {best['batch_size']}{why}."
-        before.append(case)
+            return f"{where} the speed falls to {100 * pairs[best, size].ratio:.0f} % of that at {best}{why}."
     return None
 
 

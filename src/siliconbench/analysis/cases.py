@@ -66,8 +66,7 @@ def _power_limit(run: Any) -> object:
 
 
 def _chip(run: Any) -> object:
-    """The chip that was measured, with its cores on a CPU and a Mac's GPU, where one name has several numbers of them.
-    Of several GPUs it is the first; on a Mac torch has one name for all."""
+    """The chip that was measured (the first GPU), with its cores where one name has several numbers of them."""
     gpu = next(iter(run.machine.gpus or []), None)
     name, cores = (gpu.name, gpu.cores) if gpu else (run.software.device_name, None)
     name, cores = (run.machine.chip, run.machine.cores) if run.case.device == "cpu" else (name, cores)

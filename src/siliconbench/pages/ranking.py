@@ -75,8 +75,7 @@ def gather(published: Path, own: Path | None = None) -> Study:
 
 
 def comparable(study: Study) -> pd.DataFrame:
-    """The reference cases of short runs, those that failed, too, but no search's; of a machine's populations (a case
-    under other threads, lengths, power) the one of most runs, not the fastest."""
+    """The reference cases of short runs, failed ones too, no search's; of a machine's populations that of most runs."""
     return chief(study.cases.query("reference and not sustained and not search"))
 
 
