@@ -22,7 +22,7 @@ from siliconbench.pages.html import clean, escaped
 # Of seaborn's colorblind palette all but its yellow and pale pink, faint on white.
 COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 1, 2, 3, 4, 5, 9, 7)]
 MARKERS = "osD^vPXp*"  # filled, as seaborn wants all or none; one more than the colours, so that 72 pairs differ
-DASHES = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (3, 1.25, 1.5, 1.25))]
+DASHES: list[tuple[float, ...]] = [(), (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25)]
 INK, LINE = "#1f2328", "#8c939c"
 STYLE = {
     "figure.figsize": (7, 3.8),  # 7 in are the page's column; shrunk to a phone, 12 pt become 9 pixels
@@ -102,7 +102,8 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
     hue, shape, dash = looks(table["name"])
     for who, group in table.dropna(subset=[y]).groupby("name"):
         reach = [(group[y] - group["low"]).astype(float).fillna(0), (group["high"] - group[y]).astype(float).fillna(0)]
-        axes.errorbar(group[x], group[y], reach, c=hue[who], marker=shape[who], ls=dash[who], capsize=4, label=who)
+        style = (0, dash[who]) if dash[who] else "-"
+        axes.errorbar(group[x], group[y], reach, c=hue[who], marker=shape[who], ls=style, capsize=4, label=who)
     slowest, top = table[y].min(), table[y].max()  # a bar of two runs that differ can be huge: points set the scale
     wide = top > 30 * slowest  # on a linear axis the slowest would lie within a line's width of the floor
     foot = slowest / 2 if wide else 0
