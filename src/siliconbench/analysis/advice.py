@@ -1,37 +1,33 @@
 """What the cases of a model advise: which batch size to use, where the speed falls, what the fastest setting gains."""
 
-from typing import Any
-
 import pandas as pd
 
 from siliconbench.analysis import stats
-from siliconbench.analysis.cases import beside, case_words, chief, compared, named, rate_words, times_words
+from siliconbench.analysis.cases import beside, case_words, chief, compared, named, speed_words, times_words
 
 PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
 
 
 def sweet_spot(table: pd.DataFrame) -> str:
-    """In a sentence, which batch size of one model to use: the smallest that is surely within 5 % of the fastest one,
-    whichever that is (see stats.near_best); else the fastest, not sure. Sizes of one run give no advice."""
+    """In a sentence, the smallest batch size surely within 5 % of the fastest (stats.near_best), else the fastest."""
     table = table.dropna(subset=["images_per_s"]).sort_values("batch_size")
     name = table["name"].iat[0] if len(table) else "this model"
     if len(table) < 2:
         return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
-    good = table[(table["runs"] > 1) & ~table["search"].astype(bool)]
+    good = table[(table["runs"] > 1) & ~table["search"]]
     if len(good) < 2:
         return f"{name}: one run of a size does not tell how the next differs, so none can be recommended; REPEATS=5."
     sure = stats.near_best(beside(good, "batch_size"), between=good["between"].iat[0], paired=True)
-    top = good.loc[good["images_per_s"].astype(float).idxmax()]
+    top = good.loc[good["images_per_s"].idxmax()]
     first = next((row for _, row in good.iterrows() if sure[row["batch_size"]]), top)
-    speed, best = (rate_words(row["images_per_s"], row["low"], row["high"]) for row in (first, top))
+    speed, words = speed_words(first), f"{name}: batch size {first['batch_size']}"
+    near = f"surely within {100 * stats.NEAR:.0f} % of the fastest"
     if not sure[first["batch_size"]]:
-        words = f"{name}: batch size {top['batch_size']} is the fastest measured, with {best}; not sure: none is "
-        words += f"surely within {100 * stats.NEAR:.0f} % of the fastest, so more runs may show another."
+        words += f" is the fastest measured, with {speed}; not sure: none is {near}, so more runs may show another."
     elif first["batch_size"] == top["batch_size"]:
-        words = f"{name}: batch size {first['batch_size']} gives {speed}, the fastest of those measured."
+        words += f" gives {speed}, the fastest of those measured."
     else:
-        words = f"{name}: batch size {first['batch_size']} gives {speed}, surely within {100 * stats.NEAR:.0f} % of "
-        words += f"the fastest (measured: {best} at {top['batch_size']})."
+        words += f" gives {speed}, {near} (measured: {speed_words(top)} at {top['batch_size']})."
     once = ", ".join(map(str, sorted(set(table["batch_size"]) - set(good["batch_size"]))))
     return words + (f" Left out, as of one run: {once}." if once else "")
 
@@ -41,22 +37,18 @@ def cliff(table: pd.DataFrame) -> str | None:
     at which memory ends. Memory that runs short shows as a fall in speed, or as growing swap, before any error."""
     table = table.sort_values("batch_size").drop_duplicates("batch_size")
     good = table.dropna(subset=["images_per_s"])
-    pairs, before = compared(good, "batch_size"), list[Any]()
+    pairs, rates = compared(good, "batch_size"), dict(zip(good["batch_size"], good["images_per_s"], strict=True))
     for _, case in table.iterrows():
-        where, rate = f"{case['name']}: at batch size {case['batch_size']}", case["images_per_s"]
-        if pd.isna(rate) and case["error"] == "out_of_memory":
+        size, where = case["batch_size"], f"{case['name']}: at batch size {case['batch_size']}"
+        if size not in rates and case["error"] == "out_of_memory":
             return f"{where} memory ends."
-        if pd.isna(rate):
-            continue
-        faster = [one for one in before if pairs[one["batch_size"], case["batch_size"]].word == "slower"]
+        faster = [a for (a, b), pair in pairs.items() if b == size and pair.word == "slower"]
         if faster:
-            best = max(faster, key=lambda one: one["images_per_s"])
+            best = max(faster, key=lambda smaller: rates[smaller])
             swap, held = case["swap_growth_bytes"], case["peak_bytes"]
             why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""
             why += f"; {held / 2**30:.1f} GiB held" if (held or 0) > 0 else ""
-            share = 100 * pairs[best["batch_size"], case["batch_size"]].ratio
-            return f"{where} the speed falls to {share:.0f} % of that at {best['batch_size']}{why}."
-        before.append(case)
+            return f"{where} the speed falls to {100 * pairs[best, size].ratio:.0f} % of that at {best}{why}."
     return None
 
 
@@ -79,11 +71,9 @@ def reference_of(top: pd.Series, cases: pd.DataFrame) -> pd.Series | None:
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
-    """The fastest setting of each machine and model, over its reference case; one row each. Single runs of a search are
-    none: the luckiest of them would win."""
+    """The fastest setting of each machine and model, over its reference case; no single run of a search, as by luck."""
     rows = []
-    kinds = {"images_per_s": float, **dict.fromkeys(("reference", "sustained", "search"), bool)}
-    table = table.dropna(subset=["images_per_s"]).astype(kinds)
+    table = table.dropna(subset=["images_per_s"])
     for (_, model, mode), group in table[~table["reference"] & ~table["search"]].groupby(["machine", "model", "mode"]):
         top = group.loc[group["images_per_s"].idxmax()]
         plain, gain = reference_of(top, table), None

@@ -7,11 +7,11 @@ import pandas as pd
 
 from siliconbench.analysis import stats
 from siliconbench.analysis.advice import tuned
-from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, rate_words
+from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, speed_words
 from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.analysis.words import grouped, listed, significant, told_apart
 
-MOST, RATE = 4, ["images_per_s", "low", "high"]  # cases in one sentence; the columns of a figure
+MOST = 4  # cases in one sentence
 LIMITS = {"forward": "the model itself", "input": "data loading", "copy": "the copy", "balanced": "no part alone"}
 MEND = dict.fromkeys(("out_of_memory", "skipped", "killed"), ": a smaller BATCH_SIZE") | {"worker": ": WORKERS=0"}
 
@@ -24,7 +24,7 @@ class Asked:
         self.every, self.machine, self.cases = every, machine, cases(every)
         self.names = {machine: machine} | told_apart(every.groupby("machine")["title"].last().to_dict())
         own = every[every["machine"] == machine]
-        own = own if own["search"].all() else own[~own["search"].astype(bool)]
+        own = own if own["search"].all() else own[~own["search"]]
         self.runs = own[own["sweep"].isin(own.sort_values("created")["sweep"].tail(1))]
         self.table = named(cases(self.runs)).sort_values("images_per_s", ascending=False)
         self.good = self.table.dropna(subset=["images_per_s"])
@@ -33,11 +33,11 @@ class Asked:
         ranks = [(len(self.others(row)), *of) for row, of in zip(rows, usual, strict=True)]
         self.main: Any = rows[ranks.index(max(ranks))] if rows else None
         self.apart = (self.good["high"] > APART * self.good["low"]).any()
-        self.disturbed = 0 < len(self.runs) <= 2 * self.runs["disturbed"].astype(bool).sum()
+        self.disturbed = 0 < len(self.runs) <= 2 * self.runs["disturbed"].sum()
 
     def alike(self, row: pd.Series, same: list[str], own: bool = False) -> pd.DataFrame:
         """The cases of other machines, or of this one, that have this row's values in these columns; fastest first."""
-        found = self.cases[~self.cases["search"].astype(bool) & self.cases["images_per_s"].notna()]
+        found = self.cases[~self.cases["search"] & self.cases["images_per_s"].notna()]
         found = found[((found["machine"] == self.machine) == own) & (found[same] == row[same]).all(axis=1)]
         return chief(found).sort_values("images_per_s", ascending=False)
 
@@ -53,7 +53,7 @@ def answer(asked: Asked) -> list[str]:
 
 def figure_words(case: pd.Series) -> str:
     """A case with its figure: resnet50, batch 64, cpu: 14.6 images/s (14.1 to 15.2)."""
-    return f"{case['name']}, batch {case['batch_size']}, {case['device']}: {rate_words(*case[RATE])}"
+    return f"{case['name']}, batch {case['batch_size']}, {case['device']}: {speed_words(case)}"
 
 
 def figures(asked: Asked) -> str:
@@ -75,7 +75,7 @@ def belief(asked: Asked) -> str:
         reasons = run["reasons"] if run["status"] == "ok" else [run["why"]]
         why += [(reason.removeprefix("A cause: ").partition(": ")[0].rstrip("."), "") for reason in reasons]
     worst = [words for words, of in sorted(grouped(why), key=lambda group: -len(group[1]))]
-    outside = runs["disturbed"].astype(bool) & (runs["verdict"] != "wrong")
+    outside = runs["disturbed"] & (runs["verdict"] != "wrong")
     worth = {"clean": 0} | dict(runs["verdict"].mask(outside, "disturbed").fillna("failed").value_counts())
     counts = ", ".join(f"{count} {word}" for word, count in worth.items())
     said = (
@@ -113,7 +113,7 @@ def step(asked: Asked) -> str:
     faulty = main["device"] == "cpu" and (main["system_share"] or 0) > 0.1  # its own arithmetic leaves the kernel less
     starved, usual = main["bottleneck"] == "input", (main["input"], main["workers"]) == ("fast", "auto")
     quicker = [
-        f"Use batch size {case['batch_size']}: it is on record here with {rate_words(*case[RATE])}."
+        f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
         for _, case in sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()].iterrows()
     ]
     same, mine = ["chip", "device", "model", "mode"], good.loc[good["model"] == main["model"], "images_per_s"].max()
@@ -157,7 +157,7 @@ def place(asked: Asked) -> str:
         said += [f"{asked.names[other['machine']]} ({significant(float(other['images_per_s']), 4)} images/s{close})"]
     every = f"all {len(others)} on record, the nearest is " if len(others) > 1 else ""
     alone = f"{'slower' if ahead.all() else 'faster'} than {every}{said[0]}"
-    alike = asked.others(main, "device", "chip")["images_per_s"].astype(float)
+    alike = asked.others(main, "device", "chip")["images_per_s"]
     words = f"between {' and '.join(said)}" if len(said) > 1 else alone
     return f"At {what}, it is {words}. Beside the same chip ({main['chip']}): {health_words(rate, alike, 1)}"
 

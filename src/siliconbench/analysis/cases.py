@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial, reduce
 from itertools import chain
+from statistics import geometric_mean
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -46,11 +47,6 @@ def _block_rate(run: SimpleNamespace, share: float) -> float | None:
     return float(timed.block_images / np.quantile(timed.equal_block_s, 1 - share))
 
 
-def gmean(rates: pd.Series) -> float:
-    """The geometric mean; scipy's own lies in scipy.stats, which takes seconds to load."""
-    return float(np.exp(np.mean(np.log(np.asarray(rates, dtype=float)))))
-
-
 def _most(values: pd.Series) -> object:
     return values.mode().iat[0]
 
@@ -70,8 +66,7 @@ def _power_limit(run: Any) -> object:
 
 
 def _chip(run: Any) -> object:
-    """The chip that was measured, with its cores on a CPU and a Mac's GPU, where one name has several numbers of them.
-    Of several GPUs it is the first; on a Mac torch has one name for all."""
+    """The chip that was measured (the first GPU), with its cores where one name has several numbers of them."""
     gpu = next(iter(run.machine.gpus or []), None)
     name, cores = (gpu.name, gpu.cores) if gpu else (run.software.device_name, None)
     name, cores = (run.machine.chip, run.machine.cores) if run.case.device == "cpu" else (name, cores)
@@ -117,14 +112,14 @@ COLUMNS = {
     "suite": Column(lambda r: protocol.followed(r.sweep, r.case), words=str, gate=False),
     **{name: Column(f"checks.before.{name}") for name in ("power_source", "power_mode")},
     "system_share": Column("checks.system_share", pd.Series.median),
-    "images_per_s": Column("passes.end_to_end.images_per_s", gmean),
-    **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", gmean)
+    "images_per_s": Column("passes.end_to_end.images_per_s", geometric_mean),
+    **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", geometric_mean)
        for name in ("forward", "copy_", "input", "end_to_end")},
-    "allowed_images_per_s": Column("checks.allowed_images_per_s", gmean),
+    "allowed_images_per_s": Column("checks.allowed_images_per_s", geometric_mean),
     "bottleneck": Column(lambda r: concluded(r.checks), _most),
     "utilization": Column("limits.utilization", pd.Series.median), "roof": Column("limits.roof", _most),
-    "slow_images_per_s": Column(partial(_block_rate, share=0.05), gmean),
-    "quick_images_per_s": Column(partial(_block_rate, share=0.95), gmean),
+    "slow_images_per_s": Column(partial(_block_rate, share=0.05), geometric_mean),
+    "quick_images_per_s": Column(partial(_block_rate, share=0.95), geometric_mean),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_process_bytes if r.case.device == "cpu" else
                          r.memory.peak_device_bytes), max),
@@ -145,6 +140,7 @@ FIGURES = [
     "low", "high", "runs", "clean", "disturbed", "failed", "left_out", "error", "rates", "sweeps", "sessions",
     "undisturbed", "undisturbed_images_per_s", "between", "assumed", "search", "agreed", "reference", "requests",
 ]  # fmt: skip
+KINDS = {"images_per_s": float, **dict.fromkeys(("reference", "sustained", "search"), bool)}  # with no row, too
 
 
 def runs(records: Iterable[Record]) -> pd.DataFrame:
@@ -158,27 +154,24 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
         if not COLUMNS[name].gate:  # a run that failed did so in the state of the others
             seen = frame.groupby(LIKE, dropna=False)[name].transform("first")
             frame[name] = frame[name].where(frame[name].notna(), seen).fillna("")
-    return frame.sort_values([*POOL, "created", "repeat"], ignore_index=True)
+    return frame.astype(KINDS | {"disturbed": bool}).sort_values([*POOL, "created", "repeat"], ignore_index=True)
 
 
 def _used(group: pd.DataFrame) -> pd.DataFrame:
     """The runs that a figure rests on: all that succeeded and are not wrong; single runs of a search where no other."""
     right = group[(group["status"] == "ok") & (group["verdict"] != "wrong") & ~group["agree"].isin([False])]
-    return heat.alike(right if right["search"].all() else right[~right["search"].astype(bool)])
+    return heat.alike(right if right["search"].all() else right[~right["search"]])
 
 
 def _sessions(used: pd.DataFrame, name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:
     """A column's values by session, in the order of their ids; keep=False: without disturbed runs, [] where none."""
-    days: dict[str, list[Any]] = {sweep: [] for sweep in sorted(set(used["sweep"]))}
-    for sweep, value, disturbed in zip(used["sweep"], used[name], used["disturbed"], strict=True):
-        days[sweep] += [value] if keep or not disturbed else []
-    return list(days.values())
+    days = (day if keep else day[~day["disturbed"]] for _, day in used.groupby("sweep", dropna=False))
+    return [list(day[name]) for day in days]
 
 
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a case: its rate with the interval over runs and days, its parts, and how many runs stand behind it. All
-    that succeeded count, whatever was found in them, but for wrong ones (fast but wrong) and single runs of a search;
-    the rate of the undisturbed ones stands beside. sweeps, sessions, undisturbed: the ids, and the rates by session."""
+    """One row a case: its rate with the interval over runs and days, by the runs that _used() says; its parts, and how
+    many runs stand behind it. sweeps, sessions, undisturbed: the ids, and the rates by session."""
     over = {name: column.over for name, column in COLUMNS.items() if column.over}
     groups = [(group, _used(group)) for _, group in frame.groupby(POOL, sort=True, dropna=False)]
     days: dict[str, list[Any]] = {}
@@ -202,7 +195,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
             "search": bool(len(used)) and bool(used["search"].all()), "requests": requests_of(requests, between.sd),
             "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
         })  # fmt: skip
-    return pd.DataFrame(rows, columns=[*POOL, *FIGURES, *over])
+    return pd.DataFrame(rows, columns=[*POOL, *FIGURES, *over]).astype(KINDS)
 
 
 def between_words(table: pd.DataFrame) -> str:
@@ -257,9 +250,8 @@ def chief(table: pd.DataFrame) -> pd.DataFrame:
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `name` that tells its cases apart by each axis, batch size aside, in which they differ
-    from one another or from the usual.
-    What is no part of the case, as threads or the driver, is said of a case's further populations alone: that of most
-    runs has the case's own name, so that its batch sizes are one line."""
+    from one another or from the usual. What is no part of the case, as the driver, is said of its further populations
+    alone: that of most runs has the case's own name, so that its batch sizes are one line."""
     axes = [name for name in LIKE if name in TOLD_APART]
     differ = [k for k in axes if table[k].nunique(dropna=False) > 1 or (k in USUAL and table[k].ne(USUAL[k]).any())]
     apart = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].transform("nunique") > 1
@@ -291,3 +283,8 @@ def rate_words(mean: float | None, low: float | None, high: float | None) -> str
     if mean is None or not (span := span_words(mean, low, high)):
         return "no figure"
     return f"{mean:,.{0 if mean >= 1000 else 1 if mean >= 10 else 2}f} images/s ({span})".replace(",", THIN)
+
+
+def speed_words(case: Any) -> str:
+    """The rate of a case, a row of cases(), with its interval in words."""
+    return rate_words(case["images_per_s"], case["low"], case["high"])

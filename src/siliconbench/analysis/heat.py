@@ -137,11 +137,9 @@ def sustained_words(record: Record) -> str:
         return f"No sustained run (MINUTES=10) was made: how the speed holds is not known; {state} over a short run."
     sentences = [f"It keeps {found.kept_percent:.0f} % of its speed after {found.minutes:.3g} minutes; {state}."]
     if found.flips:
-        slower, faster = (significant(rate, 4) for rate in found.flips[:2])
-        share = f"{100 * found.flips.slower_share:.0f} % of the time at the slower"
-        sentences.append(
-            f"It flips between two speeds, {slower} and {faster} images/s, {share}: the cause is not known."
-        )
+        speeds = " and ".join(significant(rate, 4) for rate in found.flips[:2])
+        share = f"{100 * found.flips.slower_share:.0f} % of the time at the slower: the cause is not known"
+        sentences.append(f"It flips between two speeds, {speeds} images/s, {share}.")
     elif found.slows_after_s is not None:
         why = f"heat: {found.witness}" if found.witness else "its cause is not known: no second sign of heat"
         sentences.append(f"It begins to slow after {found.slows_after_s / 60:.1f} minutes ({why}).")
@@ -154,12 +152,11 @@ def sustained_words(record: Record) -> str:
 
 def series(record: Record) -> pd.DataFrame:
     """The run over time, rest and cool-down included: columns time_s, quantity, panel, value. Empty without samples."""
-    rows: list[tuple[float, str, str, float]] = []
-    samples, timed = record.telemetry, record.passes and record.passes.end_to_end
+    samples, timed, rows = record.telemetry, record.passes and record.passes.end_to_end, list[tuple[object, ...]]()
     if samples and timed:
         rows = [(timed.start_s + t, "end to end", "images/s", v) for t, v in rates(timed).itertuples(index=False)]
-        for name, (quantity, panel) in SHOWN.items():
-            rows += [(t, quantity, panel, v) for t, v in telemetry.points(samples, name)]
+        for name, what in SHOWN.items():
+            rows += [(t, *what, v) for t, v in telemetry.points(samples, name)]
     return pd.DataFrame(rows, columns=["time_s", "quantity", "panel", "value"])
 
 
@@ -180,8 +177,7 @@ def missing_words(records: list[Record]) -> list[str]:
 
 
 def alike(runs: pd.DataFrame) -> pd.DataFrame:
-    """The table of a case's runs without the figures of energy that were had in another way, or of another part, than
-    in most of them (joules_of): so that no median is over both."""
+    """A case's runs without the energy of another part, or had in another way, than most: no median is over both."""
     ways = runs["joules_of"].mode()
     other = runs["joules_of"].ne(ways.iat[0]) if len(ways) else runs["joules_of"].notna()
     return runs.assign(**{name: runs[name].mask(other) for name in ("joules_of", "mean_w", "images_per_j")})

@@ -23,8 +23,7 @@ class Drift(NamedTuple):
 
 
 class Requests(NamedTuple):
-    """The median of a request's seconds, the farthest percentile that its runs bear and its name, and how many
-    requests there were; with the intervals over runs."""
+    """A request's median and farthest percentile that its runs bear, with intervals over runs, and their number."""
 
     median_s: Interval
     tail: str
@@ -56,8 +55,7 @@ def drift(block_s: ArrayLike) -> Drift | None:
 
 def spread(block_s: ArrayLike) -> float | None:
     """The relative scatter of equal blocks about their trend (0.02: 2 %), None for fewer than 3 of them.
-    From the span of the middle 90 %, over that of as many normal values: where a tenth of the blocks is bad, it shows;
-    one stall of many does not, stalled() sees that. A trend is drift()'s."""
+    From the span of the middle 90 %, over that of as many normal values; one stall of many is stalled()'s to see."""
     y = logs(block_s, "block") if np.size(block_s) else np.empty(0)
     if y.size < 3:
         return None

@@ -3,6 +3,7 @@ One fresh process gives one rate; what is claimed over runs rests on the logs of
 of one session (one sweep) share its day: machines are compared with the scatter from day to day added."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple, TypeVar, cast
@@ -61,6 +62,11 @@ class Estimate(NamedTuple):
     def half(self, level: float) -> float:
         """Half the width of its interval of this level, infinite for a single run."""
         return float(stdtrit(self.df, (1 + level) / 2)) * math.sqrt(self.variance) if self.df else math.inf
+
+    def bounds(self, level: float) -> tuple[float | None, float | None]:
+        """The bounds of its interval of this level, no longer logs; None for a single run."""
+        half = self.half(level)
+        return (math.exp(self.log - half), math.exp(min(self.log + half, 700.0))) if self.df else (None, None)
 
 
 def logs(values: ArrayLike, what: str = "rate") -> np.ndarray:
@@ -127,12 +133,8 @@ def difference(a: Any, b: Any, between: float = 0.0, paired: bool = False, more:
 def interval(rates: Rates, between: float = 0.0, level: float = LEVEL) -> Interval:
     """The geometric mean of independent runs' rates, with Student's t on their logs (Georges et al., OOPSLA 2007).
     With `between` it is the machine's on any day, without it this session's alone; see estimate()."""
-    found, n = estimate(rates, between), sum(x.size for x in by_session(rates))
-    if not found.df:
-        return Interval(math.exp(found.log), None, None, n)
-    half = found.half(level)
-    low, high = math.exp(found.log - half), math.exp(min(found.log + half, 700.0))  # a float knows no larger number
-    return Interval(math.exp(found.log), low, high, n)
+    found = estimate(rates, between)
+    return Interval(math.exp(found.log), *found.bounds(level), sum(x.size for x in by_session(rates)))
 
 
 def word_of(difference: float, half: float = 0.0, margin: float = MARGIN) -> str:
@@ -143,18 +145,15 @@ def word_of(difference: float, half: float = 0.0, margin: float = MARGIN) -> str
     return "same" if abs(difference) + half < edge else "undecided"
 
 
-def compare(
-    a: Rates, b: Rates, margin: float = MARGIN, level: float = LEVEL, between: float = 0.0, paired: bool = False
-) -> Comparison:
+def compare(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0, paired: bool = False) -> Comparison:
     """Whether b is faster than a: each the rates of one session's runs, or those of each session; see difference().
     Faster or slower: the interval excludes 1 and the ratio is beyond the margin. Same: all of it is within the margin.
     With one run on a side there is a ratio, no interval, and the word is undecided."""
     d = difference(a, b, between, paired)
     if not d.df:
         return Comparison(math.exp(d.log), None, None, None, "undecided")
-    half, p = d.half(level), 2 * float(stdtr(d.df, -abs(d.log) / math.sqrt(d.variance)))
-    low, high = math.exp(d.log - half), math.exp(min(d.log + half, 700.0))
-    return Comparison(math.exp(d.log), low, high, p, word_of(d.log, half, margin))
+    p = 2 * float(stdtr(d.df, -abs(d.log) / math.sqrt(d.variance)))
+    return Comparison(math.exp(d.log), *d.bounds(LEVEL), p, word_of(d.log, d.half(LEVEL), margin))
 
 
 def compare_all(
@@ -172,13 +171,11 @@ def compare_all(
     return pairs
 
 
-def near_best(
-    groups: Mapping[Key, Rates], share: float = NEAR, between: float = 0.0, paired: bool = False
-) -> dict[Key, bool]:
-    """Of each group whether it is surely at most this share slower than the fastest one, whichever that is; the
+def near_best(groups: Mapping[Key, Rates], between: float = 0.0, paired: bool = False) -> dict[Key, bool]:
+    """Of each group whether it is surely at most 5 % slower than the fastest one, whichever that is; the
     chance that any is wrongly called so is 5 %. After Hsu (JASA 79, 1984): it must pass against all others, each by
     Welch's t at a k-1th of the level, where Dunnett's test would need the same scatter in all groups."""
-    edge, level = -math.log1p(-share), 1 - 2 * (1 - LEVEL) / max(1, len(groups) - 1)  # two-sided: its half is one side
+    edge, level = -math.log1p(-NEAR), 1 - 2 * (1 - LEVEL) / max(1, len(groups) - 1)  # two-sided: its half is one side
 
     def surely(a: Key, b: Key) -> bool:
         d = difference(groups[b], groups[a], between, paired)
@@ -215,7 +212,7 @@ def between_sd(machines: Iterable[Iterable[Sequence[Any]]]) -> Between:
     return Between(sd, differences > 0)
 
 
-def runs_needed(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0) -> int | None:
+def runs_needed(a: Rates, b: Rates, between: float = 0.0) -> int | None:
     """About how many more runs of each side (from four sessions on: sessions) decide a comparison: 0 when it is, None
     when 50 would not, were the difference and the scatter so far the true ones. None, too, with one run on a side."""
     for more in range(MOST_RUNS + 1):
@@ -223,7 +220,7 @@ def runs_needed(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0
         if not d.df:
             return None
         reach = d.half(LEVEL) + (float(stdtrit(d.df, 0.9)) * math.sqrt(d.variance) if more else 0.0)
-        if word_of(d.log, reach, margin) != "undecided":
+        if word_of(d.log, reach) != "undecided":
             return more
     return None
 
@@ -247,15 +244,9 @@ def power(sd_log: float, n: int, change: float, margin: float = MARGIN, between:
     return float(ndtr((effect - np.maximum(half, edge)) / true).mean())
 
 
-def repeats_for(sd_log: float, change: float, wanted: float = 0.9, margin: float = MARGIN) -> int | None:
+def repeats_for(sd_log: float, change: float, wanted: float = 0.9) -> int | None:
     """The fewest runs a side with which compare() finds that change in that share of cases, at least 2.
     None: never, since the change is within the margin, or needs more than a million runs."""
-    if abs(math.log1p(change)) <= math.log1p(margin) * (1 + 1e-9) or power(sd_log, 10**6, change, margin) < wanted:
+    if abs(math.log1p(change)) <= math.log1p(MARGIN) * (1 + 1e-9) or power(sd_log, 10**6, change) < wanted:
         return None
-    low, high = 1, 2  # low is too few, high enough once the loop has doubled it
-    while power(sd_log, high, change, margin) < wanted:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(sd_log, middle, change, margin) >= wanted else (middle, high)
-    return high
+    return bisect_left(range(10**6), True, 2, key=lambda n: power(sd_log, n, change) >= wanted)

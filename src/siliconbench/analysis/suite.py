@@ -1,12 +1,12 @@
 """The suite's figures, each a geometric mean over its models; computed when looked at, never stored."""
 
 from itertools import combinations
+from statistics import geometric_mean
 
 import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import stats
-from siliconbench.analysis.cases import gmean
 from siliconbench.analysis.words import ratio_words, significant
 from siliconbench.record import protocol
 
@@ -45,7 +45,7 @@ def figures(table: pd.DataFrame) -> pd.DataFrame:
             own = good[good["batch_size"] == size]
             rate, parts = estimate(own), own[["forward_images_per_s", "undisturbed_images_per_s"]].astype(float)
             bounds = np.exp(rate.log + rate.half(stats.LEVEL) * np.array([0, -1, 1]))
-            rows.append((*keys, "", name, *bounds, *parts.apply(gmean), rate, own["images_per_s"]))
+            rows.append((*keys, "", name, *bounds, *parts.apply(geometric_mean), rate, own["images_per_s"]))
     return pd.DataFrame(rows, columns=FIGURES)
 
 

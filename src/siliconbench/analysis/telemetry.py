@@ -20,8 +20,7 @@ SERIOUS = 2  # of NSProcessInfo.thermalState; 1 (fair) was read 367 of 367 times
 
 @dataclass(frozen=True)
 class Energy:
-    """The energy of so many images. None: unknown. joules_of: whole system, package or GPU; counted, or sampled as
-    power. What is not alike in that is never put together."""
+    """The energy of so many images. None: unknown. joules_of: of what part, and whether counted or sampled as power."""
 
     images_per_j: float | None = None
     joules_of: str | None = None
@@ -66,8 +65,7 @@ def energy(counted: schema.Energy | None, telemetry: Telemetry, start_s: float, 
 
 
 def heat_witness(telemetry: Telemetry, start_s: float, end_s: float, before: State, after: State) -> str | None:
-    """One plain sentence that names a second witness of throttling, None if there is none: NVML's thermal bits,
-    thermal pressure above nominal, a clock that fell by more than 5 % while hot."""
+    """In words a second witness of throttling: thermal bits or pressure, a clock that fell while hot; None: none."""
     bits = [int(value) & THERMAL_BITS for value in values(telemetry, "throttle_bits", start_s, end_s)]
     if any(bits):
         return f"the GPU held its clock down for heat in {sum(map(bool, bits))} of {len(bits)} samples"
@@ -76,8 +74,8 @@ def heat_witness(telemetry: Telemetry, start_s: float, end_s: float, before: Sta
             return f"the thermal pressure was {state.thermal_pressure} {when} the run"
     if max(values(telemetry, "thermal_pressure", start_s, end_s), default=0) >= SERIOUS:
         return "the system called its thermal state serious during the run"
-    parts = (("GPU", "gpu_utilization"), ("CPU", "cpu_load"))
-    return next(filter(None, (fallen_clock(telemetry, start_s, end_s, *part) for part in parts)), None)
+    fallen = fallen_clock(telemetry, start_s, end_s, "GPU", "gpu_utilization")
+    return fallen or fallen_clock(telemetry, start_s, end_s, "CPU", "cpu_load")
 
 
 def fallen_clock(telemetry: Telemetry, start_s: float, end_s: float, part: str, load: str) -> str | None:

@@ -55,14 +55,15 @@ class Evidence:
 
 def judge(seen: Evidence) -> Verdict:
     """The run's word on itself, with the reasons: wrong, contended, throttled, slowed, noisy (gravest first) or clean.
-    disturbed: others took time, or it slept; its own heat, swap and noise are no reason to measure it again. A finding
-    is said and held against nothing: what the parts leave open, a warm-up or a loader that it can't judge."""
+    disturbed: others took time, or it slept, so measuring again is worth it. A finding is held against nothing."""
     outside, unsteady = _from_outside(seen), [*_slower(seen), *_noisy(seen)]
-    found = [*_wrong(seen), *outside, *_of_the_host(seen, unsteady), *unsteady]
-    found = [(word, store.plain(reason)) for word, reason in found]
+    uneven = (seen.unevenness or 0) if seen.device_is_cpu and {"slowed", "noisy"} & dict(unsteady).keys() else 0
+    why = f"The cores ran unevenly by themselves (a fixed loop by {100 * uneven:.0f} %)"
+    host = (uneven > SPREAD, "contended", f"{why}: others on the same host, or a clock that changes.")
+    found = [*_wrong(seen), *outside, *_chosen(host), *unsteady]
     grave = ("wrong", "contended", "throttled", "slowed", "noisy", "clean")
     word = min((word for word, _ in found), key=grave.index, default="clean")
-    reasons, findings = [why for _, why in found], [store.plain(what) for what in _findings(seen)]
+    reasons, findings = ([store.plain(why) for _, why in some] for some in (found, _findings(seen)))
     return Verdict.model_validate({"word": word, "reasons": reasons, "disturbed": bool(outside), "findings": findings})
 
 
@@ -99,12 +100,6 @@ def _from_outside(seen: Evidence) -> Doubts:
     )
 
 
-def _of_the_host(seen: Evidence, unsteady: Doubts) -> Doubts:
-    uneven = (seen.unevenness or 0) if seen.device_is_cpu and {"slowed", "noisy"} & dict(unsteady).keys() else 0
-    why = f"The cores ran unevenly by themselves (a fixed loop by {100 * uneven:.0f} %)"
-    return _chosen((uneven > SPREAD, "contended", f"{why}: others on the same host, or a clock that changes."))
-
-
 def _slower(seen: Evidence) -> Doubts:
     drifts = [d.fifths for d in (seen.drift, seen.whole_drift) if d and d.drifting]
     ends = [seen.first_last] if seen.first_last is not None and abs(seen.first_last) > FIRST_LAST else []
@@ -130,21 +125,21 @@ def _noisy(seen: Evidence) -> Doubts:
     )
 
 
-def _findings(seen: Evidence) -> list[str]:
+def _findings(seen: Evidence) -> Doubts:
     closure = 1.0 if seen.closure is None else seen.closure
     low = f"End to end came to {closure:.2f} of what its parts allow: {100 * (1 - closure):.0f} % are unexplained."
-    unjudged = "The warm-up had too few blocks to tell whether it had settled."
     short = "The loader had over 1 % of a pass's images ready beforehand: too short to tell its rate; MIN_SECONDS."
-    said = ((closure < UNEXPLAINED, low), (seen.settled is None, unjudged), (seen.too_short, short))
-    return [finding for holds, finding in said if holds]
+    return _chosen(
+        (closure < UNEXPLAINED, "", low),
+        (seen.settled is None, "", "The warm-up had too few blocks to tell whether it had settled."),
+        (seen.too_short, "", short),
+    )
 
 
 def synchronized(found: Synchronization) -> bool | None:
     """Whether the device was waited for before the clock was read; None on the CPU, which is never behind.
-
     A read of an output after the wait takes at most 3 times one from an idle device and 0.2 ms, and the host's clock
-    saw no less time pass than the device's own events (5 % aside).
-    """
+    saw no less time pass than the device's own events (5 % aside)."""
     if found.read_s is None or found.idle_read_s is None:
         return None
     by_events = found.event_s is None or found.synchronized_s >= 0.95 * found.event_s

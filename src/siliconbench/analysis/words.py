@@ -11,8 +11,7 @@ NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def significant(x: float | None, digits: int = 3) -> str:
-    """The number to so many significant digits: 0.0153, 20.3, 12 300; a dash for what is unknown.
-    Plain from 0.00001 to 10^15, by powers of ten beyond."""
+    """The number to so many significant digits: 0.0153, 20.3, 12 300, by powers of ten below 10^-5; a dash: unknown."""
     if x is None or math.isnan(x):
         return UNKNOWN
     if math.isinf(x):
@@ -57,8 +56,7 @@ def spanned(sentences: Sequence[str]) -> str:
 
 
 def told_apart(plain: Mapping[str, str], mine: Collection[str] = ()) -> dict[str, str]:
-    """The machines' names by their slugs, in brackets the last letters of its slug where two are alike (the whole slug
-    where these are, too), and what is one's own."""
+    """The machines' names by their slugs, in brackets the end of the slug, or all, where two are alike, and yours."""
     names = dict(plain)
     for slug, name in plain.items():
         ends = [other.rpartition("-")[2] for other in plain if plain[other] == name]

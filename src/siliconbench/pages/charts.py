@@ -96,8 +96,7 @@ def looks(names: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
-    """A line for each name in the column `name`, x in doublings, with bars from low to high where they are known.
-    A row whose y is unknown is a case that failed: a cross at the foot."""
+    """A line for each `name`, x in doublings, with bars from low to high; a cross at the foot where y is unknown."""
     fig, axes = plt.subplots()
     table = table.assign(name=table["name"].map(label))
     hue, shape, dash = looks(table["name"])
@@ -171,7 +170,6 @@ def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
         axes.set_title(panel, fontsize=11.5, fontweight="normal")
     lines = {str(line.get_label()): line for axes in fig.axes for line in axes.get_lines()}
     fig.legend(list(lines.values()), list(lines), loc="outside upper left", ncols=4)
-    fig.set_layout_engine("constrained")
     return fig
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from siliconbench import paths
 from siliconbench.analysis import advice, heat, stats
 from siliconbench.analysis.answer import health_words
-from siliconbench.analysis.cases import ALIKE, PARTS, POOL, between_words, case_words, compared, rate_words
+from siliconbench.analysis.cases import ALIKE, PARTS, POOL, between_words, case_words, compared, rate_words, speed_words
 from siliconbench.analysis.words import listed, percent_words, ratio_words, significant
 from siliconbench.pages import tables
 from siliconbench.pages.ranking import Study, comparable, scope, timelines, weight, with_state
@@ -38,7 +38,7 @@ def lead_sentence(study: Study, rank: pd.DataFrame) -> str:
         return f"No machine has a reference figure yet: `make image` measures this one.{refused}"
     best, last = rank.iloc[0], rank.iloc[-1]
     if len(rank) == 1:
-        words = f"{best['name']} runs {scope(rank)} at {rate_words(best['images_per_s'], best['low'], best['high'])}. "
+        words = f"{best['name']} runs {scope(rank)} at {speed_words(best)}. "
         words += "There is no other machine to compare it with under the same conditions."
     else:
         words = pair_sentence(rank.iloc[1], best, compared(rank[::-1])[rank.iloc[1]["machine"], best["machine"]])
@@ -66,10 +66,8 @@ def pair_sentence(slow: pd.Series, fast: pd.Series, found: stats.Comparison) -> 
     span = "" if found.low is None else f" ({ratio_words(found.low)} to {ratio_words(found.high)})"
     if found.word == "faster":
         return f"{fast['name']} is {ratio} as {slow['name']}{span} at {what}."
-    return (
-        f"Whether {fast['name']} or {slow['name']} is faster at {what} is undecided: {ratio}{span}; "
-        + f"{what_would_tell(slow, fast)}."
-    )
+    undecided = f"Whether {fast['name']} or {slow['name']} is faster at {what} is undecided: {ratio}{span}"
+    return f"{undecided}; {what_would_tell(slow, fast)}."
 
 
 def what_would_tell(slow: pd.Series, fast: pd.Series) -> str:
@@ -139,10 +137,8 @@ def batch_lines(ranked: pd.DataFrame) -> list[str]:
 
 def memory_table(study: Study) -> pd.DataFrame:
     """Peak memory in GiB by model and batch size, the largest over the reference runs; a column a device type."""
-    runs = study.runs[study.runs["reference"].astype(bool)].dropna(subset=["peak_bytes"])
-    runs = runs.assign(
-        GiB=runs["peak_bytes"].astype(float) / 2**30, on=[DEVICES[kind].title for kind in runs["device"]]
-    )
+    runs = study.runs.query("reference").dropna(subset=["peak_bytes"])
+    runs["GiB"], runs["on"] = runs["peak_bytes"].astype(float) / 2**30, [DEVICES[k].title for k in runs["device"]]
     rows = ["model", *(["image_px"] if runs["image_px"].nunique() > 1 else []), "batch_size"]
     table = runs.pivot_table("GiB", rows, "on", "max").rename_axis(columns=None).reset_index()
     return table.rename(columns={"image_px": "image, px", "batch_size": "batch"})
@@ -150,13 +146,12 @@ def memory_table(study: Study) -> pd.DataFrame:
 
 def epoch_lines(study: Study) -> list[str]:
     """The hours of one epoch of 1.28 million images, by each machine's fastest training of a model."""
-    table = study.cases[(study.cases["mode"] == "train") & ~study.cases["search"].astype(bool)]
+    table = study.cases.query("mode == 'train' and not search").dropna(subset=["images_per_s"])
     table = table.sort_values("images_per_s", ascending=False).drop_duplicates(["machine", "model"])
     lines = [
-        f"{study.name(case['machine'])}: {significant(EPOCH / case['images_per_s'] / 3600)} hours for {case['model']}, "
-        f"{case_words(case, ['batch_size', 'precision', 'device']).partition(', ')[2]}, at "
-        f"{rate_words(case['images_per_s'], case['low'], case['high'])}."
-        for _, case in table.dropna(subset=["images_per_s"]).iterrows()
+        f"{study.name(case['machine'])}: {significant(EPOCH / case['images_per_s'] / 3600)} hours for "
+        f"{case_words(case, ['batch_size', 'precision', 'device'])}, at {speed_words(case)}."
+        for _, case in table.iterrows()
     ]
     return lines or ["Training was not measured yet: `make image MODE=train` tells the hours of an epoch."]
 
@@ -193,14 +188,13 @@ def request_sentence(asked: pd.DataFrame) -> str:
 
 
 def health(study: Study) -> list[str]:
-    """Each machine's speed against the others of its chip, at the case that most of them share: within the interval in
-    which one more machine of theirs would lie, by four others and more; by fewer their range, without a word on it."""
+    """Each machine's speed against the others of its chip, at the case that most of them share; see health_words()."""
     lines = list[str]()
     for (chip, _), own in comparable(study).dropna(subset=["images_per_s"]).groupby(["chip", "device"], sort=False):
         group = max((group for _, group in own.groupby(ALIKE)), key=weight)
         group, rows = (group, group) if len(group) > 1 else (group[:0], own.drop_duplicates("machine"))
         for _, row in rows.iterrows():
-            others = group.loc[group["machine"] != row["machine"], "images_per_s"].astype(float)
+            others = group.loc[group["machine"] != row["machine"], "images_per_s"]
             who = f"{study.name(row['machine'])} ({chip}; {row['model']}, batch {row['batch_size']})"
             lines.append(f"{who}: {health_words(float(row['images_per_s']), others, len(group))}")
     return lines or ["No machine is among the records."]
@@ -209,12 +203,7 @@ def health(study: Study) -> list[str]:
 def published(path: Path, study: Study) -> pd.DataFrame:
     """Figures from elsewhere, and beside them those of ours that followed the original's protocol."""
     ours = study.cases.dropna(subset=["images_per_s"]).rename(columns={"peak_c": "temperature_c"})
-    ours = ours[
-        ours["reference"].astype(bool)
-        & ~ours["search"].astype(bool)
-        & (ours["input"] == "original")
-        & (ours["workers"] == "0")
-    ]
+    ours = ours.query("reference and not search and input == 'original' and workers == '0'")
     ours = ours.assign(label=ours["machine"].map(study.name), measured=True)
     rows = [*pd.read_csv(path).assign(measured=False).to_dict("records"), *ours.to_dict("records")]
     both = pd.DataFrame(rows, columns=[*PUBLISHED, "measured"]).rename(columns=PUBLISHED)

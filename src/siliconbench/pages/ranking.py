@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import heat
-from siliconbench.analysis.cases import ALIKE, POOL, case_words, cases, chief, named, rate_words, runs
+from siliconbench.analysis.cases import ALIKE, POOL, case_words, cases, chief, named, runs, speed_words
 from siliconbench.analysis.words import told_apart
 from siliconbench.pages import tables
 from siliconbench.record import store
@@ -75,22 +75,19 @@ def gather(published: Path, own: Path | None = None) -> Study:
 
 
 def comparable(study: Study) -> pd.DataFrame:
-    """The reference cases of short runs, those that failed, too, but no search's; of a machine's populations (a case
-    under other threads, lengths, power) the one of most runs, not the fastest."""
-    table = study.cases[study.cases["reference"].astype(bool)]
-    return chief(table[~table["sustained"].astype(bool) & ~table["search"].astype(bool)])
+    """The reference cases of short runs, failed ones too, no search's; of a machine's populations that of most runs."""
+    return chief(study.cases.query("reference and not sustained and not search"))
 
 
 def others(study: Study, rank: pd.DataFrame) -> list[str]:
     """The runs of the ranking's case that are no part of a machine's figure, as their conditions were others."""
-    rows = study.cases[study.cases["reference"].astype(bool) & study.cases["images_per_s"].notna()]
+    rows = study.cases.query("reference").dropna(subset=["images_per_s"])
     rows, lines = rows.merge(rank[[*ALIKE, "machine", "device", "sustained"]]), list[str]()
     for _, row in rows.iterrows():
         own = rank[rank["machine"] == row["machine"]].iloc[0]
         if differ := [k for k in POOL if row[k] != own[k]]:
-            speed = rate_words(row["images_per_s"], row["low"], row["high"])
-            what = case_words(row, differ).partition(", ")[2]
-            lines.append(f"{own['name']}: {row['runs']} runs with {what} are no part of its figure: {speed}.")
+            what = f"{row['runs']} runs with {case_words(row, differ).partition(', ')[2]}"
+            lines.append(f"{own['name']}: {what} are no part of its figure: {speed_words(row)}.")
     return lines
 
 
@@ -101,7 +98,7 @@ def ranking(study: Study) -> pd.DataFrame:
     groups = [group for _, group in table.drop_duplicates([*ALIKE, "machine"]).groupby(ALIKE, sort=True)]
     table = max(groups, key=weight) if groups else table
     given = [study.labels.get(machine) for machine in table["machine"]]
-    names, speed = [study.name(machine) for machine in table["machine"]], table["images_per_s"].astype(float)
+    names, speed = [study.name(machine) for machine in table["machine"]], table["images_per_s"]
     price = pd.Series([label and label.price for label in given], index=table.index, dtype=float)
     table = table.assign(name=names, label=names, share=speed / speed.max(), price=price, worth=1000 * speed / price)
     return table.assign(currency=[label and label.currency for label in given])
@@ -134,8 +131,7 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     """Each machine that is not in the ranking, and why: in what its nearest case differs."""
     lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
     for machine in missing if len(rank) else ():
-        own = study.cases[(study.cases["machine"] == machine) & study.cases["reference"].astype(bool)]
-        own = own[~own["search"].astype(bool)]
+        own = study.cases[study.cases["machine"] == machine].query("reference and not search")
         rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
         if not rows:
             lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")
@@ -143,8 +139,7 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
         case = min(rows, key=lambda row: sum(row[k] != rank.iloc[0][k] for k in ALIKE))
         differ = [k for k in ALIKE if case[k] != rank.iloc[0][k]]
         why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {rank.iloc[0][k]}" for k in differ)
-        speed = rate_words(case["images_per_s"], case["low"], case["high"])
-        own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed}."
+        own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed_words(case)}."
         lines.append(f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
     return lines + others(study, rank)
 

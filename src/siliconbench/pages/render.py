@@ -27,8 +27,7 @@ def to_html(executed: NotebookNode) -> str:
 
 
 def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
-    """The path of the page that the notebook becomes with these parameters; its executed copy lies in runs/. Stopped
-    where it can't be rendered or written."""
+    """The path of the page that the notebook becomes with these parameters (its copy is in runs/); else Stopped."""
     try:
         executed = kernel.execute(source, page.parent / "runs" / f"{page.stem}.ipynb", parameters)
         return store.write_whole(page, to_html(executed))

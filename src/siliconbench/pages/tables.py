@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from siliconbench.analysis import heat
-from siliconbench.analysis.cases import PARTS, named, rate_words, span_words
+from siliconbench.analysis.cases import PARTS, named, span_words, speed_words
 from siliconbench.analysis.words import grouped, listed, percent_words, significant
 from siliconbench.record.schema import Record
 
@@ -28,17 +28,13 @@ class Column:
 
 
 def runs_words(row: pd.Series) -> str:
-    """How many runs, of how many sessions, a case's figure rests on; how many are not in it, as they failed, were wrong
-    or of a search; and its figure by those alone that nobody disturbed, where some were."""
-    counts = [
-        f"{row[n]} {n}".replace("_", " ")
-        for n in ("clean", "disturbed", "failed", "left_out")
-        if row[n] or n == "clean"
-    ]
-    sessions, undisturbed = sum(map(bool, row["sessions"])), row["undisturbed_images_per_s"]
+    """How many runs of how many sessions a case's figure rests on or leaves out; and its figure by undisturbed ones."""
+    counts = [f"{row['clean']} clean"]
+    counts += [f"{row[n]} {n.replace('_', ' ')}" for n in ("disturbed", "failed", "left_out") if row[n]]
     counts += ["of a search"] if row["search"] else []
+    sessions = sum(map(bool, row["sessions"]))
     words = f"{row['runs']}{f' in {sessions} sessions' if sessions > 1 else ''} ({', '.join(counts)})"
-    return words if not row["disturbed"] else f"{words}\nundisturbed: {significant(undisturbed, 4)}"
+    return f"{words}\nundisturbed: {significant(row['undisturbed_images_per_s'], 4)}" if row["disturbed"] else words
 
 
 IMAGES_PER_S = Column("images/s", "images_per_s")
@@ -62,8 +58,7 @@ LIMIT = [LABEL, Column("model alone, images/s", "forward_images_per_s"), UTILIZA
 
 
 def shown(table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """The table with these columns: the first, and each other one of which something is known.
-    Its heading says whose heat or energy it is; each cell does where they are not all of one part."""
+    """The table with the first column and the known others; headings, or else cells, say whose heat or energy it is."""
     rows, frame = [row for _, row in table.iterrows()], {}
     for column in columns:
         read = column.read if callable(column.read) else itemgetter(column.read)
@@ -105,10 +100,9 @@ def speed_sentence(table: pd.DataFrame) -> str:
     words = []
     for group in groups[:4]:
         best = top(group, "images_per_s")
-        speed = rate_words(best["images_per_s"], best["low"], best["high"])
-        words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed}.")
-    failed = [row for _, row in table[table["images_per_s"].isna()].iterrows()]
-    lost = [f"{row['name']} at {row['batch_size']} ({row['error'] or 'wrong outputs'})" for row in failed]
+        words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed_words(best)}.")
+    failed = table[table["images_per_s"].isna()][["name", "batch_size", "error"]]
+    lost = [f"{name} at {size} ({why or 'wrong outputs'})" for name, size, why in failed.itertuples(index=False)]
     words += [f"Failed, marked by a cross: {listed(lost, 6, ', ')}.".replace("_", " ")] if lost else []
     words += [f"The figure shows the {MOST_SHOWN} fastest of {len(groups)}."] if len(groups) > MOST_SHOWN else []
     return " ".join(words) or "No case succeeded: there is no speed to show."
@@ -184,14 +178,13 @@ def limit_sentence(table: pd.DataFrame) -> str:
 
 def swings(table: pd.DataFrame) -> list[str]:
     """Each case whose speed swings within one run, and what its figure then is; the others are not named."""
-    wide = table.dropna(subset=["images_per_s", "slow_images_per_s"])
-    wide = wide[wide["quick_images_per_s"].astype(float) >= SWING * wide["slow_images_per_s"].astype(float)]
-    told = list[str]()
-    for _, case in wide.iterrows():
-        slow, quick = significant(case["slow_images_per_s"]), significant(case["quick_images_per_s"])
-        blocks = f"{case['label']} swings within one run: nine of ten blocks lie between {slow} and {quick} images/s."
-        told.append(f"{blocks} Its figure is the mean over that, no steady speed.")
-    return told
+    columns = ["label", "slow_images_per_s", "quick_images_per_s"]
+    return [
+        f"{label} swings within one run: nine of ten blocks lie between {significant(slow)} and {significant(quick)} "
+        "images/s. Its figure is the mean over that, no steady speed."
+        for label, slow, quick in table.dropna(subset=["images_per_s", *columns])[columns].itertuples(index=False)
+        if quick >= SWING * slow
+    ]
 
 
 def tuned_sentence(table: pd.DataFrame) -> str:
@@ -214,8 +207,7 @@ def trust_sentence(runs: pd.DataFrame) -> str:
 
 
 def doubts(runs: pd.DataFrame) -> list[str]:
-    """Each reason for which a run is not clean or failed, and each finding that is not held against it, once, with the
-    span of its figures and the runs it is of."""
+    """Each reason for which a run is not clean or failed, and each finding, once, with its span and its runs."""
     said = list[tuple[str, str]]()
     for _, r in runs.iterrows():
         reasons = [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else [*r["reasons"], *r["findings"]]
