@@ -119,12 +119,12 @@ def test_the_bar_moves_by_lines_of_progress_only(capsys):
     clock = Clock()
     bar = terminal.Bar(runs_of(1, repeats=4), {1: record(1.0, batch_size=1)}, clock)
     bar.start_run(2)
-    clock.now, said = 10.0, told("copy", 0.25, 29.0)  # and a second for the end of its kernel
+    clock.now, said = 10.0, told("copy", 0.25, 28.0)  # and two seconds for the end of its kernel
     assert sum(map(bar.write, (said[:9], said[9:-1]))) == len(said) - 1
     assert bar.bar.n == 1
     bar.write("\nUserWarning: 80% |####|\nnull\n[]\n" + '{"part": "copy"}\n{"done": "1"}\n')
     assert bar.bar.n == 1.25
-    bar.write(told("copy", 0.5, 9.0) + told("end to end", 1, 9.0) + '{"part": "li')
+    bar.write(told("copy", 0.5, 8.0) + told("end to end", 1, 8.0) + '{"part": "li')
     assert bar.bar.n == 1.5
     bar.close_run("a line")
     bar.close()
@@ -140,7 +140,7 @@ def test_once_each_case_has_run_what_is_left_is_told_within_a_quarter(seed, size
     takes = {size: rng.uniform(15, 200) for size in sizes}
     runs = runs_of(*sizes, repeats=4)
     rng.shuffle(runs)
-    parts = [[3.0, 0.3 * takes[r.case.batch_size], 0.0, 0.7 * takes[r.case.batch_size], 1.0] for r in runs]
+    parts = [[3.0, 0.3 * takes[r.case.batch_size], 0.0, 0.7 * takes[r.case.batch_size], 2.0] for r in runs]
     for n, run in enumerate(runs):
         if run.case not in [r.case for r in runs[:n]]:
             parts[n][2] = rng.uniform(1, 12)
@@ -176,7 +176,7 @@ def test_without_a_terminal_a_line_says_at_least_every_half_minute_what_runs(mon
     monkeypatch.setattr(terminal, "SAID_EVERY_S", 0.05)
     bar = terminal.Bar(runs_of(64), {}, Clock())
     bar.start_run(1)
-    bar.write(told("end to end", 0.5, 89.0))
+    bar.write(told("end to end", 0.5, 88.0))
     time.sleep(0.5)
     bar.close()
     lines = capsys.readouterr().out.splitlines()

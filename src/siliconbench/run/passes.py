@@ -26,7 +26,7 @@ from siliconbench.run.timing import CPU_WARM_S, WARM_S, Call, Flow, Lengths, Rep
 
 FIRST = 0  # each pass over a stream begins with this image, in every run
 SHARE = 0.25  # of the model's own time, from which on a part is timed for as long as the model
-SELF_TESTS_S = 3.0  # about: outputs, precision, limits, the end of the sampler
+SELF_TESTS_S = 6.0  # about: outputs, precision, limits, the end of the sampler
 LAG = 4  # steps under way when the end of one is looked at: enough to keep a device busy, few enough for its memory
 
 
@@ -196,9 +196,9 @@ def end_to_end(bench: Bench, stream: Loader, report: Report = nothing) -> Pass:
     return bench.streamed(step, stream, report, least_images=case.num_images, least_s=least_s)
 
 
-def expected(bench: Bench, model: Pass, chosen: bool) -> dict[str, float]:
+def expected(bench: Bench, model: Pass, chosen: bool, rest_s: float) -> dict[str, float]:
     """About how many seconds each part of the run takes that comes after the model alone, by the model's rate; chosen:
-    the number of loader processes is known."""
+    the number of loader processes is known; rest_s: of the machine at the end."""
     case, accelerator = bench.case, DEVICES[bench.device.type].accelerator
     image_s, least_s = 1 / model.images_per_s, max(case.min_seconds, 60 * case.minutes)
     batch_s, short_s = case.batch_size * image_s, min(1.0, case.min_seconds / 2)
@@ -210,7 +210,7 @@ def expected(bench: Bench, model: Pass, chosen: bool) -> dict[str, float]:
         "end to end": max(least_s, case.num_images * image_s) + min(2.0, least_s / 5) + batch_s,
         "experiment": 1.2 * max(0.5, min(2.0, case.min_seconds / 5)) + (5 * batch_s if accelerator else 0.0),
         "latency": max(requests_s, batch_s) + min(1.0, requests_s / 10) + (3 if batch_s < 1 else 1) * batch_s,
-        "self-tests": SELF_TESTS_S + batch_s,
+        "self-tests": SELF_TESTS_S + rest_s + batch_s + (0.0 if accelerator else 56 * image_s),  # 16 images, in float64 too
     }  # fmt: skip
 
 

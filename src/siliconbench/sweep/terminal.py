@@ -19,7 +19,7 @@ from siliconbench.knobs import KNOBS, Given
 from siliconbench.record.schema import Case, Record
 from siliconbench.sweep.plan import Plan, Runs, asked
 
-AFTER_S, AROUND_S = 1.0, 4.0  # what a run takes after its last part; and beside the wall time that its record tells
+AFTER_S, AROUND_S = 2.0, 8.0  # what a run takes after its last part; and beside the wall time that its record tells
 SAID_EVERY_S = 25.0  # a line of what runs, where there is no terminal
 LABEL = 50  # characters of a line that name its run: so the whole line stays under 120
 STOPS = "Ctrl-C stops, and the same command goes on later."
