@@ -63,9 +63,10 @@ def at_three_lengths(name, batch_size, lengths, device):
 def beside_its_parts(name, batch_size, seconds, device):
     """(c) End to end over what its parts allow, and the resources behind that."""
     bench = set_up(name, batch_size, seconds, device)
-    forward, copy = passes.forward(bench), passes.copy(bench)
+    forward = passes.forward(bench)
     stream, workers = trials.feed(bench, forward.images_per_s)
-    together = passes.together(forward, copy, passes.load(bench, stream), passes.end_to_end(bench, stream))
+    copy, load = passes.copy(bench, forward), passes.load(bench, forward, stream)
+    together = passes.together(forward, copy, load, passes.end_to_end(bench, stream))
     parts, whole = experiment.combine(bench, together, workers.used), together.end_to_end
     rates = {k: p["images_per_s"] for k, p in together.model_dump().items() if p and k != "unknown"}
     case = f"{name} {batch_size} {workers.used} workers"

@@ -156,19 +156,19 @@ def test_a_cpu_told_to_convolve_in_bf16_is_refused_as_reference_and_seen_by_the_
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "mobilenet_v3_small", "vit_b_16"])
 def test_flops_are_twice_the_multiply_adds_that_torchvision_publishes(name):
     published = zoo.get_model_weights(name).DEFAULT.meta["_ops"]  # in units of 10^9
-    assert selftest.flop_per_image(bench(model=name, batch_size=1)) == pytest.approx(2e9 * published, rel=0.06)
+    assert selftest.work_per_image(bench(model=name, batch_size=1))[0] == pytest.approx(2e9 * published, rel=0.06)
 
 
 def test_flops_do_not_depend_on_the_batch(plain):
     with FlopCounterMode(display=False) as counter:
         plain.model(plain.ready_batch)
-    assert selftest.flop_per_image(plain) == pytest.approx(counter.get_total_flops() / 4)
+    assert selftest.work_per_image(plain)[0] == pytest.approx(counter.get_total_flops() / 4)
 
 
 def test_bytes_hold_the_weights_and_every_output():
     small = bench(model="squeezenet1_1", batch_size=1)
     weights = sum(p.nbytes for p in small.model.parameters())
-    assert weights < selftest.bytes_per_image(small) < weights + 2 * 4 * 10e6
+    assert weights < selftest.work_per_image(small)[1] < weights + 2 * 4 * 10e6
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

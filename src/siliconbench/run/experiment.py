@@ -1,9 +1,8 @@
 """The bottleneck of a run: what its parts allow together, the part to suspect, and what happens without that part."""
 
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import psutil
 import torch
@@ -13,14 +12,13 @@ from siliconbench.machine.facts import usable_cores
 from siliconbench.record.axes import DEVICES
 from siliconbench.record.schema import Experiment, Pass, Passes
 from siliconbench.run.loader import Loader
-from siliconbench.run.passes import FIRST, Bench
+from siliconbench.run.passes import Bench
 from siliconbench.run.timing import Call, Report, block, nothing
 
 Part = Literal["forward", "copy", "input", "balanced"]
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """The end-to-end rate that the parts allow, the suspect (or "balanced"), seconds an image of each resource."""
 
     allowed_images_per_s: float
@@ -28,8 +26,7 @@ class Parts:
     resources: dict[str, dict[str, float]]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What is recorded: the bottleneck, the experiment behind it, and why that is None."""
 
     bottleneck: Part
@@ -38,10 +35,8 @@ class Answer:
 
 
 def launch_s(bench: Bench) -> float:
-    """The main process's seconds to launch one image's work on an idle device, 0 on the CPU: the median of nine.
-
-    A step at a time: after some a device's queue is full, and to launch more takes as long as the work. Where the copy
-    blocks the program it is no launch, but a part of its own."""
+    """The main process's seconds to launch one image's work on an idle device, 0 on the CPU: the median of nine. A step
+    at a time: a full queue would take as long as the work. A copy that blocks is no launch, but a part of its own."""
     device, host, ready = DEVICES[bench.device.type], bench.host_batch, bench.ready_batch
     if not device.accelerator:
         return 0.0
@@ -69,9 +64,8 @@ def combine(bench: Bench, passes: Passes, workers: int) -> Parts:
 
 
 def without(bench: Bench, part: str, stream: Loader) -> Call:
-    """The step of the whole with this part replaced by data that is ready; copies overlap as in the whole.
-
-    A copy that waits for the step before goes, but not its wait: an output is read where it would have been copied."""
+    """The step of the whole with this part replaced by data that is ready; copies overlap as in the whole. A copy that
+    waits for the step before goes, but not its wait: an output is read where it would have been copied."""
     host, ready, device = bench.host_batch, bench.ready_batch, DEVICES[bench.device.type]
     if part == "input":
         return bench.whole(lambda: host)
@@ -96,7 +90,6 @@ def experiment(bench: Bench, part: Part, stream: Loader, whole: Pass, report: Re
     images = min(whole.images, 5 * bench.case.batch_size)  # slow batches are blocks, and one block can't tell
     least_s = max(0.5, min(2.0, bench.case.min_seconds / 5))
     step, source = without(bench, part, stream), None if part == "input" else stream
-    stream.jump(FIRST)
     rest = bench.streamed(step, source, report, least_images=images, least_s=least_s)
     word = experiment_answer(*([p.block_images / s for s in p.equal_block_s] for p in (whole, rest)))
     if word == "can't tell":

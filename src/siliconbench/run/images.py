@@ -1,8 +1,7 @@
 """Random images and their preprocessing, in two ways to the same work; each image depends on (seed, index) alone.
 
 `original` repeats the study that this one succeeds: float64 noise, PIL, normalised floats made by the CPU. `fast` is
-how one would write it today: random bytes, torchvision v2 on uint8, and the device turns bytes into normalised floats.
-"""
+how one would write it today: random bytes, torchvision v2 on uint8, and the device makes normalised floats of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,8 +65,7 @@ def finisher(
     """The call that brings a batch from the host to the device, ready for the model: (N, 3, H, W) in dtype.
 
     Bytes become normalised floats there. Only a copy from pinned memory, where the device type has one on a stream
-    beside, returns before it is done: elsewhere it may read memory that is already used for the next batch.
-    """
+    beside, returns before it is done: elsewhere it may read memory that is already used for the next batch."""
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (MEAN, STD))
     beside, scale = DEVICES[device.type].copies_beside, 1 / std
 

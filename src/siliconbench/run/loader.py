@@ -54,9 +54,6 @@ class Loader:
     taken: int = 0
     stock: int = 0
 
-    def __iter__(self) -> "Loader":
-        return self
-
     def __next__(self) -> torch.Tensor:
         self.stock = max(0, sum(self.made) - self.taken)
         self.taken += 1
@@ -73,8 +70,7 @@ def stream(bench: "Bench", workers: int, start_method: str | None = None) -> Loa
     """An endless stream of whole batches, uint8 or float32 (N, 3, H, W), made by so many worker processes (0: by this).
 
     One iterator serves a whole run: its workers stay, and no pass pays for their start. start_method None is the
-    platform's own: fork on Linux, spawn on macOS. The memory is pinned where the device copies from it.
-    """
+    platform's own: fork on Linux, spawn on macOS. The memory is pinned where the device copies from it."""
     context = multiprocessing.get_context(start_method) if workers else None
     indices, made = Indices(bench.case.batch_size), context.RawArray("q", workers) if context else []
     batches = iter(DataLoader(

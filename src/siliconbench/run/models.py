@@ -6,8 +6,8 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torchvision.models as zoo
@@ -24,8 +24,7 @@ FIXED_SIZE = ("maxvit_t",)  # takes images of its own size only
 CALIBRATION = (16, 96)  # images, px: a second or less; at 224 px it takes two to five times as long and gains nothing
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A source of models: its names, found without an import of it, the sides of a model's images, and the model."""
 
     names: Callable[[], list[str]]
@@ -51,10 +50,8 @@ def source(name: str) -> Source:
 
 
 def patterns(count: int, px: int, seed: int) -> torch.Tensor:
-    """Fixed images with structure, uint8 (count, 3, px, px): in each channel a gradient and three soft blobs.
-
-    Images of noise are alike once they are pooled: a model's outputs for them hardly differ.
-    """
+    """Fixed images with structure, uint8 (count, 3, px, px): in each channel a gradient and three soft blobs. Images of
+    noise are alike once they are pooled: a model's outputs for them hardly differ."""
     random = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(*[torch.linspace(-1, 1, px)] * 2, indexing="ij")
     levels = torch.rand(count, 3, 6, 1, 1, generator=random) * 2 - 1
@@ -70,8 +67,7 @@ def calibrate(model: torch.nn.Module, px: int) -> None:
     """Sets each batch norm's mean and variance to what it sees of fixed images, px wide; leaves the rest as it is.
 
     Without it what a layer gives shrinks or grows from layer to layer, to 1e-10 or to 1e7: the outputs of two images
-    are then the same in any precision, or no number in fp16.
-    """
+    are then the same in any precision, or no number in fp16."""
     norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
@@ -86,10 +82,8 @@ def calibrate(model: torch.nn.Module, px: int) -> None:
 
 
 def build(name: str, seed: int, mode: str = "inference") -> torch.nn.Module:
-    """The model in float32 on the CPU, in evaluation or training mode; the same weights for the same seed.
-
-    Biases are zero (a random one says nothing, and drowns the image in alexnet), batch norms calibrated.
-    """
+    """The model in float32 on the CPU, in evaluation or training mode; the same weights for the same seed. Biases are
+    zero (a random one says nothing, and drowns the image in alexnet), batch norms calibrated."""
     torch.manual_seed(seed)
     known = source(name)
     model = known.build(name).eval()

@@ -15,8 +15,7 @@ def planted(step: Callable[[], object], every: int) -> Callable[[], object]:
 
 
 def observe(case: str, every: int, least: int) -> str:
-    """The forward pass of a case, both as JSON, measured now in this process: `least` batches and more, each
-    `every`-th of them done twice."""
+    """The forward pass of a case, both as JSON, of `least` batches and more, each `every`-th of them done twice."""
     bench = passes.set_up(Case.model_validate_json(case))
     step, batch = bench.call, bench.ready_batch
     timed = bench.timed(planted(lambda: step(batch), every), least_images=least * bench.case.batch_size)

@@ -4,8 +4,7 @@ How long: end to end at least MIN_SECONDS and NUM_IMAGES. The model alone half o
 an accelerator for half a minute at most, on the CPU for as long as the pass or three windows; nothing after it warms up
 again. Copy and data loading take a second (at most half of MIN_SECONDS), which says what share of the model's own time
 theirs is; from a quarter on they then take half of MIN_SECONDS, below it proportionally less. Latency a quarter of
-MIN_SECONDS, at batch size 1 the whole. MIN_SECONDS=0: each exactly NUM_IMAGES, in whole batches.
-"""
+MIN_SECONDS, at batch size 1 the whole. MIN_SECONDS=0: each exactly NUM_IMAGES, in whole batches."""
 
 import math
 import time
@@ -123,14 +122,13 @@ class Bench:
     def streamed(
         self, step: Call, source: Loader | None, report: Report = nothing, on_device: bool = True, **lengths: Any
     ) -> Pass:
-        """One pass that is never drained; source: the loader that the step takes its batches from, None for none.
+        """One pass that is never drained; source: the loader that the step takes its batches from, the FIRST one on.
 
         on_device: a step is complete when the device is done with it, else when it returns. Where copies go beside the
-        model, an event tells that a step is complete. Elsewhere the copy of a batch has
-        waited for the step before when it returns, so the program's clock tells; to read an output of some steps ago
-        would wait for all that was queued since: such a device (MPS) has one queue.
-        """
+        model, an event tells that. Elsewhere the copy of a batch has waited for the step before when it returns, so the
+        program's clock tells; to read an earlier output would wait for all since: such a device (MPS) has one queue."""
         device, loader = DEVICES[self.device.type], source or Loader(iter(()))
+        loader.jump(FIRST)
         flow = Flow(drain=self.synchronize, round_steps=max(1, loader.workers), stock=lambda: loader.stock)
         flow = replace(flow, mark=self.marks(), lag=LAG) if device.copies_beside and on_device else flow
         result = timing.streamed(step, flow, self.case.batch_size, self.lengths(lengths), report=report)
@@ -180,18 +178,13 @@ def copy(bench: Bench, model: Pass, report: Report = nothing) -> Pass | None:
 
 def load(bench: Bench, model: Pass, stream: Loader, report: Report = nothing) -> Pass:
     """The pass of the loader alone, from delivery to delivery: each batch made, preprocessed, collated, handed over."""
-
-    def timed(least_s: float) -> Pass:
-        stream.jump(FIRST)
-        return bench.streamed(partial(next, stream), stream, report, on_device=False, least_s=least_s)
-
-    return part(bench, model, timed)
+    timed = partial(bench.streamed, partial(next, stream), stream, report, on_device=False)
+    return part(bench, model, lambda least_s: timed(least_s=least_s))
 
 
 def end_to_end(bench: Bench, stream: Loader, report: Report = nothing) -> Pass:
     """The pass of the whole, as a user's program would run it: at least NUM_IMAGES images, MINUTES minutes."""
     case, step = bench.case, bench.whole(partial(next, stream))
-    stream.jump(FIRST)
     least_s = max(case.min_seconds, 60 * case.minutes)
     return bench.streamed(step, stream, report, least_images=case.num_images, least_s=least_s)
 

@@ -4,9 +4,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from statistics import median
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psutil
 import torch
@@ -37,8 +36,7 @@ class Log:
 
     With telemetry it rests before the run and after it (the idle baseline, the cool-down): half a minute around a
     sustained run, else three seconds, or less, and only where energy is counted or a temperature, a fan or a power is
-    told. In the rest before it, the counter of energy is polled.
-    """
+    told. In the rest before it, the counter of energy is polled."""
 
     def __init__(self, telemetry: bool, case: schema.Case) -> None:
         self.before = self.after = facts.state()
@@ -98,8 +96,7 @@ class Log:
         return None if before is None or after is None else after - before
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """All that a run measured, from its passes to its self-tests."""
 
     passes: schema.Passes

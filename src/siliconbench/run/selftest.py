@@ -3,7 +3,6 @@
 import os
 import resource
 import time
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -32,8 +31,7 @@ CONVOLUTIONS = ((16, 128, 28), (16, 256, 14), (64, 256, 28), (64, 512, 28), (128
 
 class Beside(NamedTuple):
     """What went on beside a pass: the share of all processors' time that others took, and the seconds of a fixed loop
-    on one core, time after time. What shares a core below this system (another machine of the same host, a clock that
-    changes) takes no time that the system counts, but the loop is then uneven."""
+    on one core, time after time: uneven where another machine of the same host shares it, of which no count tells."""
 
     share: float
     core_s: list[float]
@@ -53,16 +51,12 @@ class Neighbours:
 
 
 def own_cpu_s() -> float:
-    """CPU seconds of this process and its children, the loader's workers and the sampler, so far; ended ones, too.
-
-    Of those that ended os.times() tells (times(2)): psutil gives 0 for them on macOS.
-    """
+    """CPU seconds of this process and its children so far; of ended ones, too (times(2); psutil has 0 on macOS)."""
     children = psutil.Process().children(recursive=True)  # each may end before it is asked
     return sum(os.times()[:4]) + sum(sum((tried(child.cpu_times) or ())[:4]) for child in children)
 
 
-@dataclass(frozen=True)
-class Repeat:
+class Repeat(NamedTuple):
     """The forward pass at the run's end: seconds of its blocks, the kernel's share of CPU time, faults of an image."""
 
     block_s: list[float]
@@ -72,10 +66,8 @@ class Repeat:
 
 def reads(work: Call, synchronize: Call, read: Call, clock: Clock = time.perf_counter) -> tuple[float, float]:
     """The seconds (medians of five) of reading one output value: of an idle device, and after work and the wait for it.
-
     work() hands over a piece of work; as many as keep the device busy for 5 ms, at most 512. read() itself waits for
-    all work: if synchronize() did, too, it takes no longer than of an idle device.
-    """
+    all work: if synchronize() did, too, it takes no longer than of an idle device."""
     pieces, behind_s = 1, 0.0
     while behind_s < QUEUE_S and pieces < 512:
         pieces *= 2
@@ -99,8 +91,7 @@ def synchronization(bench: Bench) -> Synchronization:
     """Two steps timed until they are launched and until they are done (medians of nine), and whether that wait works.
 
     On an accelerator one value of an output is read of an idle device and after work and a wait; on CUDA the same steps
-    are timed by its own events. The CPU is never behind: there one image is timed once.
-    """
+    are timed by its own events. The CPU is never behind: there one image is timed once."""
     kind, batch = DEVICES[bench.device.type], bench.ready_batch
     few = not kind.accelerator and not bench.case.compile
     step, steps = partial(bench.call, batch[:1] if few else batch), 2
@@ -137,8 +128,7 @@ def precision_proof(bench: Bench) -> list[Proof]:
     """A product and a 3x3 convolution of random numbers by the run's device, dtype, layout and flags, and in float64.
 
     Both take the operands as this dtype has them, so what differs is the arithmetic: largest difference over largest
-    value. TF32, fp16 and bf16 lose low bits that fp32 keeps. What is no finite number differs by 1e18.
-    """
+    value. TF32, fp16 and bf16 lose low bits that fp32 keeps. What is no finite number differs by 1e18."""
     random, (dtype, layout) = torch.Generator().manual_seed(1), models.form(bench.case)
     allowed, found = PRECISIONS[bench.case.precision].proof, list[Proof]()
     cases: tuple[tuple[Literal["product", "convolution"], Any, tuple[int, ...], tuple[int, ...]], ...] = (
@@ -197,8 +187,7 @@ def repeat(bench: Bench, forward: Pass) -> Repeat:
     """The forward pass once more, at the run's end: three of its blocks, or one that takes long.
 
     Memory that is given back to the system and fetched anew for each batch costs a CPU up to half of its speed: hence
-    the page faults and the kernel's share of this process's CPU time (getrusage(2)).
-    """
+    the page faults and the kernel's share of this process's CPU time (getrusage(2))."""
     steps, batch = forward.block_images // bench.case.batch_size, bench.ready_batch
     blocks = 3 if median(forward.block_s) < 1 else 1
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -210,32 +199,23 @@ def repeat(bench: Bench, forward: Pass) -> Repeat:
     return Repeat(seconds, share, (minor + major) / (blocks * forward.block_images))
 
 
-def flop_per_image(bench: Bench) -> float:
-    """Floating-point operations of one image, 2 per multiply-add, by torch's FlopCounterMode on the plain model.
+def work_per_image(bench: Bench) -> tuple[float, float]:
+    """Floating-point operations of one image, 2 per multiply-add, by torch's FlopCounterMode on the plain model, and
+    the least bytes moved for it: its share of the weights read, each layer's output written and read.
 
-    Of convolutions, matrix products and attention; a training step counts three times (forward, and backward twice).
-    """
-    train, counter = bench.case.mode == "train", FlopCounterMode(display=False)
-    few = bench.ready_batch[: 2 if train else 1]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
-    with torch.no_grad(), counter:
-        bench.model(few)
-    torch.backends.mha.set_fastpath_enabled(fused)
-    return counter.get_total_flops() / len(few) * (3.0 if train else 1.0)
-
-
-def bytes_per_image(bench: Bench) -> float:
-    """The least bytes moved for one image: its share of the weights read, each layer's output written and read."""
-    moved, few = list[int](), bench.ready_batch[:2]
+    Of convolutions, matrix products and attention; a training step counts three times (forward, and backward twice)."""
+    moved, few, counter = list[int](), bench.ready_batch[:2], FlopCounterMode(display=False)
 
     def count(layer: torch.nn.Module, _input: Any, output: Any) -> None:
         moved.append(2 * output.nbytes if isinstance(output, torch.Tensor) and not list(layer.children()) else 0)
 
-    with register_module_forward_hook(count), torch.no_grad():
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
+    with register_module_forward_hook(count), torch.no_grad(), counter:
         bench.model(few)
-    weights = sum(p.nbytes for p in bench.model.parameters())
-    return weights / bench.case.batch_size + sum(moved) / len(few)
+    torch.backends.mha.set_fastpath_enabled(fused)
+    flop, weights = counter.get_total_flops() / len(few), sum(p.nbytes for p in bench.model.parameters())
+    return flop * (3 if bench.case.mode == "train" else 1), weights / bench.case.batch_size + sum(moved) / len(few)
 
 
 def kernels(bench: Bench) -> list[Kernel]:
@@ -243,8 +223,7 @@ def kernels(bench: Bench) -> list[Kernel]:
 
     Each is the median of three; a row of sizes ends with the first that takes a tenth of a second (less where
     MIN_SECONDS is under ten). Both kinds, since either may be the faster: matrix products reach half of what
-    convolutions do on AMD's processors, and a convolution may need fewer multiplications than are counted (Winograd).
-    """
+    convolutions do on AMD's processors, and a convolution may need fewer products than are counted (Winograd)."""
     random = partial(torch.randn, device=bench.device, dtype=bench.ready_batch.dtype)
     convolve = partial(torch.nn.functional.conv2d, padding=1)
     products = [(f"matmul {n}", (n, n), (n, n), torch.mm, 2 * n**3) for n in PRODUCTS]
@@ -266,8 +245,8 @@ def kernels(bench: Bench) -> list[Kernel]:
 
 def limits(bench: Bench, images_per_s: float) -> Limits:
     """How near the model alone (images_per_s) comes to the device's peak, and which roof is the lower one for it."""
-    flop, moved, rates = flop_per_image(bench), bytes_per_image(bench), kernels(bench)
-    source = torch.randn(32 * 2**20, device=bench.device)
+    (flop, moved), rates = work_per_image(bench), kernels(bench)
+    source = torch.arange(32.0 * 2**20, device=bench.device)  # random numbers would take a CPU longer than the copies
     target = torch.empty_like(source)
     copy_s = median(block(lambda: target.copy_(source), bench.synchronize, 3) / 3 for _ in range(3))
     bandwidth = 2 * source.nbytes / copy_s  # of a large copy on the device: each byte is read, and written

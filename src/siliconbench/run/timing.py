@@ -3,8 +3,7 @@
 A device runs behind the program that feeds it: a clock read without synchronizing times the launch, not the work. The
 model alone is timed in blocks, and the device synchronized at the edges of each. To wait for it there would cost a
 whole its overlap (n steps take h + n d instead of n max(h, d)): so a stream is never drained before its end, and its
-rate is that of the steps that completed between two completions.
-"""
+rate is that of the steps that completed between two completions."""
 
 import json
 import math
@@ -54,23 +53,17 @@ class Lengths:
 
 
 def nothing(*_: object) -> None:
-    """Nothing: synchronizes a device that is never behind, and takes a report that nobody asked for."""
-
-
-def never_behind(_: object) -> Wait:
-    """The wait for a step that was complete when it returned."""
-    return lambda: None
+    """Nothing: waits for what is never behind, and takes a report that nobody asked for."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """How the steps of a stream end. mark, given what a step returned, gives the call that waits for it: made after
-    `lag` more steps, which so bounds how far the program runs ahead; drain waits for all of them, after the pass.
+    """How the steps of a stream end. mark, given what a step returned, gives the call that waits for it (by default it
+    was complete): made after `lag` more steps, which so bounds how far the program runs ahead; drain waits for all of
+    them, after the pass. Batches may come in rounds of round_steps, one from each worker: counting spans whole rounds.
+    stock gives how many lay ready before the last was taken."""
 
-    Batches may come in rounds of round_steps, one from each worker: counting spans whole rounds. stock gives how many
-    lay ready before the last was taken."""
-
-    mark: Callable[[object], Wait] = never_behind
+    mark: Callable[[object], Wait] = lambda _: nothing
     lag: int = 0
     drain: Call = nothing
     round_steps: int = 1
@@ -102,8 +95,7 @@ def warm_up(step: Call, synchronize: Call, lengths: Lengths, clock: Clock) -> tu
     """The steps that fill a block, and a Pass's fields on the warm-up: verified by two windows of seconds that agree.
 
     A block that ends in under half its time is made larger and all starts anew: so a first step that compiles for a
-    minute neither decides the size of the blocks nor counts as settled. Fewer than four blocks can't be judged.
-    """
+    minute neither decides the size of the blocks nor counts as settled. Fewer than four blocks can't be judged."""
     judged = lengths.warm_s > 0 and lengths.least_s >= JUDGED_S
     most_s = lengths.warm_s if judged else min(lengths.warm_s, lengths.least_s)
     start, steps, times, agree = clock(), 1, list[float](), False
@@ -126,8 +118,7 @@ def timed(
     """One pass: warmed up, then timed block by block until it is as long as asked; start_s is the clock's.
 
     step() handles one batch of batch_size images. report is called between blocks, outside the time that counts.
-    A pass of very many blocks joins them in pairs, and goes on with blocks of twice the size.
-    """
+    A pass of very many blocks joins them in pairs, and goes on with blocks of twice the size."""
     (steps, warm), least = warm_up(step, synchronize, lengths, clock), lengths
     start, times, cpu_s, images, total = clock(), list[float](), 0.0, 0, 0.0
     while images < least.least_images or total < least.least_s or not times:
@@ -151,8 +142,7 @@ def cut(edges: list[float], every: int, steps: int, round_steps: int, block_s: f
     """The steps of a block, and the seconds of each: a stream cut after the fact into blocks of about block_s.
 
     edges: when it began, when each `every`-th step was complete, and the last of the steps. Blocks are whole rounds
-    where shorter ones would show the bursts in which workers deliver: some of those took no time, others all of it.
-    """
+    where shorter ones would show the bursts in which workers deliver: some of those took no time, others all of it."""
     step_s = (edges[-1] - edges[0]) / steps
     for unit in (every, every * math.ceil(round_steps / every)):
         size = unit * max(1, round(block_s / (unit * step_s)), math.ceil(steps / (unit * MOST_BLOCKS)))
@@ -182,8 +172,7 @@ def streamed(
 
     It runs untimed for a round and a fifth of its length (2 s at most), and the timed stretch follows without a break.
     It ends after whole rounds, and goes on for up to three times its length while the loader's stock fell by more than
-    1 % of what was counted; stock_images is by how much. Times are the waits' own, else the clock's.
-    """
+    1 % of what was counted; stock_images is by how much. Times are the waits' own, else the clock's."""
     begun, least, ends = clock(), lengths, completions(step, flow, clock)
     now, skipped, due = next(ends), 1, 0.0
     while skipped % flow.round_steps or now - begun < min(2.0, least.least_s / 5):
@@ -220,10 +209,9 @@ def requests(
     clock: Clock = time.perf_counter,
 ) -> list[float]:  # fmt: skip
     """The seconds of each request, for least_s seconds and `least` requests, or `most`: one after the other, so none in
-    a queue. Warm first: three that are not kept, one where it takes over a second, or a tenth of the time, a second at
-    most."""
+    a queue. Before them, for a tenth of that time (a second at most), some that don't count: three, or one of 0.1 s."""
     start, few, took_s = clock(), 0, 0.0
-    while few < (3 if took_s < 1 else 1) or clock() - start < min(1.0, least_s / 10):
+    while few < (3 if took_s < 0.1 else 1) or clock() - start < min(1.0, least_s / 10):
         took_s, few = block(step, synchronize, 1, clock), few + 1
     start, times = clock(), list[float]()
     while not times or ((clock() - start < least_s or len(times) < least) and len(times) < most):
@@ -234,9 +222,9 @@ def requests(
 class Progress:
     """Tells how far a run is: for each part, progress(part) is the call that reports the share done of it (0 to 1).
 
-    A bar on stderr; lines of JSON there, four a second and the last, where the environment has SILICONBENCH_PROGRESS=1.
-    They hold the seconds left of the run, and of these those of the search for loader processes, which other runs of
-    its case will not have: once it is known how long each part will take (expected, in order)."""
+    A bar on stderr; lines of JSON there, four a second and the last, where the environment has SILICONBENCH_PROGRESS=1:
+    with the seconds left of the run once those of its parts are known (expected, in order), and of these those of the
+    search for loader processes, which other runs of its case will not have."""
 
     def __init__(self) -> None:
         self.expected = dict[str, float]()

@@ -1,7 +1,5 @@
 """How many worker processes feed the model best: a few numbers tried, in turns, each by the whole as it will be timed.
-
-It is found once for a case and a sweep: chosen anew in each run, its noise would be that of the runs.
-"""
+Once for a case and a sweep: chosen anew in each run, its noise would be that of the runs."""
 
 import math
 import multiprocessing
@@ -13,7 +11,7 @@ from siliconbench.machine.facts import usable_cores
 from siliconbench.record.axes import DEVICES
 from siliconbench.record.schema import Tried, Workers
 from siliconbench.run.loader import Loader, stream
-from siliconbench.run.passes import FIRST, Bench
+from siliconbench.run.passes import Bench
 
 WORTH = 0.05  # a loader that takes less of the time is left in the main process: the most that others could bring
 BETTER = 1.02  # more workers must bring more than 2 % to be worth having
@@ -32,9 +30,8 @@ def candidates(alone: float, needed: float, on_cpu: bool, cores: int) -> list[in
 
 
 def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
-    """The number of workers to use, from images/s of at least two trials of each. Some tie with the best: within 2 %,
-    or within the trials' own scatter. Of those the fewest on a CPU, where each takes the model's cores; on an
-    accelerator the middle one, as far from too few as from too many."""
+    """The number of workers to use, by images/s of at least two trials of each. Of those that tie with the best (within
+    2 % or the trials' scatter): on a CPU, whose cores the model needs, the fewest; else the middle one."""
     y = {n: [math.log(r) for r in tried] for n, tried in rates.items()}
     trials, mean = sum(map(len, y.values())), {n: fmean(logs) for n, logs in y.items()}
     variance = sum((v - mean[n]) ** 2 for n, logs in y.items() for v in logs) / (trials - len(y))
@@ -45,7 +42,6 @@ def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
 
 def trial(bench: Bench, source: Loader, batches: int) -> float:
     """The images/s of the whole with this loader, over so many batches and a second or, in quick looks, less."""
-    source.jump(FIRST)
     few, least_s = batches * bench.case.batch_size, min(1.0, bench.case.min_seconds)
     return bench.streamed(bench.whole(partial(next, source)), source, least_s=least_s, least_images=few).images_per_s
 

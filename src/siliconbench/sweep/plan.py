@@ -72,9 +72,8 @@ def cases(given: Given, device: str) -> list[Case]:
 
 
 def shuffled(cases: Sequence[T], repeats: int, seed: int, salt: str) -> list[T]:
-    """Each case once in a random order, then once again in another, `repeats` times: so slow drifts of the machine fall
-    on all cases alike (Abedi and Brecht 2017, randomised interleaved trials). The order is the seed's and the salt's,
-    which is the sweep's id: no two sessions share one, and what stands first in it."""
+    """Each case once in a random order, then in another, `repeats` times: slow drifts of the machine fall on all alike
+    (Abedi and Brecht 2017, randomised interleaved trials). The salt is the sweep's id: no two sessions share one."""
     rng = random.Random(f"{seed} {salt}")
     return [case for _ in range(repeats) for case in rng.sample(cases, len(cases))]
 
@@ -94,9 +93,8 @@ def numbered(cases: Iterable[Case], records: list[Record], search: bool = False)
 
 
 def again(records: list[Record], repeats: int, seed: int, search: bool = False) -> Runs:
-    """One more run of each case that has had more runs disturbed from outside than it was given instead, at most
-    `repeats` a case. Of a run it asks only whether others disturbed it, never how fast it was; all runs count. A quick
-    look (MIN_SECONDS under 1) is not prolonged."""
+    """One more run of each case with more runs disturbed from outside than it was given instead, `repeats` at most: by
+    whether others disturbed them, never by how fast they were. A quick look (MIN_SECONDS under 1) is not prolonged."""
     mine = [r for r in records if r.sweep.search == search and r.case.min_seconds >= 1]
     lost = Counter(asked(r.case) for r in mine if r.verdict and r.verdict.disturbed)
     had = Counter(asked(r.case) for r in mine)
@@ -151,8 +149,7 @@ def short_of_memory(records: list[Record]) -> str | None:
 
 def level(speeds: dict[int, list[float]]) -> int:
     """How many doublings up to the last surely bring less than 2 % each, two at least; 0 where none do. By the 95 %
-    interval of a line through the log rates: runs that scatter and sizes that are on no line make it wide. Of each
-    size, its runs' rates."""
+    interval of a line through the log rates (speeds: of each size, its runs' rates)."""
     from scipy.stats import linregress  # it takes seconds to load, and few sweeps need it
 
     for first in range(len(speeds) - 3, -1, -1):

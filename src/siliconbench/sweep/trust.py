@@ -47,8 +47,7 @@ def compare(runs: pd.DataFrame, known: int) -> stats.Comparison:
 
 
 def power(runs: pd.DataFrame) -> pd.DataFrame:
-    """For 1, 2, 5 and 10 %: the chance that so many repeats find it, and how many find it nine times in ten, by the
-    very function that compares, its margin included: what lies within that is never found."""
+    """For 1, 2, 5 and 10 %: the chance that so many repeats find it, and how many do nine times in ten."""
     sd, repeats, rows = scatter(runs), sum(runs["label"] == LABELS[0]), list[tuple[str, str, str]]()
     for change in CHANGES:
         needed, chance = stats.repeats_for(sd, change), stats.power(sd, repeats, change)
