@@ -1,7 +1,7 @@
 """`make bench`: what a run takes beside its timed passes and their warm-up, by the notebook's cells, in a fresh kernel.
 
-Timed are the first call, the four passes, the experiment, the requests with those before them that don't count, and the pass at the
-run's end; the start is the kernel's and that of torch and torchvision, which no run of a notebook can do without.
+Timed are the first call, the four passes, the experiment, the requests (with those before them that don't count) and
+the pass at the run's end. What a bare Python takes to load torch and torchvision is told beside: no run does without.
 """
 
 import subprocess
