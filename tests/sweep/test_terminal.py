@@ -171,6 +171,21 @@ def test_once_each_case_has_run_what_is_left_is_told_within_a_quarter(seed, size
     assert len(wrong) > 20 and max(map(abs, wrong)) <= 0.25
 
 
+def test_a_search_that_was_expected_and_took_no_time_makes_no_later_run_shorter(capsys):
+    clock = Clock()
+    bar = terminal.Bar(runs_of(64, repeats=2), {}, clock)
+    bar.start_run(1)
+    for at, line in ((20.0, told("loader processes", 0.0, 230.0, 200.0)), (21.0, told("data loading", 0.0, 29.0))):
+        clock.now = at
+        bar.write(line)
+    assert bar.left_s() == pytest.approx(31 + 51, abs=1)
+    clock.now = 52.0
+    bar.close_run("")
+    bar.start_run(2)
+    assert bar.left_s() == pytest.approx(51)
+    bar.close()
+
+
 def test_without_a_terminal_a_line_says_at_least_every_half_minute_what_runs(monkeypatch, capsys):
     assert terminal.SAID_EVERY_S < 30
     monkeypatch.setattr(terminal, "SAID_EVERY_S", 0.05)

@@ -19,6 +19,7 @@ from siliconbench.knobs import KNOBS, Given
 from siliconbench.record.schema import Case, Record
 from siliconbench.sweep.plan import Plan, Runs, asked
 
+SEARCH = "loader processes"  # the part that only the first run of a case has
 AFTER_S, AROUND_S = 2.0, 8.0  # what a run takes after its last part; and beside the wall time that its record tells
 SAID_EVERY_S = 25.0  # a line of what runs, where there is no terminal
 LABEL = 50  # characters of a line that name its run: so the whole line stays under 120
@@ -44,7 +45,8 @@ class Bar(io.TextIOBase):
 
     def start_run(self, order: int) -> None:
         """This run begins now; 0: none."""
-        self.order, self.rest, self.part, self.done, self.search_s = order, "", "starting", 0.0, 0.0
+        self.order, self.rest, self.part, self.done = order, "", "starting", 0.0
+        self.search_s = self.search_left_s = 0.0
         self.start = self.since = self.clock()
         self.run_left_s: float | None = None
 
@@ -56,7 +58,8 @@ class Bar(io.TextIOBase):
             with suppress(ValueError, TypeError, KeyError):
                 told, now = json.loads(line), self.clock()
                 part, done, left_s = str(told["part"]), float(told["done"]), told["left_s"]
-                self.search_s = max(self.search_s, float(told["search_s"]))
+                self.search_s += now - self.since if self.part == SEARCH else 0.0
+                self.search_left_s = float(told["search_s"])
                 self.part, self.done, self.since = part, min(1.0, max(0.0, done)), now
                 self.run_left_s = None if left_s is None else float(left_s) + AFTER_S
                 self.show()
@@ -71,7 +74,7 @@ class Bar(io.TextIOBase):
             usual_s = known.get(here, mean_s or estimate(here))
             left_s = max(0.0, usual_s - spent_s if told_s is None else told_s - (now - self.since))
             if told_s is not None:
-                known.setdefault(here, spent_s + left_s - self.search_s)
+                known.setdefault(here, spent_s + left_s - self.search_s - self.search_left_s)
         ahead = [self.runs[order - 1].case for order in self.to_go - {self.order}]
         return left_s + sum(known.get(case, mean_s or estimate(case)) for case in ahead)
 
@@ -87,8 +90,9 @@ class Bar(io.TextIOBase):
         """Says every SAID_EVERY_S what runs, until it has ended."""
         while not self.ended.wait(SAID_EVERY_S):
             if self.order:
-                run, done = self.runs[self.order - 1], f"{self.part}, {100 * self.done:.0f} % of it"
-                print(f"  {label(run.case, run.repeat)}: {done}; {minutes(self.left_s())} left", flush=True)
+                run, done = self.runs[self.order - 1], f", {100 * self.done:.0f} % of it" if self.done else ""
+                left = minutes(self.left_s())
+                print(f"  {label(run.case, run.repeat)}: {self.part}{done}; {left} left", flush=True)
 
     def close_run(self, line: str) -> None:
         """Prints a finished run's line above the bar."""
