@@ -84,10 +84,11 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	need=6; why=" (torch for Linux carries CUDA, and torchvision works beside no other: with USE_GPU=0, too)"; \
 	test "$$(uname -s)" != Darwin || { need=1; why=; }; \
 	echo "Setting up $(VENV), once: about $$need GB$$why. Ctrl-C stops, and the same command goes on."; \
-	free=$$(df -Pk "$$(dirname $(VENV))" | awk 'NR == 2 {print int($$4 / 1000000)}'); \
-	test "$${free:-$$need}" -ge $$need || { echo "It needs $$need GB of disk, and $$free GB are free: make room," \
+	room=$$({ df -Pk "$$(dirname $(VENV))"; du -sk $(VENV) 2>/dev/null; } | \
+		awk 'NR == 2 {kb = $$4} NR == 3 {kb += $$1} END {if (NR > 1) print int(kb / 1000000)}'); \
+	test "$${room:-$$need}" -ge $$need || { echo "It needs $$need GB of disk, and there are $$room GB: make room," \
 		"or name another place (VENV=/elsewhere/.venv)."; exit 2; }; \
-	test -x $(VENV)/bin/python || $$found -m venv $(VENV)
+	$(VENV)/bin/python -c 'import pip' 2>/dev/null || $$found -m venv $(VENV)
 	@command -v uv >/dev/null || $(VENV)/bin/python -m pip -q install uv
 	@$(UV) pip install -p $(VENV) --require-hashes -r requirements.lock
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .

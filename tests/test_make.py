@@ -250,7 +250,7 @@ def df(free_kb):
 @pytest.mark.parametrize(("system", "need", "free_kb"), [("Linux", 6, 5_500_000), ("Darwin", 1, 900_000)])
 def test_a_disk_too_small_is_told_before_anything_is_installed(tmp_path, system, need, free_kb):
     status, said = set_up(tmp_path, uname=(system, 0), **df(free_kb))
-    assert status == 2 and f"It needs {need} GB of disk, and {free_kb // 10**6} GB are free" in said
+    assert status == 2 and f"It needs {need} GB of disk, and there are {free_kb // 10**6} GB" in said
     assert ("with USE_GPU=0, too" in said) == (system == "Linux") and not (tmp_path / ".venv").exists()
 
 
@@ -259,6 +259,14 @@ def test_an_interrupted_set_up_goes_on_and_says_what_it_does(tmp_path):
         ended, said = set_up(tmp_path, uv=("Downloading torch (800 MB)", status), **df(10**8))
         assert bool(ended) == bool(status) and "Setting up .venv, once" in said and "Downloading torch" in said
         assert (tmp_path / ".venv" / "ready").exists() == (status == 0)
+
+
+def test_what_was_installed_before_an_interruption_counts_as_room_and_what_is_missing_comes(tmp_path):
+    python = str(tmp_path / ".venv" / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
+    assert set_up(tmp_path, uname=("Linux", 0), uv=("", 0), du=("1000000 .venv", 0), **df(4_900_000))[0] == 2
+    assert set_up(tmp_path, uname=("Linux", 0), uv=("", 0), du=("2000000 .venv", 0), **df(4_900_000))[0] == 0
+    assert subprocess.run([python, "-c", "import pip"], check=False).returncode == 0
 
 
 def test_the_makefile_is_for_old_makes_too():
