@@ -190,8 +190,7 @@ def end_to_end(bench: Bench, stream: Loader, report: Report = nothing) -> Pass:
 
 
 def expected(bench: Bench, model: Pass, chosen: bool, rest_s: float) -> dict[str, float]:
-    """About how many seconds each part of the run takes that comes after the model alone, by the model's rate; chosen:
-    the number of loader processes is known; rest_s: of the machine at the end."""
+    """About the seconds of each part after the model alone, by its rate; chosen: the loader processes are known."""
     case, accelerator = bench.case, DEVICES[bench.device.type].accelerator
     image_s, least_s = 1 / model.images_per_s, max(case.min_seconds, 60 * case.minutes)
     batch_s, short_s = case.batch_size * image_s, min(1.0, case.min_seconds / 2)
@@ -202,7 +201,7 @@ def expected(bench: Bench, model: Pass, chosen: bool, rest_s: float) -> dict[str
         "data loading": 1.5 * short_s,
         "end to end": max(least_s, case.num_images * image_s) + min(2.0, least_s / 5) + batch_s,
         "experiment": 1.2 * max(0.5, min(2.0, case.min_seconds / 5)) + (5 * batch_s if accelerator else 0.0),
-        "latency": max(requests_s, batch_s) + min(1.0, requests_s / 10) + (3 if batch_s < 1 else 1) * batch_s,
+        "latency": max(requests_s, batch_s) + min(1.0, requests_s / 10) + (3 if batch_s < 0.1 else 1) * batch_s,
         "self-tests": SELF_TESTS_S + rest_s + batch_s + (0.0 if accelerator or case.reference else 48 * image_s),
     }  # fmt: skip
 

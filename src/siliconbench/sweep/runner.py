@@ -24,8 +24,7 @@ Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the 
 
 
 def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) -> dict[str, Any]:
-    """What a run of the plan is told: its case, its place in the sweep, and the number of loader processes that the
-    case's first run of these records chose, so that all repeats have the same."""
+    """What a run is told: its case, its place in the sweep, the loader processes that its case's first run chose."""
     case, slug = plan.runs[order - 1].case, plan.machine.slug
     mine = sorted((r for r in records if asked(r.case) == case), key=lambda r: r.sweep.order)
     used = [(r.checks.workers.used, r.sweep.order) for r in mine if r.checks and case.workers is None]

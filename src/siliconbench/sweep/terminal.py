@@ -27,8 +27,7 @@ STOPS = "Ctrl-C stops, and the same command goes on later."
 
 
 class Bar(io.TextIOBase):
-    """A sweep's progress, and what is left of it: a bar on a terminal, else a line now and then. It takes what a
-    run prints to stderr.
+    """A sweep's progress: a bar on a terminal, else a line now and then. It takes what a run prints to stderr.
 
     left_s: of this run what its kernel says, or what its case's last run took; of each run to go what its case's last
     run took, less the search for loader processes; of a case without one the mean of those that had, or a guess."""
@@ -162,8 +161,7 @@ def header(given: Given, plan: Plan) -> list[str]:
 
 
 def estimate(c: Case) -> float:
-    """About how many seconds a run takes, a guess before any: the passes, their warm-up, the start of a kernel, and the
-    images at the rate of a resnet50 on the CPU of a laptop, or on a GPU."""
+    """A guess at a run's seconds before any: passes, warm-up, a kernel's start; a resnet50 on a laptop or a GPU."""
     least_s, sustained_s = c.min_seconds, 60 * c.minutes
     images_s = c.num_images / (25 if c.device == "cpu" else 1000)
     return 15 + 2.2 * least_s + max(least_s, images_s, sustained_s) + (60 if sustained_s else 0)
