@@ -193,6 +193,7 @@ def fleet(**rates):
         ({"a": 300.0, "b": 2000.0}, "it is slower than all 2 on record, the nearest is a (300.0 images/s)."),
         ({"a": 300.0}, "it is slower than a (300.0 images/s)."),
         ({"a": 101.0, "b": 20.0}, "it is between a (101.0 images/s, too close to tell) and b (20.00 images/s)."),
+        ({"a": 101.0}, "it is too close to tell from a (101.0 images/s)."),
     ],
 )
 def test_its_place_is_among_those_that_measured_the_same_case(others, words):

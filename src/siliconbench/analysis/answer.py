@@ -157,6 +157,8 @@ def place(asked: Asked) -> str:
         said += [f"{asked.names[other['machine']]} ({significant(float(other['images_per_s']), 4)} images/s{close})"]
     every = f"all {len(others)} on record, the nearest is " if len(others) > 1 else ""
     alone = f"{'slower' if ahead.all() else 'faster'} than {every}{said[0]}"
+    if close and len(others) == 1:
+        alone = f"too close to tell from {said[0].replace(close, '')}"
     alike = asked.others(main, "device", "chip")["images_per_s"]
     words = f"between {' and '.join(said)}" if len(said) > 1 else alone
     return f"At {what}, it is {words}. Beside the same chip ({main['chip']}): {health_words(rate, alike, 1)}"
