@@ -97,7 +97,7 @@ def model(text: str) -> str:
 FLAG: Kind = "0 or 1", {"0": False, "1": True}.__getitem__
 KNOBS = {
     "USE_GPU": Knob("1", *FLAG, meaning="1: the accelerator if there is one (CUDA, MPS, XPU); 0: the CPU"),
-    "NUM_IMAGES": Knob("1000", *number(1, 10**9), False, "at least so many images end to end", "num_images"),
+    "NUM_IMAGES": Knob("256", *number(1, 10**9), False, "at least so many images end to end", "num_images"),
     "BATCH_SIZE": Knob("64", *number(1, 65536, auto=True), True, field="batch_size", meaning=
         "one or many; `auto` alone: doubled from 1 until that surely brings under 2 %, twice, memory ends, or a batch "
         "lasts `MIN_SECONDS`"),

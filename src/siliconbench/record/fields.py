@@ -65,7 +65,7 @@ class Case(Model):
     mode: Annotated[str, one_of(axes.MODES)] = "inference"
     input: Annotated[str, one_of(axes.INPUTS)] = "fast"
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
-    num_images: Annotated[int, Field(ge=1, le=10**9)] = 1000
+    num_images: Annotated[int, Field(ge=1, le=10**9)] = 256
     min_seconds: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 10.0
     minutes: Annotated[float, Field(ge=0, le=1440, allow_inf_nan=False)] = 0.0
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2021
