@@ -56,7 +56,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel
 	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks
 
 doctor: $(READY) ## say what this machine can say of itself, and whether it is fit to be measured now
-	@$(PY) -m siliconbench doctor
+	@$(PY) -m siliconbench doctor || test $$? -eq 1
 
 test: $(READY) ## run the tests
 	@$(PY) -m pytest -n 2
@@ -77,9 +77,12 @@ clean: ## remove .venv and what was rendered; records stay
 	rm -rf $(VENV) reports/runs; find reports -maxdepth 1 -name '*.html' ! -name compare.html -delete
 
 $(VENV)/ready: requirements.lock pyproject.toml
-	@for p in python3 python3.13 python3.12 python3.11; do \
-		$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$p && break; done; \
-	test -n "$$found" || { echo "siliconbench needs Python 3.11 or later: brew install python (Mac)," \
+	@for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$p -c 'import platform, sys; sys.exit(sys.version_info < (3, 11) or \
+			(sys.platform, platform.machine()) == ("darwin", "x86_64"))' 2>/dev/null && found=$$p && break; done; \
+	case "$$(sw_vers -productVersion 2>/dev/null)" in 1[0-3].*) \
+		echo "siliconbench needs macOS 14 or later, and 15 for the GPU: update the system"; exit 2;; esac; \
+	test -n "$$found" || { echo "siliconbench needs Python 3.11 or later, on a Mac one for Apple silicon: brew install python (Mac)," \
 		"apt install python3 python3-venv (Debian, Ubuntu), or your system's package"; exit 2; }; \
 	need=6; why=" (torch for Linux carries CUDA, and torchvision works beside no other: with USE_GPU=0, too)"; \
 	test "$$(uname -s)" != Darwin || { need=1; why=; }; \

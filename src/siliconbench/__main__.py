@@ -2,13 +2,16 @@
 
 import fcntl
 import os
+import resource
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
+from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
 
 from siliconbench import knobs, paths
@@ -16,6 +19,7 @@ from siliconbench import knobs, paths
 # jsonschema, behind papermill, would load it to check addresses that no notebook has: two seconds to build a grammar.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+FILES = 10_240  # open at once, at most
 TEMPORARY = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()  # the machine's; on a Mac a user's is his own
 LOCK = os.environ.get("SILICONBENCH_LOCK") or f"{TEMPORARY}/siliconbench.lock"  # the variable is for the tests
 
@@ -38,6 +42,20 @@ def writable(folder: Path, name: str) -> None:
 def late(name: str) -> Any:
     """The function of this module, loaded now: only after the knobs are checked."""
     return resolve_name(f"siliconbench.{name}")
+
+
+def awake() -> Popen[bytes] | None:
+    """What keeps the system from sleeping until this process ends, and a line that says so; None where nothing does."""
+    stay = ("systemd-inhibit", "--what=idle:sleep", "--who=siliconbench", "--why=it measures", "cat")  # cat ends with us
+    if sys.platform == "darwin":
+        stay = ("caffeinate", "-i", "-m", "-w", str(os.getpid()))
+    with suppress(OSError):
+        child = Popen(stay, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
+        time.sleep(0.2)
+        if child.poll() is None:
+            print("The system is kept awake meanwhile; a closed lid is not.", flush=True)
+            return child
+    return None
 
 
 def alone() -> int:
@@ -70,8 +88,10 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
         given["MACHINE"] = named(given["MACHINE"])
         late("record.share:older")(given["RESULTS"])
     writable(paths.RUNS, "reports")
-    alone()
-    return late(work)(given, late(page))
+    held = alone(), awake()  # until the work is done
+    status = late(work)(given, late(page))
+    del held
+    return int(status)
 
 
 def share() -> int:
@@ -101,7 +121,10 @@ TARGETS: dict[str, Callable[[], int]] = {
 
 def main() -> int:
     """The exit status of a target: its own, 1 if it stopped, 2 for a wrong knob or target, 130 if interrupted."""
-    name = " ".join(sys.argv[1:])
+    name, (soft, hard) = " ".join(sys.argv[1:]), resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < FILES:  # a Mac's terminal gives 256, too few for many loader processes; what is started inherits it
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard) if hard >= 0 else FILES, hard))
     try:
         if name in TARGETS:
             return TARGETS[name]()

@@ -69,6 +69,7 @@ def _chip(run: Any) -> object:
     """The chip that was measured (the first GPU), with its cores where one name has several numbers of them."""
     gpu = next(iter(run.machine.gpus or []), None)
     name, cores = (gpu.name, gpu.cores) if gpu else (run.software.device_name, None)
+    name = run.machine.chip if run.case.device == "mps" and not gpu else name
     name, cores = (run.machine.chip, run.machine.cores) if run.case.device == "cpu" else (name, cores)
     return (name or "unknown chip") + (f", {cores} cores" if cores and run.case.device in ("cpu", "mps") else "")
 

@@ -56,6 +56,8 @@ def cpu_seconds() -> tuple[float, float]:
     """Seconds of all cores since the start of the system: busy (not waiting for a disk: proc(5)), and in all."""
     times = psutil.cpu_times()
     total = sum(times[:8])  # user to steal; what comes after, a guest's, is in user already
+    if tools.PLATFORM == "darwin":  # a core that is parked counts no idle time there
+        return total - times.idle, time.monotonic() * (os.cpu_count() or 1)
     return total - times.idle - getattr(times, "iowait", 0.0), total
 
 
@@ -251,7 +253,7 @@ def battery(pmset: str) -> tuple[str | None, float | None]:
 
 
 def power_mode(pmset: str) -> str | None:
-    """The power mode in `pmset -g`: powermode since macOS 15, lowpowermode before; None if it has neither."""
+    """The power mode in `pmset -g`: powermode where a Mac has High Power, else lowpowermode; None if it has neither."""
     mode = matched(r"^\s*powermode\s+([012])\s*$", pmset) or matched(r"^\s*lowpowermode\s+([01])\s*$", pmset)
     return ("automatic", "low power", "high power")[int(mode)] if mode else None
 

@@ -12,7 +12,7 @@ from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from siliconbench.machine import tools
 from siliconbench.machine.sources.apple import Actop, Macmon
 from siliconbench.machine.sources.nvml import Nvml
-from siliconbench.machine.sources.source import CHANNELS, Absent, Reading, Source, absence, plausible
+from siliconbench.machine.sources.source import CHANNELS, SILENT, Absent, Reading, Source, absence, plausible
 from siliconbench.machine.sources.system import Rapl, System
 from siliconbench.machine.tools import clean, end, finite, tried
 from siliconbench.record.schema import Channel, Telemetry
@@ -102,6 +102,15 @@ class Sampler:
             self.child = Popen(argv, stdin=PIPE, stdout=self.file, stderr=DEVNULL, start_new_session=True)
         except OSError as error:
             self.trouble = f"it could not be started: {type(error).__name__}"
+
+    def settle(self, most_s: float) -> None:
+        """Returns when each source has spoken, or after so many seconds."""
+        end_s = time.monotonic() + most_s
+        while self.child and self.child.poll() is None and time.monotonic() < end_s:
+            line = tried(lambda: json.loads(os.pread(self.file.fileno(), 2**20, 0).splitlines()[-1]))
+            if isinstance(line, dict) and "t" in line and SILENT not in line.values():
+                return
+            time.sleep(0.1)
 
     def stop(self, zero_s: float = 0.0, idle_until_s: float = 0.0, cooling_from_s: float = 0.0) -> Telemetry:
         """The record's section, the same when asked again; all times, in seconds, from zero_s, a perf_counter()."""

@@ -227,7 +227,7 @@ def _cores(record: Record) -> str | None:
 
 FACTS: dict[str, Callable[[Record], object]] = {
     "chip": lambda r: r.machine.chip, "model": lambda r: r.machine.model, "cores": _cores,
-    "GPU": lambda r: joined([gpu.name for gpu in r.machine.gpus or []], ", ") or "none found",
+    "GPU": lambda r: joined([gpu.title for gpu in r.machine.gpus or []], ", ") or "none found",
     "device": lambda r: r.software.device_name,
     "memory": lambda r: r.machine.memory_bytes and f"{r.machine.memory_bytes / 2**30:.0f} GiB",
     "system": lambda r: joined([r.machine.os, r.machine.os_build]), "driver": lambda r: r.machine.driver,

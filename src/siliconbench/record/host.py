@@ -30,6 +30,11 @@ class Gpu(Section):
     pcie_width: fields.Positive | None
     mig: bool | None
 
+    @property
+    def title(self) -> str:
+        """Its name, and how many cores it has."""
+        return f"{self.name}, {self.cores} cores" if self.cores else self.name
+
 
 class Machine(Section):
     """What the machine is; nothing that tells whose it is. gpus: the one that was measured is the first; smt: a core
@@ -56,14 +61,20 @@ class Machine(Section):
     def part(self) -> str | None:
         """The part that it is known by: its NVIDIA GPU, else its chip."""
         gpu = self.gpus[0].name if self.gpus else ""
-        return gpu if gpu and (self.driver or "nvidia" in gpu.lower()) else self.chip or self.arch
+        return gpu if gpu and (self.driver or "nvidia" in gpu.lower()) else self.chip or gpu or self.arch
+
+    @property
+    def gpu_cores(self) -> str:
+        """Its GPU's cores in words, where one name stands for several numbers of them (a Mac's); else empty."""
+        cores = self.gpus[0].cores if self.gpus and not self.driver else None
+        return f"{cores} GPU cores" if cores else ""
 
     @property
     def title(self) -> str:
         """What it is, as people are shown it: NVIDIA H100 80GB HBM3, 16 cores, 126 GiB."""
         cores = f"{self.cores} core{'' if self.cores == 1 else 's'}" if self.cores else ""
         memory = f"{self.memory_bytes / 2**30:.0f} GiB" if self.memory_bytes else ""
-        return ", ".join(filter(None, (self.part or "unknown chip", cores, memory)))
+        return ", ".join(filter(None, (self.part or "unknown chip", cores, self.gpu_cores, memory)))
 
 
 class Software(Section):

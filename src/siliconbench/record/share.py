@@ -18,6 +18,9 @@ from siliconbench.record.label import load_label
 from siliconbench.record.schema import OLDER, Record
 
 
+COMMON = ("air", "apple", "mac", "max", "mini", "pro", "studio", "ultra")  # users' names that chips have, too
+
+
 def schema() -> str:
     """The JSON Schema (2020-12) of a record, as text; sums and contradictions within a record are beyond it."""
     published = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Record.model_json_schema(by_alias=True)
@@ -121,7 +124,7 @@ def personal(records: list[Record]) -> list[str]:
         with suppress(KeyError, OSError, ImportError, RuntimeError):  # a user id without an entry has neither
             names.add(own())
     texts = "\n".join(re.sub(r'"\w+":', "", store.dumps(r)) for r in records)
-    hits = (n for n in names | {host, host.split(".")[0]} if len(n) > 2)
+    hits = (n for n in names | {host, host.split(".")[0]} if len(n) > 2 and n.lower() not in COMMON)
     return sorted(n for n in hits if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", texts, re.IGNORECASE))
 
 
@@ -130,7 +133,7 @@ def another(results: Path, machine: Machine) -> str | None:
     (memory can be added); None where it is its own, or there are no records."""
     found = (r for _, r in store.read(results, machine.slug) if isinstance(r, Record))
     last = max(found, key=lambda r: r.created, default=None)
-    there, here = (f"{m.chip}, {m.cores} cores" for m in (last.machine if last else machine, machine))
+    there, here = (f"{m.chip}, {m.cores} cores, {m.gpu_cores}".rstrip(", ") for m in (last.machine if last else machine, machine))
     return None if there == here else f"{machine.slug} is another machine ({there}; here {here})"
 
 

@@ -1,6 +1,7 @@
 """The device that does the work: chosen, refused, described, its memory. What its type is able to stands in axes."""
 
 import os
+import platform
 import re
 import resource
 import sys
@@ -41,9 +42,11 @@ def choose(use_gpu: bool) -> torch.device:
 
 def refusal(device: torch.device, reference: bool) -> str | None:
     """Why the reference class may not be measured here, or None."""
-    name = DEVICES[device.type].fallback
-    if reference and name and os.environ.get(name) == "1":
-        return f"{name}=1 lets the CPU do part of the work in silence, so the figure would not be the GPU's: unset it"
+    name, macos = DEVICES[device.type].fallback, platform.mac_ver()[0].partition(".")[0]
+    if device.type == "mps" and macos.isdecimal() and 10 < int(macos) < 15:
+        return f"torch's Metal needs macOS 15 or later, and this is {macos}: USE_GPU=0 measures the CPU"
+    if reference and name and os.environ.get(name, "0").strip() not in ("", "0"):
+        return f"{name} lets the CPU do part of the work in silence, so the figure would not be the GPU's: unset it"
     for name, true in UNTRUE.items() if reference else ():
         if (value := os.environ.get(name, "")) and value.upper() != true:
             return f"{name}={store.plain(value)} can make fp32 something less: unset it"
@@ -120,6 +123,7 @@ def peak_memory(device: torch.device) -> Peak:
     if not DEVICES[device.type].accelerator:
         return Peak(None, process, "the CPU is the device: see peak_process_bytes")
     try:
-        return Peak(torch.accelerator.max_memory_allocated(), process, "")
+        held = torch.mps.driver_allocated_memory() if device.type == "mps" else 0  # by Metal, not in torch's tensors
+        return Peak(max(held, torch.accelerator.max_memory_allocated()), process, "")
     except RuntimeError:  # the MPS allocator of torch before 2.13 keeps no peak
         return Peak(None, process, "this torch keeps no peak for this device")

@@ -44,10 +44,13 @@ class Log:
         self.asleep_s, self.uuid = facts.asleep_s(), gpu_uuid(case.device)
         self.slept_s: float | None = None
         self.sampler = sampler.Sampler(uuid=self.uuid) if telemetry else None
-        start, self.expected_s = time.perf_counter(), max(case.min_seconds, 60 * case.minutes)
+        self.expected_s = max(case.min_seconds, 60 * case.minutes)
         counter = energy.counter(case.device, self.uuid) if telemetry else "TELEMETRY=0"
         heard = telemetry and (case.minutes or not isinstance(counter, str) or sampler.feels(self.uuid))
         self.rest_s = (30.0 if case.minutes else min(3.0, case.min_seconds / 2)) if heard else 0.0
+        if self.sampler and heard:
+            self.sampler.settle(20.0)
+        start = time.perf_counter()
         self.meter = counter if isinstance(counter, str) else energy.Meter(counter, max(1.0, self.rest_s))
         self.neighbours: int | str = "only NVIDIA's driver tells"
         time.sleep(max(0.0, self.rest_s - (time.perf_counter() - start)))

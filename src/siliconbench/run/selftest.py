@@ -204,7 +204,9 @@ def work_per_image(bench: Bench) -> tuple[float, float]:
     the least bytes moved for it: its share of the weights read, each layer's output written and read.
 
     Of convolutions, matrix products and attention; a training step counts three times (forward, and backward twice)."""
-    moved, few, counter = list[int](), bench.ready_batch[:2], FlopCounterMode(display=False)
+    moved, few, counter = list[int](), bench.ready_batch[:2].to("meta"), FlopCounterMode(display=False)
+    state = dict(bench.model.named_parameters()) | dict(bench.model.named_buffers())
+    shapes = {name: tensor.to("meta") for name, tensor in state.items()}  # nothing is computed: the same on any device
 
     def count(layer: torch.nn.Module, _input: Any, output: Any) -> None:
         moved.append(2 * output.nbytes if isinstance(output, torch.Tensor) and not list(layer.children()) else 0)
@@ -212,7 +214,7 @@ def work_per_image(bench: Bench) -> tuple[float, float]:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
     with register_module_forward_hook(count), torch.no_grad(), counter:
-        bench.model(few)
+        torch.func.functional_call(bench.model, shapes, (few,))
     torch.backends.mha.set_fastpath_enabled(fused)
     flop, weights = counter.get_total_flops() / len(few), sum(p.nbytes for p in bench.model.parameters())
     return flop * (3 if bench.case.mode == "train" else 1), weights / bench.case.batch_size + sum(moved) / len(few)

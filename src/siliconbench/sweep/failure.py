@@ -1,6 +1,7 @@
 """What becomes of a run that fails: the kind of its error, its reason in one line, its record, what it rules out."""
 
 import re
+from collections.abc import Iterable
 
 from papermill import PapermillExecutionError
 
@@ -11,6 +12,7 @@ from siliconbench.record.schema import Case, Error, Record, filled
 from siliconbench.sweep.plan import Plan, asked
 
 MEMORY = r"memoryerror|out ?of ?memory|(can't|cannot) allocate memory|cpuallocator|bad_alloc|status_alloc_failed"
+MEMORY += r"|invalid buffer size|larger than int_max|total bytes of ndarray > 2"  # as Metal says it
 # What an error's text holds, and of what kind it then is; the first that fits counts.
 KINDS = {MEMORY: "out_of_memory", "dataloader worker.*killed by signal: killed": "out_of_memory"}
 KINDS |= {"dataloader worker": "worker", "^refused:": "unsupported", "": "failed"}
@@ -28,6 +30,13 @@ def reason(error: Exception, killed_for_memory: bool) -> Error:
     kind = next(kind for pattern, kind in KINDS.items() if re.search(pattern, text.lower()))
     kind = "out_of_memory" if kind == "worker" and killed_for_memory else kind
     return Error.model_validate({"kind": kind, "message": store.plain(text)})
+
+
+def beyond(case: Case, records: Iterable[Record]) -> bool:
+    """Whether a run on a Mac's GPU that died had a larger batch than one that worked: macOS keeps no count of whom it
+    ends for want of memory, and that is then taken for the cause."""
+    worked = (r.case for r in records if r.passes and r.case.batch_size < case.batch_size)
+    return case.device == "mps" and any(asked(c, batch_size=1) == asked(case, batch_size=1) for c in worked)
 
 
 def failed(plan: Plan, order: int, created: str, error: Error) -> Record:

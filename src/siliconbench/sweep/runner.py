@@ -48,7 +48,8 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
             raise Stopped(error.evalue) from None
         if isinstance(error, OSError) and error.errno in store.FULL:
             raise Stopped(f"{executed} can't be written ({error.strerror}): make room, then `make` goes on") from None
-        return failure.failed(plan, order, created, failure.reason(error, facts.killed_for_memory() > killed_before))
+        ended = facts.killed_for_memory() > killed_before or failure.beyond(plan.runs[order - 1].case, records)
+        return failure.failed(plan, order, created, failure.reason(error, ended))
 
 
 def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], list[str]], page: Page) -> list[Record]:

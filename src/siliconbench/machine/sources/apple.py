@@ -13,21 +13,21 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import Any, ClassVar
 
-from siliconbench.machine.sources.source import BUSY, NO_WATTS, Absent, Reading, Source, hundredth
+from siliconbench.machine.sources.source import BUSY, NO_WATTS, SILENT, Absent, Reading, Source, hundredth
 from siliconbench.machine.tools import MOST_BYTES, finite, highest, text_of, tool, tried
 
 BREW = Path("/opt/homebrew/bin")
-SILENCE_S = 3.5  # of a tool that prints a line a second
+FIRST_S, SILENCE_S = 20.0, 3.5  # before the first line of a tool that prints one a second, and after it
 MACMON = {  # channel: its statistic, and the keys under which a line of macmon has it
     "cpu_temperature_c": ("mean", "temp", "cpu_temp_avg"), "gpu_temperature_c": ("mean", "temp", "gpu_temp_avg"),
-    "cpu_clock_mhz": ("mean", "pcpu_freq_mhz"), "gpu_clock_mhz": ("reading", "gpu_freq_mhz"),
+    "cpu_clock_mhz": ("max", "pcpu_cores"), "gpu_clock_mhz": ("reading", "gpu_freq_mhz"),
     "cpu_w": ("reading", "cpu_power"), "gpu_w": ("reading", "gpu_power"), "ane_w": ("reading", "ane_power"),
     "fan_rpm": ("max", "fans"), "package_w": ("sum", "all_power"), "system_w": ("reading", "sys_power"),
-    "gpu_utilization": ("reading", "gpu_active_ratio"), "swap_used_bytes": ("reading", "memory", "swap_usage"),
+    "gpu_utilization": ("reading", "gpu_scaled_ratio"), "swap_used_bytes": ("reading", "memory", "swap_usage"),
 }  # fmt: skip
 ACTOP = {  # the same of actop
     "cpu_temperature_c": ("max", "cpu_temp_c"), "gpu_temperature_c": ("max", "gpu_temp_c"),
-    "cpu_clock_mhz": ("mean", "pcpu_freq_mhz"), "gpu_clock_mhz": ("reading", "gpu_freq_mhz"),
+    "cpu_clock_mhz": ("max", "pcpu_freq_mhz"), "gpu_clock_mhz": ("reading", "gpu_freq_mhz"),
     "cpu_w": ("reading", "cpu_watts"), "gpu_w": ("reading", "gpu_watts"), "ane_w": ("reading", "ane_watts"),
     "package_w": ("sum", "package_watts"), "gpu_utilization": ("reading", "gpu_util_pct"),
     "fan_rpm": ("max", "fan_rpms"), "thermal_pressure": ("reading", "thermal_state"),
@@ -46,6 +46,8 @@ def heat(value: float | None) -> float | str | None:
     """A temperature by Apple's sensors, or the reason why it is none: a gated sensor reads exactly 40.0."""
     if value == 40.0:
         return "exactly 40.0 C: the sensors are gated"
+    if value == 0:
+        return "0 C: no sensor answers (macOS 27 withholds some)"
     return value if value is None or value >= 15 else "below 15 C: no valid sensor"
 
 
@@ -78,9 +80,11 @@ class Stream(Source):
         *lines, self.rest = self.rest.split(b"\n")
         if lines:
             self.newest, self.heard_s = lines[-1], time.monotonic()
-        if time.monotonic() - self.heard_s > SILENCE_S:
+        if time.monotonic() - self.heard_s > (SILENCE_S if self.newest else FIRST_S):
             raise Absent("it does not answer")
-        if (parsed := tried(json.loads, self.newest)) is None and self.newest:
+        if not self.newest:
+            raise Absent(SILENT)
+        if (parsed := tried(json.loads, self.newest)) is None:
             raise Absent("it printed what is no JSON")
         return self.parse(parsed)
 
@@ -95,7 +99,11 @@ class Stream(Source):
 def from_macmon(line: Any) -> Reading:
     """One line of macmon in our units. system_w no larger than the chip's own watts is not the whole system's."""
     reading: Reading = {name: pick(line, *keys) for name, (_, *keys) in MACMON.items()}
-    fans = line.get("fans") if isinstance(line, dict) else None
+    fans, cores = (line.get(name) if isinstance(line, dict) else None for name in ("fans", "pcpu_cores"))
+    at_work = [core for core in cores if (pick(core, "active_ratio") or 0) > BUSY] if isinstance(cores, list) else []
+    reading["cpu_clock_mhz"] = highest(pick(core, "freq_mhz") for core in at_work)  # an idle core has 0
+    if reading["gpu_utilization"] is None:
+        reading["gpu_utilization"] = pick(line, "gpu_usage_ratio")  # as macmon 0.8.0 calls it
     reading["fan_rpm"] = highest(pick(fan, "rpm") for fan in fans) if isinstance(fans, list) else None
     if reading["system_w"] is not None and reading["system_w"] <= (reading["package_w"] or 0):
         reading["system_w"] = "macmon could not read it: no more than the chip's own watts"

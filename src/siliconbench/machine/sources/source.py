@@ -7,6 +7,7 @@ from siliconbench.machine.tools import finite
 
 Reading = dict[str, Any]  # channel: a number, or the reason why there is none, or None
 BUSY = 0.05  # a share of busy time from which 0 W can't be true
+SILENT = "it has not spoken yet"
 NO_WATTS = "0 W under load: this system does not publish the counter"
 CHANNELS = {  # anything outside these limits is no reading
     "cpu_temperature_c": (1, 150), "gpu_temperature_c": (1, 150), "fan_rpm": (0, 50_000), "fan_percent": (0, 200),
