@@ -18,6 +18,7 @@ MACMON = {
     "cpu_scaled_ratio": 0.036854, "cpu_active_ratio": 0.092, "ecpu_freq_mhz": 1100, "pcpu_freq_mhz": 1800,
     "gpu_freq_mhz": 461, "gpu_scaled_ratio": 0.0215, "gpu_active_ratio": 0.09, "cpu_power": 0.20486385,
     "gpu_power": 0.017451683, "ane_power": 0.0, "all_power": 0.22231553, "sys_power": 5.876533,
+    "pcpu_cores": [{"freq_mhz": 3228, "active_ratio": 0.4}, {"freq_mhz": 0, "active_ratio": 0.01}],
     "soc": {"chip_name": "Apple M2 Pro", "gpu_freqs": [444, 1398]},
 }  # fmt: skip
 ACTOP = {

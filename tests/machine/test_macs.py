@@ -58,12 +58,6 @@ def become(tmp_path, monkeypatch):
     return install
 
 
-def missing(letter: str, *names: str):
-    """The names as parameters, of what is not mended yet, by the finding's letter."""
-    mark = pytest.mark.xfail(strict=True, raises=AssertionError, reason=letter)
-    return [pytest.param(name, marks=mark) for name in names or macs.NAMES]
-
-
 def record(machine: Machine, rate: float, **software: object) -> Record:
     """A run of resnet50 on that Mac's GPU, with the name that torch 2.15 has for it."""
     data = samples.sample(rate, model="resnet50", batch_size=64, device="mps") | {"machine": machine.model_dump()}
@@ -104,13 +98,13 @@ def test_its_name_begins_with_its_chip(known, name):
     assert chip is None or begins == chip.lower().replace(" ", "-")
 
 
-@pytest.mark.parametrize("name", missing("B2: the part that a Mac is known by", "macbook-neo"))
+@pytest.mark.parametrize("name", ["macbook-neo"])
 def test_a_mac_without_a_chips_name_is_known_by_its_gpus(known, name):
     machine = known[name][0]
     assert naming.of_chip(machine) == "apple-a18-pro" and machine.title.startswith("Apple A18 Pro")
 
 
-@pytest.mark.parametrize("name", missing("B2: GPU cores in the shown name", *(n for n in macs.NAMES if KNOWN[n][3])))
+@pytest.mark.parametrize("name", [n for n in macs.NAMES if KNOWN[n][3]])
 def test_the_shown_name_has_the_gpus_cores(known, name):
     machine = known[name][0]
     assert f"{KNOWN[name][3][1]} GPU cores" in machine.title and f"{KNOWN[name][4]} GiB" in machine.title
@@ -129,13 +123,13 @@ def test_the_doctor_says_what_it_is_and_why_the_rest_is_unknown(known, name):
     assert all(len(line) <= 100 and line.isascii() for line in report.splitlines())
 
 
-@pytest.mark.parametrize("name", missing("B2: GPU cores in doctor", *(n for n in macs.NAMES if KNOWN[n][3])))
+@pytest.mark.parametrize("name", [n for n in macs.NAMES if KNOWN[n][3]])
 def test_the_doctor_says_the_gpus_cores(known, name):
     gpu = [line for line in doctor.fields(known[name][0]) if line.startswith("  GPU  ")]
     assert f"{KNOWN[name][3][1]} cores" in gpu[0]
 
 
-@pytest.mark.parametrize("name", missing("C6"))
+@pytest.mark.parametrize("name", macs.NAMES)
 def test_the_doctor_leaves_out_what_no_mac_has(known, name):
     report = doctor.report(*known[name], UNSEEN)
     assert "GPU driver" not in report and "Governor" not in report
@@ -163,21 +157,21 @@ def test_macs_that_are_alike_are_one_chip(known, tmp_path):
     assert len(lines) == 3 and all("Apple M1 Max, 32 cores" in line and "2 others run" in line for line in lines)
 
 
-@pytest.mark.parametrize("name", missing("B1: torch has one name for all", "m6"))
+@pytest.mark.parametrize("name", ["m6"])
 def test_a_mac_whose_gpu_is_unknown_is_of_its_own_chip(known, tmp_path, name):
     store.write(record(known[name][0], 100.0), tmp_path / "data")
     (line,) = compare.health(ranking.gather(tmp_path / "data"))
     assert KNOWN[name][0] in line and "Apple GPU (Metal)" not in line
 
 
-@pytest.mark.parametrize("name", missing("B2: another machine", "m1-max-24"))
+@pytest.mark.parametrize("name", ["m1-max-24"])
 def test_a_mac_of_other_gpu_cores_is_another_machine(known, tmp_path, name):
     store.write(record(known[name][0].model_copy(update={"slug": "mine"}), 100.0), tmp_path / "data")
     told = share.another(tmp_path / "data", known["m1-max-32"][0].model_copy(update={"slug": "mine"}))
     assert told and "24" in told and "32" in told
 
 
-@pytest.mark.parametrize("name", missing("B2: the card", *(n for n in macs.NAMES if KNOWN[n][3])))
+@pytest.mark.parametrize("name", [n for n in macs.NAMES if KNOWN[n][3]])
 def test_the_card_has_the_gpus_cores(known, name):
     card = tables.card([record(known[name][0], 100.0)]).set_index("what")["value"]
     assert f"{KNOWN[name][3][1]} cores" in card["GPU"]
@@ -189,9 +183,7 @@ def test_the_card_says_what_is_known_of_the_cores(known):
     assert "cores" not in tables.card([record(known["macbook-neo"][0], 100.0)])["what"].tolist()
 
 
-@pytest.mark.parametrize("name", [
-    *missing("A3: before macOS 15", "m1-air-7"), *(name for name in macs.NAMES if name != "m1-air-7")
-])  # fmt: skip
+@pytest.mark.parametrize("name", macs.NAMES)
 def test_the_gpu_is_refused_before_macos_15_only(monkeypatch, name):
     version = macs.values(name, "sw_vers")["ProductVersion"]
     monkeypatch.setattr(platform, "mac_ver", lambda *_: (version, ("", "", ""), "arm64"))
@@ -215,7 +207,7 @@ def test_a_captured_line_of_macmon_is_read(known, name):
     assert line["memory"]["ram_total"] == machine.memory_bytes
 
 
-@pytest.mark.parametrize("name", missing("B5", *CAPTURED))
+@pytest.mark.parametrize("name", CAPTURED)
 def test_a_gpu_that_draws_the_desktop_is_not_busy(known, name):
     found, state = apple.from_macmon(json.loads(macs.shown(name, "macmon.json"))), filled(State, {}, "it is not known")
     channel = {"values": [found["gpu_utilization"]] * 3, "source": "macmon", "version": "0.8.0", "statistic": "reading"}
@@ -223,7 +215,7 @@ def test_a_gpu_that_draws_the_desktop_is_not_busy(known, name):
     assert doctor.unfit(State(**state), Telemetry.model_validate(seen), known[name][0].cores) == []
 
 
-@pytest.mark.parametrize("name", missing("B6: one that has yet to speak", *CAPTURED))
+@pytest.mark.parametrize("name", CAPTURED)
 def test_a_tool_that_has_yet_to_speak_counts(become, name):
     become(name)
     assert sampler.feels()

@@ -269,8 +269,8 @@ def test_a_counter_that_begins_anew_goes_on():
 def test_macmon_of_this_readme():
     assert apple.from_macmon(mac.MACMON) == {
         "cpu_temperature_c": 43.73614, "gpu_temperature_c": 36.95167, "fan_rpm": 1200, "cpu_w": 0.20486385,
-        "gpu_w": 0.017451683, "ane_w": 0, "package_w": 0.22231553, "system_w": 5.876533, "cpu_clock_mhz": 1800,
-        "gpu_clock_mhz": 461, "gpu_utilization": 0.09, "swap_used_bytes": 2602434560,
+        "gpu_w": 0.017451683, "ane_w": 0, "package_w": 0.22231553, "system_w": 5.876533, "cpu_clock_mhz": 3228,
+        "gpu_clock_mhz": 461, "gpu_utilization": 0.0215, "swap_used_bytes": 2602434560,
     }  # fmt: skip
 
 
@@ -280,16 +280,16 @@ def changed(line: dict, **fields: object) -> dict:
 
 @pytest.mark.parametrize(("fields", "lost"), [
     ({"cpu_power": 0.0, "cpu_active_ratio": 0.5}, {"cpu_w", "ane_w", "package_w"}),
-    ({"gpu_power": 0.0, "gpu_active_ratio": 0.9}, {"gpu_w", "package_w"}),
+    ({"gpu_power": 0.0, "gpu_scaled_ratio": 0.9}, {"gpu_w", "package_w"}),
     ({"sys_power": 0.0}, {"system_w"}),
     ({"sys_power": 0.22231553}, {"system_w"}),
     ({"temp": {"cpu_temp_avg": 40.0, "gpu_temp_avg": 5.91}}, {"cpu_temperature_c", "gpu_temperature_c"}),
     ({"temp": {"cpu_temp_avg": 0.0, "gpu_temp_avg": 36.9}}, {"cpu_temperature_c"}),
     ({"temp": {"cpu_temp_avg": 500, "gpu_temp_avg": math.nan}}, {"cpu_temperature_c", "gpu_temperature_c"}),
     ({"temp": "43,7", "fans": []}, {"cpu_temperature_c", "gpu_temperature_c", "fan_rpm"}),
-    ({"fans": None, "memory": [], "pcpu_freq_mhz": "1800"}, {"fan_rpm", "swap_used_bytes", "cpu_clock_mhz"}),
+    ({"fans": None, "memory": [], "pcpu_cores": "1800"}, {"fan_rpm", "swap_used_bytes", "cpu_clock_mhz"}),
     ({"fans": [{"rpm": 1e300}], "gpu_freq_mhz": 10**400}, {"fan_rpm", "gpu_clock_mhz"}),
-    ({"sys_power": 1e9, "gpu_active_ratio": True}, {"system_w", "gpu_utilization"}),
+    ({"sys_power": 1e9, "gpu_scaled_ratio": True}, {"system_w", "gpu_utilization"}),
 ])  # fmt: skip
 def test_macmon_traps(fields, lost):
     class Source:
