@@ -90,7 +90,7 @@ def test_a_mean_over_sensors_is_hot_sooner():
     ("package_w", 12.3456, "12.35 W"),
     ("cores", 8, "8"),
     ("gpus", [], "none"),
-    ("gpus", [Level(name="A", cores=1), Level(name="B", cores=1)], "A, B"),
+    ("gpus", [tools.gpu("A", 1, None, "?"), tools.gpu("B", None, None, "?")], "A, 1 cores, B"),
     ("core_levels", [Level(name="Performance", cores=5)], "5 Performance"),
 ])  # fmt: skip
 def test_shown(name, value, expected):

@@ -1,8 +1,8 @@
 """The images: the same for any number of workers and either start method, and the two ways agree to 1/255."""
 
 import hashlib
-import sys
 import pickle
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,7 +69,10 @@ def digest(some, workers, start_method, count=4):
 @pytest.mark.parametrize("kind", ["fast", "original"])
 def test_the_same_images_for_any_number_of_workers(kind):
     some = Images(kind, 7, 64)
-    assert len({digest(some, w, ("fork" if sys.platform == "linux" else "spawn") if w else None) for w in (0, 1, 2, 4)}) == 1
+    assert (
+        len({digest(some, w, ("fork" if sys.platform == "linux" else "spawn") if w else None) for w in (0, 1, 2, 4)})
+        == 1
+    )
     assert digest(some, 0, None) != digest(Images(kind, 8, 64), 0, None)
 
 

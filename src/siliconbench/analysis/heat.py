@@ -14,7 +14,18 @@ from siliconbench.record.schema import Pass, Record
 
 STAY_S = 5  # at one speed, in seconds, that count as a stay
 KEPT = 0.97  # below this share of the first minute's rate a machine has begun to slow: the drift of 3 %
-NO_FAN = ("MacBook Neo", "Mac17,5", "MacBook Air", "MacBookAir", "Mac14,2", "Mac14,15", "Mac15,12", "Mac15,13", "Mac16,12", "Mac16,13")
+NO_FAN = (
+    "MacBook Neo",
+    "Mac17,5",
+    "MacBook Air",
+    "MacBookAir",
+    "Mac14,2",
+    "Mac14,15",
+    "Mac15,12",
+    "Mac15,13",
+    "Mac16,12",
+    "Mac16,13",
+)
 WANTED = ("battery_percent", "cpu_temperature_c", "energy", "fan_rpm", "gpu_temperature_c", "sampler", "system_w")
 SHOWN = {  # channel: what the timeline calls it, and its unit
     "gpu_temperature_c": ("GPU", "temperature, °C"), "cpu_temperature_c": ("CPU", "temperature, °C"),

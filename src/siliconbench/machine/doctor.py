@@ -12,7 +12,9 @@ from siliconbench.record.host import Machine, State
 from siliconbench.record.schema import Section, Telemetry
 
 BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
-DRAWN = 0.35  # the same of a Mac's GPU: at its lowest clock a full one reads up to 0.30, and to draw a desktop can take it
+DRAWN = (
+    0.35  # the same of a Mac's GPU: at its lowest clock a full one reads up to 0.30, and to draw a desktop can take it
+)
 LOAD = 0.5  # per core; over the last minute
 HOT_C, HOT_MEAN_C = 70.0, 50.0  # before any work: of the hottest sensor, of a mean over sensors
 LOW_MEMORY_BYTES = 2 * 2**30
