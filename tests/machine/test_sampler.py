@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import types
+from contextlib import suppress
 
 import psutil
 import pytest

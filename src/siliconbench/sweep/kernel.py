@@ -20,9 +20,7 @@ class OwnKernel(AsyncKernelManager):
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Starts it, its progress as JSON on stderr; what it prints of its own end goes nowhere: the caller says it."""
-        self.folder = tempfile.TemporaryDirectory(
-            prefix="sb-", dir="/tmp"
-        )  # a socket's path has 103 characters at most
+        self.folder = tempfile.TemporaryDirectory(prefix="sb-", dir="/tmp")  # a socket's path has 103 characters
         self.connection_file = f"{self.folder.name}/k.json"
         env = options.pop("env", os.environ) | {"SILICONBENCH_PROGRESS": "1"}
         await super().start_kernel(stderr=subprocess.DEVNULL, env=env, **options)
