@@ -15,8 +15,8 @@ endif
 
 KNOBS := USE_GPU NUM_IMAGES BATCH_SIZE IMAGE_MODEL MIN_SECONDS WORKERS INPUT REPEATS SEED MINUTES MACHINE \
 	PRECISION LAYOUT COMPILE MODE TELEMETRY RESULTS FRESH
-OWN := VENV PYTHON MAKEFLAGS MAKELEVEL
-export $(KNOBS)
+OWN := VENV PYTHON REPORT MAKEFLAGS MAKELEVEL
+export $(KNOBS) REPORT
 
 # What stands on make's command line must be a knob: a misspelt one would be ignored in silence.
 STRAY := $(filter-out $(KNOBS) $(OWN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))

@@ -46,15 +46,9 @@ def late(name: str) -> Any:
 
 def awake() -> Popen[bytes] | None:
     """What keeps the system from sleeping until this process ends, and a line that says so; None where nothing does."""
-    stay = (
-        "systemd-inhibit",
-        "--what=idle:sleep",
-        "--who=siliconbench",
-        "--why=it measures",
-        "cat",
-    )  # cat ends with us
+    stay = ["systemd-inhibit", "--what=idle:sleep", "--who=siliconbench", "--why=measuring", "cat"]  # cat ends with us
     if sys.platform == "darwin":
-        stay = ("caffeinate", "-i", "-m", "-w", str(os.getpid()))
+        stay = ["caffeinate", "-i", "-m", "-w", str(os.getpid())]
     with suppress(OSError):
         child = Popen(stay, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL)
         time.sleep(0.2)

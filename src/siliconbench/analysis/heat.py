@@ -14,18 +14,8 @@ from siliconbench.record.schema import Pass, Record
 
 STAY_S = 5  # at one speed, in seconds, that count as a stay
 KEPT = 0.97  # below this share of the first minute's rate a machine has begun to slow: the drift of 3 %
-NO_FAN = (
-    "MacBook Neo",
-    "Mac17,5",
-    "MacBook Air",
-    "MacBookAir",
-    "Mac14,2",
-    "Mac14,15",
-    "Mac15,12",
-    "Mac15,13",
-    "Mac16,12",
-    "Mac16,13",
-)
+NO_FAN = ("MacBook Neo", "Mac17,5", "MacBook Air", "MacBookAir", "Mac14,2", "Mac14,15", "Mac15,12", "Mac15,13",
+          "Mac16,12", "Mac16,13")  # fmt: skip
 WANTED = ("battery_percent", "cpu_temperature_c", "energy", "fan_rpm", "gpu_temperature_c", "sampler", "system_w")
 SHOWN = {  # channel: what the timeline calls it, and its unit
     "gpu_temperature_c": ("GPU", "temperature, °C"), "cpu_temperature_c": ("CPU", "temperature, °C"),
@@ -121,7 +111,7 @@ def sustained(record: Record) -> Sustained | None:
     seconds = timed.seconds
     first, _, last = (float(x) for x in spans(timed, [0.0, min(60.0, seconds / 5), 0.8 * seconds, seconds]))
     samples, checks, span = record.telemetry, record.checks, (timed.start_s, timed.start_s + seconds)
-    witness = telemetry.heat_witness(samples, *span, checks.before, checks.after) if samples and checks else None
+    witness = telemetry.heat_witness(samples, [span], checks.before, checks.after) if samples and checks else None
     fanless = (record.machine.model or "").startswith(NO_FAN) and not (samples and telemetry.points(samples, "fan_rpm"))
     least = 30.0 if fanless else 10.0  # minutes: heat builds up later without a fan
     table = rates(timed)

@@ -9,6 +9,8 @@ from siliconbench.record.host import State
 from siliconbench.record.schema import Telemetry
 
 Points = list[tuple[float, float]]  # seconds since the run's zero, and the value
+Spans = list[tuple[float, float]]  # the seconds from and to which, one after another
+MAC = ("macmon", "actop")  # what tells of a Mac
 THERMAL_BITS = 0x20 | 0x40  # nvmlClocksEventReasonSwThermalSlowdown, ...HwThermalSlowdown (NVML manual)
 HOT_C, HOT_MEAN_C = 80.0, 60.0  # of the hottest sensor; of a mean over sensors, which lies 15 to 30 degrees below it
 BUSY = 0.05  # a share of busy time: below it a part does nothing
@@ -64,8 +66,10 @@ def energy(counted: schema.Energy | None, telemetry: Telemetry, start_s: float, 
     return Energy(None, None, None, battery, (counted.unknown if counted else {}).get("joules", "too few samples"))
 
 
-def heat_witness(telemetry: Telemetry, start_s: float, end_s: float, before: State, after: State) -> str | None:
-    """In words a second witness of throttling: thermal bits or pressure, a clock that fell while hot; None: none."""
+def heat_witness(telemetry: Telemetry, spans: Spans, before: State, after: State) -> str | None:
+    """In words a second witness of throttling: thermal bits or pressure from the first span to the last, or a clock
+    that fell while hot, within spans of the same work alone: a GPU that waits for data clocks down, too. None: none."""
+    start_s, end_s = spans[0][0], spans[-1][1]
     bits = [int(value) & THERMAL_BITS for value in values(telemetry, "throttle_bits", start_s, end_s)]
     if any(bits):
         return f"the GPU held its clock down for heat in {sum(map(bool, bits))} of {len(bits)} samples"
@@ -74,21 +78,31 @@ def heat_witness(telemetry: Telemetry, start_s: float, end_s: float, before: Sta
             return f"the thermal pressure was {state.thermal_pressure} {when} the run"
     if max(values(telemetry, "thermal_pressure", start_s, end_s), default=0) >= SERIOUS:
         return "the system called its thermal state serious during the run"
-    fallen = fallen_clock(telemetry, start_s, end_s, "GPU", "gpu_utilization")
-    return fallen or fallen_clock(telemetry, start_s, end_s, "CPU", "cpu_load")
+    fallen = fallen_clock(telemetry, spans, "GPU", "gpu_utilization")
+    return fallen or fallen_clock(telemetry, spans, "CPU", "cpu_load")
 
 
-def fallen_clock(telemetry: Telemetry, start_s: float, end_s: float, part: str, load: str) -> str | None:
-    """A sentence where the clock of a part fell by over 5 % while hot, else None: by the first and last fifth of 15 or
-    more samples in which it was at least half as busy as at its peak, as an idle part clocks down without heat."""
-    channel, loads = f"{part.lower()}_temperature_c", dict(points(telemetry, load, start_s, end_s))
-    clocks = points(telemetry, f"{part.lower()}_clock_mhz", start_s, end_s)
-    heats = values(telemetry, channel, start_s, end_s)
-    busy = [clock for t, clock in clocks if loads.get(t, 0) >= max(0.5 * max(loads.values()), BUSY)]
-    if len(busy) < 15 or not heats:
+def fallen_clock(telemetry: Telemetry, spans: Spans, part: str, load: str) -> str | None:
+    """A sentence where the clock of a part fell by over 5 % while hot, else None: by the first and last fifth of five
+    or more samples in which it was at least half as busy as at its peak, as an idle part clocks down without heat. A
+    Mac that takes fewer watts at the lower clock is hot from 15 degrees less on: it holds itself below the limit."""
+    names = (load, *(f"{part.lower()}_{what}" for what in ("clock_mhz", "w", "temperature_c")))
+    loads, clock, watts, heat = ([p for span in spans for p in points(telemetry, name, *span)] for name in names)
+    most = max((share for _, share in loads), default=0.0)
+    at_work = {t for t, share in loads if share >= max(0.5 * most, BUSY)}
+    clocks = [value for t, value in clock if t in at_work]
+    if len(clocks) < 5 or not heat:
         return None
-    limit = HOT_MEAN_C if telemetry.channels[channel].statistic == "mean" else HOT_C
-    first, last = median(busy[: len(busy) // 5]), median(busy[-(len(busy) // 5) :])
-    if max(heats) < limit or last >= 0.95 * first:
+    (first, last), peak_c, source = edges(clocks), max(c for _, c in heat), telemetry.channels[names[1]].source
+    limit = HOT_MEAN_C if telemetry.channels[names[3]].statistic == "mean" else HOT_C
+    if source in MAC and watts and (power := edges([value for _, value in watts]))[1] < 0.95 * power[0]:
+        limit -= 15.0
+    if peak_c < limit or last >= 0.95 * first:
         return None
-    return f"the {part} clock fell from {first:.0f} to {last:.0f} MHz at up to {max(heats):.0f} C"
+    return f"the {part} clock fell from {first:.0f} to {last:.0f} MHz at up to {peak_c:.0f} C"
+
+
+def edges(values: list[float]) -> tuple[float, float]:
+    """The medians of the first and of the last fifth of these values."""
+    fifth = max(1, len(values) // 5)
+    return median(values[:fifth]), median(values[-fifth:])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from siliconbench.analysis.series import Drift
 from siliconbench.record import store
+from siliconbench.record.host import State
 from siliconbench.record.schema import Synchronization, Verdict
 
 FIRST_LAST = 0.05  # two measures with 1.5 % of noise each differ by more in one run of fifty
@@ -51,6 +52,7 @@ class Evidence:
     outputs_agree: bool | None = None
     precision_proved: bool | None = None
     synchronized: bool | None = None
+    held_down: str = ""  # how its power holds the machine down, in words
 
 
 def judge(seen: Evidence) -> Verdict:
@@ -68,6 +70,7 @@ def judge(seen: Evidence) -> Verdict:
 
 
 Doubts = list[tuple[str, str]]
+PLUG_IN = "plug it in, choose automatic or high power"
 AGAIN, LONGER = "close other programs and run again.", "run again with a larger MIN_SECONDS."
 
 
@@ -106,6 +109,7 @@ def _slower(seen: Evidence) -> Doubts:
     change, heat, swap = max([*drifts, *ends], key=abs, default=0.0), seen.heat_witness, seen.swap_growth_bytes or 0
     fell = f"The speed fell by {-100 * change:.0f} %"
     return _chosen(
+        (bool(seen.held_down), "slowed", f"It ran {seen.held_down}: {PLUG_IN} and run again."),
         (swap > SWAP_BYTES, "contended", f"Swap grew by {swap / 1e6:.0f} MB: make the batch smaller, or {AGAIN}"),
         (change < 0 and bool(heat), "throttled", f"{fell} under heat ({heat}): let it cool and run again."),
         (change < 0 and not heat, "slowed", f"{fell}, cause unknown: look at the power, {AGAIN}"),
@@ -134,6 +138,12 @@ def _findings(seen: Evidence) -> Doubts:
         (seen.settled is None, "", "The warm-up had too few blocks to tell whether it had settled."),
         (seen.too_short, "", short),
     )
+
+
+def held_down(state: State) -> str:
+    """How the machine's power holds it down, in words: on its battery, in a slow mode; empty where nothing says so."""
+    slow = f"in {state.power_mode} mode" if state.power_mode in SLOW_MODES else ""
+    return " and ".join(filter(None, ("on its battery" if state.power_source == "battery" else "", slow)))
 
 
 def synchronized(found: Synchronization) -> bool | None:

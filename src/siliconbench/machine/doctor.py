@@ -1,22 +1,24 @@
 """What this machine can and cannot report of itself, and whether it is fit to be measured now, for a person to read."""
 
+import os
 import re
 import textwrap
 import time
 from statistics import fmean
 from typing import Any
 
+from siliconbench import paths
 from siliconbench.analysis.verdict import SLOW_MODES
-from siliconbench.machine import facts, sampler
+from siliconbench.machine import facts, sampler, tools
+from siliconbench.record import share, store
 from siliconbench.record.host import Machine, State
 from siliconbench.record.schema import Section, Telemetry
 
 BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
-DRAWN = (
-    0.35  # the same of a Mac's GPU: at its lowest clock a full one reads up to 0.30, and to draw a desktop can take it
-)
+DRAWN = 0.35  # the same of a Mac's GPU: busy at its lowest clock it reads up to 0.30, which drawing a desktop can take
 LOAD = 0.5  # per core; over the last minute
 HOT_C, HOT_MEAN_C = 70.0, 50.0  # before any work: of the hottest sensor, of a mean over sensors
+PERSONAL = re.compile(r"(?i)serial|uu?d?id\b|model.number|user|host|address|ssid")  # words of lines that are left out
 LOW_MEMORY_BYTES = 2 * 2**30
 LABELS = {  # of the fields whose own names say it less well
     "core_levels": "Kinds of core", "gpus": "GPU", "os": "System", "os_build": "Build", "arch": "Architecture",
@@ -56,7 +58,7 @@ def fields(section: Section) -> list[str]:
 
 def wrapped(text: str, first: str, later: str) -> str:
     """The text in lines of no more than 100 characters; a command to type is not broken."""
-    unbroken = re.sub(r"(brew|pip) install ", "\\1\xa0install\xa0", text)
+    unbroken = re.sub(r"(?:brew|\.venv/bin/python -m pip) install ", lambda m: m[0].replace(" ", "\xa0"), text)
     return textwrap.fill(unbroken, 100, initial_indent=first, subsequent_indent=later).replace("\xa0", " ")
 
 
@@ -90,6 +92,7 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
     values, load = known(samples), state.load_1m or 0.0
     cpu, gpu = (fmean(values.get(name) or [0.0]) for name in ("cpu_load", "gpu_utilization"))
     swap, drawn = values.get("swap_used_bytes") or [0.0], samples.channels.get("gpu_utilization")
+    short = values.get("memory_pressure")  # a Mac has little free memory when it is well
     most = DRAWN if drawn and drawn.source in ("macmon", "actop") else BUSY
     mode = f"The power mode is {state.power_mode}: choose automatic or high power in the system's settings."
     clock = "The CPU governor holds the lowest clock: sudo cpupower frequency-set -g performance"
@@ -102,7 +105,7 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
         (state.power_mode in SLOW_MODES, mode),
         (governor.startswith("powersave") and "pstate" not in governor, clock),  # a pstate driver follows the load
         (pressure not in (None, "nominal"), f"The thermal pressure is {pressure}: let it cool for some minutes."),
-        (free is not None and free < LOW_MEMORY_BYTES, memory),
+        (short[-1] >= 2 if short else free is not None and free < LOW_MEMORY_BYTES, memory),
         (cpu > BUSY, f"Other programs take {100 * cpu:.0f} % of the CPU: close them, or wait."),
         (load > LOAD * (cores or 1) and cpu <= BUSY, f"The load was {load:.1f} a minute ago: wait a minute."),
         (gpu > most, f"Other programs take {100 * gpu:.0f} % of the GPU: close them, or wait."),
@@ -122,11 +125,34 @@ def report(machine: Machine, state: State, samples: Telemetry) -> str:
     return "\n\n".join("\n".join((title, *lines)) for title, lines in parts.items())
 
 
+def nameless(text: str) -> str:
+    """The text without lines that may tell whose the machine is, and without the names of this user and machine."""
+    kept, left_out = list[str](), False
+    for line in text.splitlines():
+        personal = bool(PERSONAL.search(line))
+        kept += [] if personal or left_out else [line]
+        left_out = personal and "<key>" in line  # in a property list the value is the next line
+    names = "|".join(re.escape(name) for name in sorted(share.own_names(), key=len, reverse=True))
+    return re.sub(rf"(?i)(?<!\w)(?:{names})(?!\w)", "(left out)", "\n".join(kept)) if names else "\n".join(kept)
+
+
+def write(text: str, samples: bytes) -> str:
+    """Writes the report with what each tool printed and the sampler's last lines; a line on where it lies."""
+    raw = [f"$ {argv}\n{said}" for argv, said in tools.HEARD.items()]
+    lines = samples.decode("utf-8", "replace").splitlines()
+    raw += ["The sampler's first and last lines", *lines[:1], *lines[1:][-2:]]
+    store.write_whole(paths.REPORTS / "doctor.txt", nameless("\n\n".join((text, *raw))) + "\n")
+    return f"{paths.REPORTS / 'doctor.txt'}: read it, then send it: it shows what your machine's tools say."
+
+
 def main() -> int:
-    """0 when the machine is fit to be measured now, 1 when it is not; the report goes to stdout."""
+    """0 when the machine is fit to be measured now, 1 when it is not; the report goes to stdout, with REPORT=1 also to
+    a file with all that the tools printed, for those who have no such machine."""
     machine, sampling = facts.machine(), sampler.Sampler()
     time.sleep(3.2)  # a load takes two samples
     sampling.settle(17.0)  # the first line of a Mac's tool may be 12 seconds late
     samples, state = sampling.stop(), facts.state()
-    print(report(machine, state, samples))
+    print(text := report(machine, state, samples))
+    if os.environ.get("REPORT", "").strip() == "1":
+        print(f"\n{write(text, sampling.said)}")
     return 1 if unfit(state, samples, machine.cores) else 0

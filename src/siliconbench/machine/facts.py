@@ -155,7 +155,7 @@ def nvidia(uuid: str) -> tuple[list[Gpu] | None, str | None, str]:
     try:
         return *nvml.gpus(uuid), "NVML does not tell"
     except ImportError:
-        why = "NVML can't be asked: pip install nvidia-ml-py"
+        why = f"NVML can't be asked: {tools.pip('nvidia-ml-py')}"
     except Exception as error:
         why = f"no NVIDIA driver answers ({clean(type(error).__name__)})"
     return None if there else [], None, why

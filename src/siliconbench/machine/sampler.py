@@ -13,12 +13,12 @@ from siliconbench.machine import tools
 from siliconbench.machine.sources.apple import Actop, Macmon
 from siliconbench.machine.sources.nvml import Nvml
 from siliconbench.machine.sources.source import CHANNELS, SILENT, Absent, Reading, Source, absence, plausible
-from siliconbench.machine.sources.system import Rapl, System
+from siliconbench.machine.sources.system import Hwmon, Rapl, System
 from siliconbench.machine.tools import clean, end, finite, tried
 from siliconbench.record.schema import Channel, Telemetry
 
 SOURCES: dict[str, tuple[type[Source], ...]] = {  # the preferred first
-    "darwin": (Macmon, Actop, System), "linux": (Nvml, Rapl, System),
+    "darwin": (Macmon, Actop, System), "linux": (Nvml, Hwmon, Rapl, System),
 }  # fmt: skip
 FELT = [name for name in CHANNELS if name.endswith(("temperature_c", "_rpm", "_w")) or name == "fan_percent"]
 COMMAND = (sys.executable, "-m", "siliconbench.machine.sampler")

@@ -19,6 +19,7 @@ S = TypeVar("S", bound=Section)
 Pairs = dict[str, tuple[Any, str]]  # each value with the reason that counts if it is None
 PLATFORM: str = sys.platform
 PROC, SYS = Path("/proc"), Path("/sys")
+HEARD: dict[str, str] = {}  # what each tool that was asked said, for a report
 MOST_BYTES = 2**20  # of a tool's output at a time; no tool asked here prints a tenth of it
 LIMITED = ("/bin/sh", "-c", f'ulimit -f {MOST_BYTES // 512}; exec "$@"', "sh")  # in POSIX's units of 512 bytes
 
@@ -43,7 +44,8 @@ def tool(*argv: str, timeout_s: float = 5.0) -> bytes | None:
             finally:
                 end(child)
             out.seek(0)
-            return out.read() if status == 0 else None
+            HEARD[" ".join(argv)] = f"exit status {status}\n{text_of(printed := out.read())}"
+            return printed if status == 0 else None
     except (OSError, ValueError, TimeoutExpired):
         return None
 
@@ -76,6 +78,11 @@ def number(text: str | None, most: int = 10**6) -> int | None:
     """The whole number that a text is, None unless it lies between 1 and most."""
     value = tried(int, text)
     return value if value is not None and 1 <= value <= most else None
+
+
+def pip(package: str) -> str:
+    """The command that installs a package for this Python: the system's own pip refuses, or serves another one."""
+    return f".venv/bin/python -m pip install {package}"
 
 
 def finite(value: Any) -> float | None:

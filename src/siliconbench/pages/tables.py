@@ -234,7 +234,7 @@ FACTS: dict[str, Callable[[Record], object]] = {
     "power": lambda r: r.checks and joined(attrgetter("power_source", "power_mode", "governor")(r.checks.before), ", "),
     "thermal pressure": lambda r: r.checks and r.checks.before.thermal_pressure, "Python": lambda r: r.software.python,
     "torch, torchvision": lambda r: f"{r.software.torch}, {r.software.torchvision}",
-    "threads": lambda r: r.software.threads,
+    "threads": lambda r: r.software.threads and f"{r.software.threads} of {r.machine.logical_cores or '?'} processors",
     "siliconbench": lambda r: joined([r.software.siliconbench, r.software.commit]),
 }  # fmt: skip
 

@@ -74,7 +74,8 @@ class Machine(Section):
         """What it is, as people are shown it: NVIDIA H100 80GB HBM3, 16 cores, 126 GiB."""
         cores = f"{self.cores} core{'' if self.cores == 1 else 's'}" if self.cores else ""
         memory = f"{self.memory_bytes / 2**30:.0f} GiB" if self.memory_bytes else ""
-        return ", ".join(filter(None, (self.part or "unknown chip", cores, self.gpu_cores, memory)))
+        known = (self.part or "unknown chip", cores, self.gpu_cores, memory, "WSL2" if self.wsl else "")
+        return ", ".join(filter(None, known))
 
 
 class Software(Section):

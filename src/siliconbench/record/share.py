@@ -116,15 +116,19 @@ def by_count(words: list[str]) -> str:
     return ", ".join(f"{word} {count}" for word, count in Counter(sorted(words)).most_common())
 
 
-def personal(records: list[Record]) -> list[str]:
-    """The names of this user, machine and home folder that the records' texts hold, as full words."""
+def own_names() -> set[str]:
+    """The names of this user, this machine and the home folder, so far as they name anybody."""
     host, names = socket.gethostname(), set[str]()
     for own in (getpass.getuser, lambda: str(Path.home())):
         with suppress(KeyError, OSError, ImportError, RuntimeError):  # a user id without an entry has neither
             names.add(own())
+    return {n for n in names | {host, host.split(".")[0]} if len(n) > 2 and n.lower() not in COMMON}
+
+
+def personal(records: list[Record]) -> list[str]:
+    """The own names that the records' texts hold, as full words."""
     texts = "\n".join(re.sub(r'"\w+":', "", store.dumps(r)) for r in records)
-    hits = (n for n in names | {host, host.split(".")[0]} if len(n) > 2 and n.lower() not in COMMON)
-    return sorted(n for n in hits if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", texts, re.IGNORECASE))
+    return sorted(n for n in own_names() if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", texts, re.IGNORECASE))
 
 
 def another(results: Path, machine: Machine) -> str | None:

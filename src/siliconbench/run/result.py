@@ -12,7 +12,7 @@ import torch
 
 from siliconbench.analysis import series
 from siliconbench.analysis.telemetry import heat_witness
-from siliconbench.analysis.verdict import Evidence, judge, synchronized
+from siliconbench.analysis.verdict import Evidence, held_down, judge, synchronized
 from siliconbench.machine import energy, facts, sampler
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, explained, section, tried
@@ -147,14 +147,17 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
     forward, whole, heat = measured.passes.forward, measured.passes.end_to_end, log.telemetry
     assert forward and whole, "a run that is judged has timed both"
     alone, blocks, allowed = forward.equal_block_s, whole.equal_block_s, checks.allowed_images_per_s
+    again = measured.repeat
+    alike = [(forward.start_s, forward.start_s + forward.seconds), (again.start_s, again.start_s + sum(again.block_s))]
     judged = judge(Evidence(
         device_is_cpu=not DEVICES[bench.device.type].accelerator, cpu_share=checks.cpu_share,
         load_before=log.before.load_1m, load_after=log.after.load_1m, cores=facts.usable_cores(),
         settled=forward.settled, synchronized=synchronized(measured.synchronization),
         spread=series.spread(alone), whole_spread=series.spread(blocks), whole_stalled=series.stalled(blocks),
         drift=series.drift(alone), whole_drift=series.drift(blocks), closure=allowed and whole.images_per_s / allowed,
-        first_last=median(alone) / median(measured.repeat.block_s) - 1,
-        heat_witness=heat_witness(heat, 0.0, checks.wall_s, log.before, log.after) if heat else None,
+        first_last=median(alone) / median(again.block_s) - 1,
+        heat_witness=heat_witness(heat, alike, log.before, log.after) if heat else None,
+        held_down=held_down(log.before),
         swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization,
         others_share=checks.others_share, whole_others_share=checks.end_to_end_others_share,
         unevenness=series.unevenness(checks.core_s),
@@ -168,7 +171,7 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
         word = "noisy" if word == "clean" else word
         reasons += [f"torch.compile compiled {times} times more while it was timed: run again."]
     if word != "clean" and share is not None and share > 0.1:  # the model's own arithmetic leaves the kernel less
-        faults = f"{100 * share:.0f} % of the CPU time in {measured.repeat.page_faults_per_image:.0f} page faults"
+        faults = f"{100 * share:.0f} % of the CPU time in {again.page_faults_per_image:.0f} page faults"
         reasons += [f"A cause: the kernel took {faults} an image."]
     return judged.model_copy(update={"word": word, "reasons": [store.plain(reason) for reason in reasons]})
 

@@ -57,8 +57,10 @@ def own_cpu_s() -> float:
 
 
 class Repeat(NamedTuple):
-    """The forward pass at the run's end: seconds of its blocks, the kernel's share of CPU time, faults of an image."""
+    """The forward pass at the run's end: when, in seconds of the run, those of its blocks, the kernel's share of CPU
+    time, page faults of an image."""
 
+    start_s: float
     block_s: list[float]
     system_share: float | None
     page_faults_per_image: float
@@ -190,13 +192,13 @@ def repeat(bench: Bench, forward: Pass) -> Repeat:
     the page faults and the kernel's share of this process's CPU time (getrusage(2))."""
     steps, batch = forward.block_images // bench.case.batch_size, bench.ready_batch
     blocks = 3 if median(forward.block_s) < 1 else 1
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    start_s, before = time.perf_counter() - bench.zero_s, resource.getrusage(resource.RUSAGE_SELF)
     seconds = [block(lambda: bench.call(batch), bench.synchronize, steps) for _ in range(blocks)]
     after = resource.getrusage(resource.RUSAGE_SELF)
     kinds = ("ru_utime", "ru_stime", "ru_minflt", "ru_majflt")
     user, system, minor, major = (getattr(after, kind) - getattr(before, kind) for kind in kinds)
     share = system / (user + system) if user + system else None
-    return Repeat(seconds, share, (minor + major) / (blocks * forward.block_images))
+    return Repeat(start_s, seconds, share, (minor + major) / (blocks * forward.block_images))
 
 
 def work_per_image(bench: Bench) -> tuple[float, float]:

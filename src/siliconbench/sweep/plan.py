@@ -144,7 +144,9 @@ def short_of_memory(records: list[Record]) -> str | None:
     if any(r.error and r.error.kind == "out_of_memory" for r in records):
         return "memory ends"
     swap = max((r.memory.swap_growth_bytes or 0 for r in records if r.memory), default=0)
-    return "swapping starts" if swap > verdict.SWAP_BYTES else None
+    channels = [r.telemetry.channels.get("memory_pressure") for r in records if r.telemetry]
+    pressed = any((level or 0) >= 2 for channel in channels if channel for level in channel.values)
+    return "swapping starts" if swap > verdict.SWAP_BYTES else "memory is short" if pressed else None
 
 
 def level(speeds: dict[int, list[float]]) -> int:

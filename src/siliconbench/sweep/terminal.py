@@ -14,8 +14,10 @@ from tqdm import tqdm
 
 from siliconbench.analysis import bottleneck, cases
 from siliconbench.analysis.answer import figure_words
+from siliconbench.analysis.verdict import PLUG_IN, held_down
 from siliconbench.analysis.words import significant
 from siliconbench.knobs import KNOBS, Given
+from siliconbench.machine import facts
 from siliconbench.record.schema import Case, Record
 from siliconbench.sweep.plan import Plan, Runs, asked
 
@@ -149,6 +151,8 @@ def header(given: Given, plan: Plan) -> list[str]:
     auto, left = given["BATCH_SIZE"] == [None], len({*range(1, runs + 1)} - plan.done.keys())
     knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
     lines = [f"{plan.machine.slug}: {plan.machine.title}, device {device}"]
+    if held := held_down(facts.state()):
+        lines += [f"It runs {held}: {PLUG_IN} first, or every run will say so."]
     if given["USE_GPU"] and device == "cpu":
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]

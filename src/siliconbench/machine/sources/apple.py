@@ -14,7 +14,7 @@ from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import Any, ClassVar
 
 from siliconbench.machine.sources.source import BUSY, NO_WATTS, SILENT, Absent, Reading, Source, hundredth
-from siliconbench.machine.tools import MOST_BYTES, finite, highest, text_of, tool, tried
+from siliconbench.machine.tools import MOST_BYTES, clean, finite, highest, text_of, tool, tried
 
 BREW = Path("/opt/homebrew/bin")
 FIRST_S, SILENCE_S = 20.0, 3.5  # before the first line of a tool that prints one a second, and after it
@@ -75,7 +75,7 @@ class Stream(Source):
         with suppress(BlockingIOError):
             for _ in range(MOST_BYTES // 65536):  # a tool that floods fills its pipe and waits
                 if not (part := os.read(self.pipe, 65536)):
-                    raise Absent("it ended by itself")
+                    raise Absent(f"it ended by itself{self.words(', after ')}")
                 self.rest = (self.rest + part)[-MOST_BYTES:]
         *lines, self.rest = self.rest.split(b"\n")
         if lines:
@@ -85,8 +85,13 @@ class Stream(Source):
         if not self.newest:
             raise Absent(SILENT)
         if (parsed := tried(json.loads, self.newest)) is None:
-            raise Absent("it printed what is no JSON")
+            raise Absent(f"it printed what is no JSON{self.words(': ')}")
         return self.parse(parsed)
+
+    def words(self, before: str) -> str:
+        """The beginning of its newest line, if any, after these words: in a record, hence without paths."""
+        said = clean(re.sub(r"\S*[/\\@]\S*", " ", text_of(self.newest)))
+        return before + said if said and not said.startswith("{") else ""
 
     def close(self) -> None:
         """Ends the tool, gently at first."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from siliconbench.machine import tools
 from siliconbench.machine.tools import finite
 
 Reading = dict[str, Any]  # channel: a number, or the reason why there is none, or None
@@ -15,6 +16,7 @@ CHANNELS = {  # anything outside these limits is no reading
     "cpu_clock_mhz": (1, 20_000), "gpu_clock_mhz": (1, 20_000), "memory_clock_mhz": (1, 20_000),
     "gpu_utilization": (0, 1), "gpu_memory_used_bytes": (0, 1e15), "throttle_bits": (0, 2**32),
     "thermal_pressure": (0, 4), "cpu_load": (0, 1), "swap_used_bytes": (0, 1e15), "battery_percent": (0, 100),
+    "memory_pressure": (1, 4),  # of a Mac's kernel: 1 normal, 2 warning, 4 critical
 }  # fmt: skip
 
 
@@ -25,7 +27,7 @@ class Absent(Exception):
 def absence(error: Exception, package: str) -> str:
     """In words, why a source could not be opened, with what to install where that helps."""
     if isinstance(error, ImportError):
-        return f"{error.name or package} is not installed: pip install {package}"
+        return f"{error.name or package} is not installed: {tools.pip(package)}"
     return str(error) if isinstance(error, Absent) else f"it failed: {type(error).__name__}"
 
 

@@ -1,5 +1,6 @@
 """What the system itself tells by psutil, and Intel's and AMD's processors by their counters."""
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ class System(Source):
     name = "psutil"
     gives: ClassVar = {
         "cpu_temperature_c": "max", "fan_rpm": "max", "cpu_clock_mhz": "mean", "cpu_load": "mean",
-        "swap_used_bytes": "reading", "battery_percent": "reading",
+        "swap_used_bytes": "reading", "battery_percent": "reading", "memory_pressure": "reading",
     }  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,7 +43,16 @@ class System(Source):
             "cpu_load": load,
             "swap_used_bytes": tried(lambda: psutil.swap_memory().used),
             "battery_percent": tried(lambda: psutil.sensors_battery().percent),
+            "memory_pressure": None if linux else tried(memory_pressure),
         }
+
+
+def memory_pressure() -> int:
+    """How short of memory a Mac's kernel is, by sysctlbyname(3): it compresses what is held long before it swaps."""
+    level, size, name = ctypes.c_int(), ctypes.c_size_t(4), b"kern.memorystatus_vm_pressure_level"
+    if ctypes.CDLL(None).sysctlbyname(name, ctypes.byref(level), ctypes.byref(size), None, ctypes.c_size_t(0)):
+        raise OSError(name)
+    return level.value
 
 
 def share(then: tuple[float, float] | None, now: tuple[float, float] | None) -> float | None:
@@ -50,6 +60,42 @@ def share(then: tuple[float, float] | None, now: tuple[float, float] | None) -> 
     if then is None or now is None or now[1] - then[1] < 0.25 * (os.cpu_count() or 1):
         return None
     return min(1.0, max(0.0, (now[0] - then[0]) / (now[1] - then[1])))
+
+
+HWMON = {  # what a driver of a GPU gives: channel: its statistic, file, the units of the file in one of ours
+    "amdgpu": {
+        "gpu_temperature_c": ("max", "temp[12]_input", 1e3), "gpu_w": ("reading", "power1_[ai]*", 1e6),
+        "gpu_clock_mhz": ("reading", "freq1_input", 1e6), "fan_rpm": ("max", "fan*_input", 1.0),
+        "gpu_utilization": ("reading", "device/gpu_busy_percent", 100.0),
+        "gpu_memory_used_bytes": ("reading", "device/mem_info_vram_used", 1.0),
+    },
+}  # fmt: skip
+
+
+class Hwmon(Source):
+    """A GPU that Linux shows among its sensors: the first whose driver HWMON has (Documentation/gpu/amdgpu and hwmon
+    of the kernel). Of an APU, whose metrics are of revision 2 or later (kgd_pp_interface.h), it is the package's power."""
+
+    name = "hwmon"
+    gives: ClassVar = {channel: kind for row in HWMON.values() for channel, (kind, *_) in row.items()} | {
+        "package_w": "reading"
+    }
+
+    def __init__(self) -> None:
+        there = [(folder, content(folder, "name")) for folder in sorted((tools.SYS / "class" / "hwmon").glob("hwmon*"))]
+        found = [(folder, name) for folder, name in there if name in HWMON]
+        if not found:
+            raise Absent(f"no GPU of these drivers is among the sensors: {', '.join(HWMON)}")
+        self.folder, self.version = found[0]
+        self.shared = (tried(lambda: (self.folder / "device/gpu_metrics").read_bytes()[2]) or 0) >= 2  # of an APU
+
+    def read(self) -> Reading:
+        """What the files hold now, the highest where a channel has many."""
+        given: Reading = {}
+        for channel, (_, files, units) in HWMON[self.version].items():
+            raw = [tried(float, content(file)) for file in self.folder.glob(files)]
+            given[channel] = None if (most := highest(raw)) is None else most / units
+        return given | {"gpu_w": None, "package_w": given["gpu_w"]} if self.shared else given
 
 
 class Packages:
