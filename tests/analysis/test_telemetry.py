@@ -135,7 +135,7 @@ def test_energy_on_battery():
 def test_nothing_is_known_of_an_empty_section():
     section = made(fan_rpm=[])
     assert telemetry.energy(None, section, 0, 10, 100) == telemetry.Energy(no_energy="too few samples")
-    assert telemetry.heat_witness(section, 0, 10, at(NOMINAL), at(NOMINAL)) is None
+    assert telemetry.heat_witness(section, [(0, 10)], at(NOMINAL), at(NOMINAL)) is None
 
 
 FALLEN = [1980.0] * 10 + [1700.0] * 10
@@ -158,5 +158,31 @@ FALLEN = [1980.0] * 10 + [1700.0] * 10
     ({"cpu_clock_mhz": FALLEN[::-1], "cpu_load": [0.9] * 20, "cpu_temperature_c": [95.0] * 20}, {}, {}, None),
 ])  # fmt: skip
 def test_heat_witness(channels, before, after, expected):
-    found = telemetry.heat_witness(made(**channels), 0, 100, at(before), at(after))
+    found = telemetry.heat_witness(made(**channels), [(0, 100)], at(before), at(after))
     assert (expected in found) if expected else found is None
+
+
+def a_mac(clock, watts, heat, utilization=0.98):
+    seconds = len(clock)
+    return made(source="macmon", gpu_clock_mhz=clock, gpu_w=watts, gpu_temperature_c=heat,
+                gpu_utilization=[utilization] * seconds)  # fmt: skip
+
+
+def test_a_macs_clock_that_falls_with_its_watts_is_heat_below_the_usual_limit():
+    """From 1,620 to 1,050 MHz at 71 to 73 C with the pressure nominal, as an M5 Max was seen to do."""
+    hot, clock = [71.0, 72.0] * 5 + [73.0] * 10, [1620.0] * 10 + [1050.0] * 10
+    spans = [(0.0, 100.0)]
+    found = telemetry.heat_witness(a_mac(clock, [60.0] * 10 + [30.0] * 10, hot), spans, at(NOMINAL), at(NOMINAL))
+    assert found == "the GPU clock fell from 1620 to 1050 MHz at up to 73 C"
+    for watts, heat in (([60.0] * 20, hot), ([60.0] * 10 + [30.0] * 10, [55.0] * 20)):
+        assert telemetry.heat_witness(a_mac(clock, watts, heat), spans, at(NOMINAL), at(NOMINAL)) is None
+
+
+def test_a_clock_that_falls_where_the_gpu_waits_for_data_is_no_heat():
+    """1,296 MHz in the model alone, 900 while the loader starves it, 1,296 again: not one of them is throttled."""
+    clock = [1296.0] * 6 + [900.0] * 10 + [1296.0] * 2
+    section = a_mac(clock, [20.0] * 6 + [9.0] * 10 + [20.0] * 2, [82.0] * 18)
+    assert telemetry.heat_witness(section, [(0.0, 5.5), (15.5, 17.5)], at(NOMINAL), at(NOMINAL)) is None
+    later = a_mac([1296.0] * 6 + [900.0] * 12, [20.0] * 6 + [9.0] * 12, [82.0] * 18)
+    found = telemetry.heat_witness(later, [(0.0, 5.5), (15.5, 17.5)], at(NOMINAL), at(NOMINAL))
+    assert found == "the GPU clock fell from 1296 to 900 MHz at up to 82 C"

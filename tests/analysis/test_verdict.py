@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from siliconbench.analysis import series
+from siliconbench.analysis import series, verdict
 from siliconbench.analysis.series import Drift
 from siliconbench.analysis.verdict import Evidence, judge
-from siliconbench.record.schema import Verdict
+from siliconbench.record.host import State
+from siliconbench.record.schema import Verdict, filled
 
 
 def judged(**seen) -> Verdict:
@@ -130,3 +131,15 @@ def test_the_gravest_word_wins_and_every_reason_stays() -> None:
     assert judged(**QUIET | {"drift": FALL, "first_last": 0.07}).word == "slowed"  # the larger change counts
     assert judged(**everything | {"cpu_share": 1.0}).word == "throttled"
     assert judged(**everything | {"cpu_share": 1.0, "heat_witness": None}).word == "slowed"
+
+
+@pytest.mark.parametrize(("state", "words"), [
+    ({"power_source": "battery"}, "on its battery"), ({"power_mode": "low power"}, "in low power mode"),
+    ({"power_source": "battery", "power_mode": "quiet"}, "on its battery and in quiet mode"),
+    ({"power_source": "mains", "power_mode": "performance"}, ""), ({}, ""),
+])  # fmt: skip
+def test_power_that_holds_it_down_is_a_doubt_that_measuring_again_does_not_end(state, words):
+    held = verdict.held_down(State.model_validate(filled(State, state, "this test has none")))
+    found = judged(**QUIET | {"held_down": held})
+    assert held == words and (found.word, found.disturbed) == ("slowed" if words else "clean", False)
+    assert not words or (words in found.reasons[0] and "plug it in" in found.reasons[0])

@@ -1,11 +1,13 @@
 """What the doctor says, and when it calls a machine unfit: by hand, on a Mac of fake tools, and here."""
 
+import getpass
 import re
 import subprocess
 import sys
 
 import pytest
 
+from siliconbench import paths
 from siliconbench.machine import doctor, tools
 from siliconbench.machine import facts as machine_facts
 from siliconbench.machine import sampler as samplers
@@ -71,6 +73,13 @@ def test_each_doubt_comes_alone_and_says_what_to_do(state, sample, word):
     assert word in doubt and ":" in doubt
 
 
+def test_a_mac_is_short_of_memory_by_its_kernels_word_not_by_what_is_free():
+    low = State(**STATE | {"free_memory_bytes": 2**30})
+    assert doctor.unfit(low, made(memory_pressure=[1, 1, 1]), 8) == []
+    (doubt,) = doctor.unfit(State(**STATE), made(memory_pressure=[1, 1, 2]), 8)
+    assert "of memory are free" in doubt
+
+
 @pytest.mark.parametrize("governor", ["powersave (intel_pstate)", "powersave (amd-pstate-epp)", "performance", None])
 def test_a_pstate_driver_follows_the_load_whatever_it_is_called(governor):
     assert doctor.unfit(State(**STATE | ({"governor": governor, "unknown": {}} if governor else {})), QUIET, 8) == []
@@ -132,3 +141,22 @@ def test_here_as_make_doctor_calls_it():
     fit = run.stdout.rstrip().endswith("\n  yes")
     assert run.returncode == (0 if fit else 1) and run.stderr == ""
     assert "psutil" in run.stdout and "What it cannot tell" in run.stdout
+
+
+def test_a_report_to_send_has_what_the_tools_printed_and_nothing_personal(tmp_path, monkeypatch, capsys):
+    folder = mac.install(tmp_path / "bin")
+    mac.install_macmon(folder)
+    monkeypatch.setattr(tools, "PLATFORM", "darwin")
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(samplers, "COMMAND", mac.launcher(folder))
+    monkeypatch.setattr(paths, "REPORTS", tmp_path)
+    monkeypatch.setattr(tools, "HEARD", {})
+    monkeypatch.setattr(getpass, "getuser", lambda: "nominal")  # a word that one of the tools prints
+    monkeypatch.setenv("REPORT", "1")
+    doctor.main()
+    text = (tmp_path / "doctor.txt").read_text("utf-8")
+    for words in ("$ sysctl -n machdep.cpu.brand_string", "Apple M3 Pro", "$ pmset -g batt", "'Battery Power'",
+                  "$ system_profiler SPDisplaysDataType -json", '"sppci_cores"', '"fan_rpm": 1200'):  # fmt: skip
+        assert words in text, words
+    assert not [secret for secret in mac.SECRETS if secret in text] and "nominal" not in text.lower()
+    assert "doctor.txt: read it, then send it" in capsys.readouterr().out

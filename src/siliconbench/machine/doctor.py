@@ -18,7 +18,7 @@ BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
 DRAWN = 0.35  # the same of a Mac's GPU: busy at its lowest clock it reads up to 0.30, which drawing a desktop can take
 LOAD = 0.5  # per core; over the last minute
 HOT_C, HOT_MEAN_C = 70.0, 50.0  # before any work: of the hottest sensor, of a mean over sensors
-PERSONAL = re.compile(r"(?i)serial|uu?d?id\b|model.number|user|host|address|ssid")  # words of lines that are left out
+PERSONAL = r"serial|uu?d?id\b|model.number|user|host|address|ssid"  # words of what is left out of a report
 LOW_MEMORY_BYTES = 2 * 2**30
 LABELS = {  # of the fields whose own names say it less well
     "core_levels": "Kinds of core", "gpus": "GPU", "os": "System", "os_build": "Build", "arch": "Architecture",
@@ -126,10 +126,10 @@ def report(machine: Machine, state: State, samples: Telemetry) -> str:
 
 
 def nameless(text: str) -> str:
-    """The text without lines that may tell whose the machine is, and without the names of this user and machine."""
+    """The text without values and lines that may tell whose the machine is, and without this user's and its names."""
     kept, left_out = list[str](), False
-    for line in text.splitlines():
-        personal = bool(PERSONAL.search(line))
+    for line in re.sub(rf'(?i)"[^"]*(?:{PERSONAL})[^"]*" ?: ?"[^"]*"|\(id=\d+\)', '"": ""', text).splitlines():
+        personal = bool(re.search(PERSONAL, line, re.IGNORECASE))
         kept += [] if personal or left_out else [line]
         left_out = personal and "<key>" in line  # in a property list the value is the next line
     names = "|".join(re.escape(name) for name in sorted(share.own_names(), key=len, reverse=True))
@@ -138,7 +138,9 @@ def nameless(text: str) -> str:
 
 def write(text: str, samples: bytes) -> str:
     """Writes the report with what each tool printed and the sampler's last lines; a line on where it lies."""
-    raw = [f"$ {argv}\n{said}" for argv, said in tools.HEARD.items()]
+    raw = [
+        f"$ {argv}\n{said}" for argv, said in tools.HEARD.items() if "ExpertDevice" not in argv
+    ]  # which tells its serial number
     lines = samples.decode("utf-8", "replace").splitlines()
     raw += ["The sampler's first and last lines", *lines[:1], *lines[1:][-2:]]
     store.write_whole(paths.REPORTS / "doctor.txt", nameless("\n\n".join((text, *raw))) + "\n")

@@ -74,7 +74,8 @@ HWMON = {  # what a driver of a GPU gives: channel: its statistic, file, the uni
 
 class Hwmon(Source):
     """A GPU that Linux shows among its sensors: the first whose driver HWMON has (Documentation/gpu/amdgpu and hwmon
-    of the kernel). Of an APU, whose metrics are of revision 2 or later (kgd_pp_interface.h), it is the package's power."""
+    of the kernel). Of an APU, whose metrics have revision 2 or later (kgd_pp_interface.h), it tells the package's
+    power."""
 
     name = "hwmon"
     gives: ClassVar = {channel: kind for row in HWMON.values() for channel, (kind, *_) in row.items()} | {
