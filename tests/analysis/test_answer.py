@@ -201,6 +201,16 @@ def test_its_place_is_among_those_that_measured_the_same_case(others, words):
     assert words in said(*sweep(*QUIET), *fleet(**others), *far)[3]
 
 
+def test_without_one_of_its_torch_those_of_another_are_named_and_not_ranked():
+    theirs = sweep(300.0, 303.0, slug="a", edits=[put("software.torch", "2.9.1")])
+    place = said(*sweep(*QUIET), *theirs)[3]
+    assert re.search(
+        r"has resnet50, batch 64 by torch 2\.\d+ \(beside it, not to be ranked: .*301\.\d images/s.* by torch 2\.9\)",
+        place,
+    )
+    assert "faster" not in place and "slower" not in place
+
+
 def test_the_place_is_by_the_case_that_most_share_and_of_each_machine_its_fastest_device():
     small = sweep(500.0, 505.0, model="mobilenet_v3_small")
     theirs = sweep(700.0, 705.0, model="mobilenet_v3_small", slug="a")

@@ -102,6 +102,8 @@ def test_a_core_that_runs_evenly_is_told_from_one_that_is_shared():
     assert np.mean([series.unevenness(groups) > 0.05 for groups in shared]) > 0.95
     assert series.unevenness([]) is series.unevenness([[0.001, 0.002]]) is None
     assert series.unevenness([even[0][0], shared[0][0]]) < 0.05  # an interrupt met one of them
+    slower = [1.8 * x for x in even[0][1]]  # between two moments another took the core's other thread
+    assert series.unevenness([even[0][0], even[0][1], slower]) > 0.7
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=30), st.floats(0.01, 100))

@@ -91,7 +91,7 @@ def test_a_host_that_runs_unevenly_is_named_before_the_scatter_that_it_makes() -
         assert judged(**QUIET | doubt | {"unevenness": 0.19, "device_is_cpu": False}).word in ("noisy", "slowed")
     assert judged(**QUIET | {"unevenness": 0.19}) == CLEAN  # it made no difference
     hot = {"drift": FALL, "heat_witness": "thermal state serious", "unevenness": 0.01}
-    assert judged(**QUIET | hot).word == "throttled"
+    assert judged(**QUIET | hot).word == judged(**QUIET | hot | {"unevenness": 0.19}).word == "throttled"
 
 
 def test_only_what_comes_from_outside_is_measured_again() -> None:

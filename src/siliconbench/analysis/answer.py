@@ -149,7 +149,10 @@ def place(asked: Asked) -> str:
     main, others, said, rate = asked.main, asked.others(asked.main), list[str](), float(asked.main["images_per_s"])
     what = f"{main['name']}, batch {main['batch_size']}"
     if others.empty:
-        return f"No other machine on record has {what}: `make share` publishes yours."
+        older = asked.alike(main, [k for k in (*ALIKE, "sustained") if k != "torch"]).drop_duplicates("machine")
+        seen = [f"{asked.names[o['machine']]} {speed_words(o)} by torch {o['torch']}" for _, o in older.iterrows()]
+        told = f" by torch {main['torch']} (beside it, not to be ranked: {listed(seen, 3)})" if seen else ""
+        return f"No other machine on record has {what}{told}: `make share` publishes yours."
     ahead = others["images_per_s"] > rate
     for _, other in pd.concat([others[ahead].tail(1), others[~ahead].head(1)]).iterrows():
         found = stats.compare(other["sessions"], main["sessions"], between=other["between"])

@@ -67,9 +67,12 @@ def spread(block_s: ArrayLike) -> float | None:
 
 
 def unevenness(core_s: Sequence[ArrayLike]) -> float | None:
-    """How unevenly a core runs by itself within a moment (0.05: 5 %), from the seconds of a fixed loop, time after
-    time, in groups: the least scatter of a group, since an interrupt can meet one. None without a group of three."""
-    return min((found for group in core_s if (found := spread(group)) is not None), default=None)
+    """How unevenly a core runs by itself (0.05: 5 %), from the seconds of a fixed loop, time after time, each group one
+    moment: the least scatter of a group, since an interrupt can meet one, or the change of their medians from moment
+    to moment, if that is more. None without a group of three."""
+    known = [(found, float(np.median(np.asarray(group)))) for group in core_s if (found := spread(group)) is not None]
+    medians = [middle for _, middle in known]
+    return max(min(found for found, _ in known), max(medians) / min(medians) - 1) if known else None
 
 
 def stalled(block_s: ArrayLike) -> float | None:

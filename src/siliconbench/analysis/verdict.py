@@ -59,10 +59,16 @@ def judge(seen: Evidence) -> Verdict:
     """The run's word on itself, with the reasons: wrong, contended, throttled, slowed, noisy (gravest first) or clean.
     disturbed: others took time, or it slept, so measuring again is worth it. A finding is held against nothing."""
     outside, unsteady = _from_outside(seen), [*_slower(seen), *_noisy(seen)]
-    uneven = (seen.unevenness or 0) if seen.device_is_cpu and {"slowed", "noisy"} & dict(unsteady).keys() else 0
+    shaken = {word for word, _ in unsteady} in ({"slowed"}, {"noisy"}, {"slowed", "noisy"})  # heat has its own word
+    uneven = (seen.unevenness or 0) if seen.device_is_cpu and shaken else 0
     why = f"The cores ran unevenly by themselves (a fixed loop by {100 * uneven:.0f} %)"
-    host = (uneven > SPREAD, "contended", f"{why}: others on the same host, or a clock that changes.")
-    found = [*_wrong(seen), *outside, *_chosen(host), *unsteady]
+    host = (
+        uneven > SPREAD,
+        "contended",
+        f"{why}: others on the same host, a clock that changes, or cores of two kinds.",
+    )
+    held = (bool(seen.held_down), "slowed", f"It ran {seen.held_down}: {PLUG_IN} and run again.")
+    found = [*_wrong(seen), *outside, *_chosen(host, held), *unsteady]
     grave = ("wrong", "contended", "throttled", "slowed", "noisy", "clean")
     word = min((word for word, _ in found), key=grave.index, default="clean")
     reasons, findings = ([store.plain(why) for _, why in some] for some in (found, _findings(seen)))
@@ -109,7 +115,6 @@ def _slower(seen: Evidence) -> Doubts:
     change, heat, swap = max([*drifts, *ends], key=abs, default=0.0), seen.heat_witness, seen.swap_growth_bytes or 0
     fell = f"The speed fell by {-100 * change:.0f} %"
     return _chosen(
-        (bool(seen.held_down), "slowed", f"It ran {seen.held_down}: {PLUG_IN} and run again."),
         (swap > SWAP_BYTES, "contended", f"Swap grew by {swap / 1e6:.0f} MB: make the batch smaller, or {AGAIN}"),
         (change < 0 and bool(heat), "throttled", f"{fell} under heat ({heat}): let it cool and run again."),
         (change < 0 and not heat, "slowed", f"{fell}, cause unknown: look at the power, {AGAIN}"),

@@ -206,8 +206,8 @@ class Checks(Section):
     """What a run knows of its own worth. system_share: the kernel's share of the CPU time of the model alone.
 
     others_share: of all cores' time, what other programs took during the model alone, and during end to end; core_s:
-    the seconds of a fixed loop on one core, time after time, just after each of the two; slept_s: what the system was
-    suspended for; gpu_neighbours: other processes that computed on the device."""
+    the seconds of a fixed loop on one core, time after time, just before and after each of the two; slept_s: what the
+    system was suspended for; gpu_neighbours: other processes that computed on the device."""
 
     wall_s: fields.Seconds
     before: State

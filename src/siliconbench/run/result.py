@@ -135,7 +135,7 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     return schema.Checks(
         wall_s=time.perf_counter() - bench.zero_s, before=log.before, after=log.after, workers=measured.workers,
         others_share=measured.beside_forward.share, end_to_end_others_share=measured.beside_whole.share,
-        core_s=[measured.beside_forward.core_s, measured.beside_whole.core_s],
+        core_s=[*measured.beside_forward.core_s, *measured.beside_whole.core_s],
         repeat_block_s=end.block_s, page_faults_per_image=end.page_faults_per_image,
         allowed_images_per_s=measured.parts.allowed_images_per_s, bottleneck=measured.answer.bottleneck,
         synchronization=measured.synchronization, **maybe,

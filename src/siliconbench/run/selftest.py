@@ -31,23 +31,29 @@ CONVOLUTIONS = ((16, 128, 28), (16, 256, 14), (64, 256, 28), (64, 512, 28), (128
 
 class Beside(NamedTuple):
     """What went on beside a pass: the share of all processors' time that others took, and the seconds of a fixed loop
-    on one core, time after time: uneven where another machine of the same host shares it, of which no count tells."""
+    on one core, time after time, before it and after it: uneven where another machine of the same host shares the
+    core, of which no count tells."""
 
     share: float
-    core_s: list[float]
+    core_s: list[list[float]]
 
 
 class Neighbours:
     """What others do while this process and its children work: started before a pass, asked after it."""
 
     def __init__(self) -> None:
-        self.start = (*cpu_seconds(), own_cpu_s())
+        self.loops, self.start = fixed_loops(), (*cpu_seconds(), own_cpu_s())
 
     def seen(self) -> Beside:
         """What others did since the start."""
         busy, total, own = (b - a for a, b in zip(self.start, (*cpu_seconds(), own_cpu_s()), strict=True))
-        loops = [block(partial(sum, range(TURNS)), nothing, 1) for _ in range(LOOPS)]
-        return Beside(min(1.0, max(0.0, busy - own) / total) if total > 0 else 0.0, loops)
+        taken = min(1.0, max(0.0, busy - own) / total) if total > 0 else 0.0
+        return Beside(taken, [self.loops, fixed_loops()])
+
+
+def fixed_loops() -> list[float]:
+    """The seconds of a fixed loop on one core, time after time, a tenth of a second in all."""
+    return [block(partial(sum, range(TURNS)), nothing, 1) for _ in range(LOOPS)]
 
 
 def own_cpu_s() -> float:
