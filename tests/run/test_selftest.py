@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from siliconbench.analysis.verdict import synchronized
+from siliconbench.machine import sampler
 from siliconbench.machine.sources import system
 from siliconbench.record.schema import Case, Experiment, Synchronization
 from siliconbench.run import experiment, loader, models, passes, selftest, timing
@@ -290,6 +291,7 @@ def test_it_does_not_rest_where_nothing_is_told(monkeypatch):
     for name in ("sensors_temperatures", "sensors_fans", "sensors_battery"):
         monkeypatch.setattr(psutil, name, dict, raising=False)
     monkeypatch.setattr(system, "POWERCAP", Path("/nowhere"))
+    monkeypatch.setitem(sampler.SOURCES, "linux", (system.System,))  # a GPU's host is told more
     assert Log(True, Case(model="resnet18", batch_size=1, device="cpu", min_seconds=60.0)).stop(0.0).rest_s == 0.0
 
 
