@@ -126,6 +126,7 @@ COLUMNS = {
                          r.memory.peak_device_bytes), max),
     "chip": Column(_chip, _most), "title": Column("machine.title", _most),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
+    "compile_s": Column("checks.compiled.seconds", pd.Series.median),
     "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
     "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),
     **{name: Column(f"conditions.{name}", pd.Series.median)

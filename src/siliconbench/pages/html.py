@@ -1,6 +1,7 @@
 """The pieces of a page as HTML: its first sentence, other sentences, lists, tables. Every text is escaped here."""
 
 import html
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -21,20 +22,25 @@ def escaped(text: object) -> str:
     return html.escape(clean(text))
 
 
+def inline(text: object) -> str:
+    """The text as HTML, what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped(text))
+
+
 def lead(text: str) -> HTML:
     """The page's first sentence as HTML, set large."""
-    return HTML(f'<p class="lead">{escaped(text)}</p>')
+    return HTML(f'<p class="lead">{inline(text)}</p>')
 
 
 def sentence(text: str) -> HTML:
     """A sentence that was generated from the data, as HTML."""
-    return HTML(f'<p class="finding">{escaped(text)}</p>')
+    return HTML(f'<p class="finding">{inline(text)}</p>')
 
 
 def note(items: Sequence[str]) -> HTML:
     """A list as HTML, set small, to its fortieth line: reasons, versions, what was left out."""
     more = [f"and {len(items) - MOST_LINES} more"] if len(items) > MOST_LINES else []
-    lines = "".join(f"<li>{escaped(item)}</li>" for item in [*items[:MOST_LINES], *more])
+    lines = "".join(f"<li>{inline(item)}</li>" for item in [*items[:MOST_LINES], *more])
     return HTML(f'<ul class="note">{lines}</ul>')
 
 
@@ -56,7 +62,7 @@ def _column(heading: str, values: pd.Series, first: bool, bars: bool, best: bool
     opening, closing = ('<th scope="row"', "</th>") if first else ("<td", "</td>")
     cells = [f'<th scope="col" class="{kind}">{escaped(heading)}</th>']
     for value, unknown in zip(values, values.isna(), strict=True):
-        text = UNKNOWN if unknown else escaped(_shown(value))
+        text = UNKNOWN if unknown else inline(_shown(value))
         text = f"<strong>{text}</strong>" if numbers and best and value == most and known.nunique() > 1 else text
         bar = f' style="--bar:{max(0.0, value / most):.3f}"' if bars and most > 0 and not unknown else ""
         cells.append(f'{opening} class="{kind}{" unknown" if unknown else ""}"{bar}>{text}{closing}')
