@@ -110,7 +110,13 @@ def step(asked: Asked) -> str:
         return found
     main, runs, good, best = asked.main, asked.runs, asked.good, f"`make best IMAGE_MODEL={asked.main['model']}`"
     sizes = asked.alike(main, [column for column in LIKE if column != "batch_size"], own=True)
-    faulty = main["device"] == "cpu" and (main["system_share"] or 0) > 0.1  # its own arithmetic leaves the kernel less
+    faulty = (main["device"], main["allocator"]) == ("cpu", "system") and "macOS" not in (main["os"] or "")
+    faulty = faulty and (main["system_share"] or 0) > 0.1  # its own arithmetic leaves the kernel less
+    kept = asked.alike(main, [column for column in LIKE if column != "allocator"], own=True)
+    kept = kept[kept["allocator"] == "tuned"]
+    remedy = "ALLOCATOR=tuned keeps the memory: try it"
+    for _, case in kept.iterrows():
+        remedy = f"ALLOCATOR=tuned keeps the memory and is on record here with {speed_words(case)}"
     starved, usual = main["bottleneck"] == "input", (main["input"], main["workers"]) == ("fast", "auto")
     quicker = [
         f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
@@ -129,8 +135,7 @@ def step(asked: Asked) -> str:
         ((runs["power_source"] == "battery").any(), "It ran on battery: plug it in and measure again."),
         (runs["power_mode"].isin(SLOW_MODES).any(), "Leave the low-power mode and measure again."),
         (asked.disturbed, "Close other programs, or wait until others leave it alone, and measure again."),
-        (faulty and 8 < main["batch_size"] == sizes["batch_size"].min(),
-         "Over a tenth of the CPU time goes to page faults: BATCH_SIZE=8 has fewer, see whether it is faster."),
+        (faulty, f"Over a tenth of the CPU time goes to page faults: {remedy}."),
         (starved and not usual, "Data loading is the bottleneck: INPUT=fast WORKERS=auto, the defaults, load fastest."),
         (starved, "Data loading is the bottleneck, with as many workers as help: it takes more cores."),
         (quicker, "".join(quicker[:1])), (faster, "".join(faster[:1])),
