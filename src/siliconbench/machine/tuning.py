@@ -45,7 +45,7 @@ def untrue(allocator: str) -> str | None:
 
 
 def check(given: Given) -> None:
-    """None; WrongKnob where ALLOCATOR asks for what is not here, or THREADS for more than the usable cores."""
+    """Nothing; WrongKnob where ALLOCATOR asks for what is not here, or THREADS for more than the usable cores."""
     for name in given["ALLOCATOR"]:
         if why := untrue(name) if name == "system" else NONE if not tuned() else None:
             raise wrong("ALLOCATOR", name, why)

@@ -144,7 +144,7 @@ def stepper(
     @torch.inference_mode()
     def infer(batch: torch.Tensor) -> torch.Tensor:
         begin()
-        return model(batch)  # type: ignore[no-any-return]
+        return model(batch)
 
     if mode != "train":
         return infer
