@@ -129,7 +129,9 @@ def schema_gaps(text: str) -> set[str]:
     """The values of an axis that the published schema lacks or has too many."""
     fields = json.loads(text)["$defs"]["Case"]["properties"]
     tables = {"device": axes.DEVICES, "precision": axes.PRECISIONS, "memory_format": axes.LAYOUTS,
-              "mode": axes.MODES, "input": axes.INPUTS}  # fmt: skip
+              "mode": axes.MODES, "input": axes.INPUTS, "allocator": (*axes.ALLOCATORS, "default")}  # fmt: skip
+    fields["compile"] = next(kind for kind in fields["compile"]["anyOf"] if "enum" in kind)
+    tables["compile"] = axes.COMPILE_MODES
     return {value for name, table in tables.items() for value in set(fields[name]["enum"]) ^ set(table)}
 
 
@@ -160,6 +162,7 @@ def test_each_kind_of_omission_is_seen():
 
 def test_the_knobs_take_what_the_tables_hold():
     tables = {"PRECISION": axes.PRECISIONS, "LAYOUT": axes.LAYOUTS, "MODE": axes.MODES, "INPUT": axes.INPUTS}
+    tables |= {"ALLOCATOR": axes.ALLOCATORS, "COMPILE": axes.COMPILE_MODES}
     for name, table in tables.items():
         assert [KNOBS[name].read(value) for value in table] == list(table)
         assert all(value in KNOBS[name].allowed for value in table)

@@ -83,6 +83,7 @@ def named(given: str) -> str:
 def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: str, records: bool = True) -> int:
     """The exit status of a target's work, given its knobs and what renders its page; records: whether it writes any."""
     given = read(os.environ)
+    late("machine.tuning:check")(given)
     if records:
         writable(late("record.store:folder_at")(given["RESULTS"]), "RESULTS")
         given["MACHINE"] = named(given["MACHINE"])

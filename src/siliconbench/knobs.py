@@ -95,6 +95,7 @@ def model(text: str) -> str:
 
 
 FLAG: Kind = "0 or 1", {"0": False, "1": True}.__getitem__
+MODES: dict[str, bool | str] = {"0": False, "1": True} | {mode: mode for mode in axes.COMPILE_MODES}
 KNOBS = {
     "USE_GPU": Knob("1", *FLAG, meaning="1: the accelerator if there is one (CUDA, MPS, XPU); 0: the CPU"),
     "NUM_IMAGES": Knob("256", *number(1, 10**9), False, "at least so many images end to end", "num_images"),
@@ -121,8 +122,14 @@ KNOBS = {
     "PRECISION": Knob("fp32", *one_of(axes.PRECISIONS), True,
         f"`{' '.join(axes.PRECISIONS)}`, one or many; fp32 is fp32, TF32 only by name", "precision"),
     "LAYOUT": Knob("contiguous", *one_of(axes.LAYOUTS), True, f"`{' '.join(axes.LAYOUTS)}`", "memory_format"),
-    "COMPILE": Knob("0", *FLAG, True, "1: torch.compile; on the CPU it needs a C++ compiler and Python's headers",
-        "compile"),
+    "COMPILE": Knob("0", " or ".join(MODES), MODES.__getitem__, True,
+        "1: torch.compile; or its mode: `reduce-overhead` (CUDA graphs) or `max-autotune`; on the CPU it needs a C++ "
+        "compiler and Python's headers", "compile"),
+    "ALLOCATOR": Knob("system", *one_of(axes.ALLOCATORS), True,
+        "`tuned`: memory is kept for the next batch, by glibc's settings or an installed tcmalloc (none on macOS)",
+        "allocator"),
+    "THREADS": Knob("auto", *number(1, 4096, auto=True), True, "CPU threads of one operation; auto: torch's choice",
+        "threads"),
     "MODE": Knob("inference", *one_of(axes.MODES), True,
         "`train`: forward, backward and a step of SGD on random labels", "mode"),
     "TELEMETRY": Knob("1", *FLAG, meaning="0: no sampler beside the run"),
@@ -131,7 +138,8 @@ KNOBS = {
     "FRESH": Knob("0", *FLAG, meaning="1: begin anew instead of finishing an interrupted sweep"),
 }  # fmt: skip
 BEST = {"MIN_SECONDS": "2", "NUM_IMAGES": "64", "REPEATS": "3"}  # of `make best`
-CHOSEN = {"BATCH_SIZE": "auto", "PRECISION": "", "LAYOUT": "", "COMPILE": "", "MODE": "", "MINUTES": ""}  # by it
+CHOSEN = {"BATCH_SIZE": "auto", "PRECISION": "", "LAYOUT": "", "COMPILE": "", "MODE": "", "MINUTES": ""}
+CHOSEN |= {"ALLOCATOR": "", "THREADS": ""}  # by it
 SUITE = {"IMAGE_MODEL": " ".join(protocol.MODELS), "BATCH_SIZE": "1 64", "MIN_SECONDS": "6", "REPEATS": "3"}
 FREE = ("USE_GPU", "MACHINE", "TELEMETRY", "RESULTS", "FRESH")  # they change no protocol
 TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": "5"}  # five minutes on a laptop
@@ -190,6 +198,6 @@ def _value(name: str, knob: Knob, given: str) -> Any:
         except (KeyError, ValueError) as error:  # a KeyError holds but the word
             more = f" ({error})" if str(error) and not isinstance(error, KeyError) else ""
             raise wrong(name, word, allowed + more) from None
-    if None in values and len(set(values)) > 1:
+    if None in values and len(set(values)) > 1 and name == "BATCH_SIZE":
         raise wrong(name, given, f"{allowed}; auto alone")
     return list(dict.fromkeys(values)) if knob.many else values[0]

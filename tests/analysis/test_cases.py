@@ -234,6 +234,8 @@ def test_a_case_of_which_every_run_failed_has_a_row_with_its_error():
 UNLIKE = {
     "memory_format": ("channels_last", "channels last"),
     "compile": (True, "compiled"),
+    "allocator": ("tuned", "tuned allocator"),
+    "threads": (2, "2 threads asked"),
     "mode": ("train", "training"),
     "input": ("original", "original input"),
     "workers": (2, "2 workers"),
@@ -248,8 +250,16 @@ UNLIKE = {
 def test_a_name_tells_apart_every_axis_in_words(axis):
     value, words = UNLIKE[axis]
     names = cases.named(table(run(100.0), run(90.0, **{axis: value})))["name"].tolist()
+    again = cases.named(table(run(90.0, **{axis: value})))["name"].tolist()
+    assert again == [f"resnet18, {words}"]
     assert len(set(names)) == 2 and f"resnet18, {words}" in names
     assert not any("True" in name or "False" in name or "_" in name for name in names)
+
+
+def test_modes_of_compilation_are_cases_of_their_own_beside_the_plain_ones():
+    modes = [False, True, "reduce-overhead", "max-autotune"]
+    names = cases.named(table(*(run(100.0, compile=mode) for mode in modes)))["name"]
+    assert sorted(names) == [f"resnet18, {word}" for word in ("compiled", "eager", "max-autotune", "reduce-overhead")]
 
 
 def test_a_case_that_stands_alone_is_named_by_all_that_is_unusual():

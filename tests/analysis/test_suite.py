@@ -101,7 +101,7 @@ def test_single_and_bulk_are_geometric_means_over_the_models():
         lambda data: data["case"].update(image_px=192),
         lambda data: data["case"].update(precision="bf16"),
         lambda data: data["case"].update(minutes=1.0),
-        lambda data: data["case"].update(allocator="mimalloc"),
+        lambda data: data["case"].update(allocator="tuned"),
     ],
 )
 def test_what_is_not_the_protocol_to_the_last_axis_is_none_whatever_it_calls_itself(edit):

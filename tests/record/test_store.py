@@ -17,7 +17,8 @@ from tests.samples import sample
 NOW = "20261123T140000Z"
 AXES = {
     "model": ["resnet18", "alexnet"], "batch_size": [1, 11], "device": list(axes.DEVICES), "mode": list(axes.MODES),
-    "precision": list(axes.PRECISIONS), "memory_format": list(axes.LAYOUTS), "compile": [False, True],
+    "precision": list(axes.PRECISIONS), "memory_format": list(axes.LAYOUTS),
+    "compile": [False, True, *axes.COMPILE_MODES], "allocator": list(axes.ALLOCATORS), "threads": [None, 1, 11],
 }  # fmt: skip
 
 
@@ -31,6 +32,15 @@ def test_no_two_cases_of_a_sweep_share_a_name():
 
 def test_names_of_the_reference_class_are_as_they_were():
     case = Case(model="resnet18", batch_size=8, device="cpu")
+    assert store.file_name(case, NOW, 3) == f"resnet18-b8-cpu-fp32-{NOW}-r3.json"
+
+
+def test_a_record_of_before_has_the_systems_allocator_and_is_of_the_reference_class():
+    case = Record.model_validate(sample(allocator="default", compile=False)).case
+    assert (
+        case.allocator == "system" and case.reference and not case.model_copy(update={"allocator": "tuned"}).reference
+    )
+    assert not case.model_copy(update={"threads": 2}).reference
     assert store.file_name(case, NOW, 3) == f"resnet18-b8-cpu-fp32-{NOW}-r3.json"
 
 

@@ -8,7 +8,7 @@ import torch
 from siliconbench.analysis.verdict import synchronized
 from siliconbench.record.schema import Case
 from siliconbench.run import device as devices
-from siliconbench.run import models, passes, selftest
+from siliconbench.run import experiment, loader, models, passes, selftest
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 
@@ -50,6 +50,23 @@ def test_outputs_agree_in_each_precision_and_tf32_is_no_fp32(name, precision):
     assert found.agree, found
     if precision == "tf32":
         assert not selftest.outputs(replace(run, case=run.case.model_copy(update={"precision": "fp32"}))).agree
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_cuda_graphs_give_the_right_outputs_through_all_that_a_run_does(precision):
+    run = bench(compile="reduce-overhead", memory_format="channels_last", precision=precision, batch_size=1)
+    eager = bench(memory_format="channels_last", precision=precision, batch_size=1)
+    speeds = [passes.forward(one).images_per_s for one in (eager, run)]
+    print(precision, "eager, graphs: images/s", speeds)
+    assert speeds[1] > speeds[0]
+    assert run.call(run.ready_batch).clone().isfinite().all()
+    whole = passes.end_to_end(run, loader.stream(run, 0))
+    assert whole.images >= 8 and passes.latency(run).request_s
+    assert synchronized(selftest.synchronization(run)) is True
+    assert experiment.launch_s(run) > 0
+    found = selftest.outputs(run)
+    assert found.agree, found
+    assert models.graphs_compiled() >= run.graphs >= 1
 
 
 def test_the_peak_leaves_out_what_came_before_and_is_not_the_rooflines():

@@ -262,6 +262,8 @@ def test_the_cuda_lines_set_both_flags():
     lines = best.code(run(START.model_copy(update={"device": "cuda", "precision": "tf32", "compile": True}), 1.0))
     assert lines.count("allow_tf32 = True") == 2 and "torch.compile(model)" in lines
     compile(lines, "best", "exec")
+    graphs = best.code(run(START.model_copy(update={"device": "cuda", "compile": "reduce-overhead"}), 1.0))
+    assert 'torch.compile(model, mode="reduce-overhead")' in graphs
 
 
 @pytest.mark.parametrize("given", [{"BATCH_SIZE": "8"}, {"PRECISION": "bf16"}, {"IMAGE_MODEL": "resnet18 alexnet"}])

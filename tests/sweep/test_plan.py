@@ -52,6 +52,9 @@ def test_every_knob_of_a_case_reaches_it():
     text = {"layout": "channels_last", "compile": "1", "mode": "train", "input": "original", "workers": "3"}
     (case,) = plan.cases(given(num_images="7", min_seconds="0.5", minutes="2", seed="4", **text), "cpu")
     assert (case.memory_format, case.compile, case.mode, case.input) == ("channels_last", True, "train", "original")
+    mode, four = {"compile": "0 max-autotune", "allocator": "tuned", "threads": "auto 2"}, plan.cases
+    found = {(c.compile, c.allocator, c.threads) for c in four(given(**mode), "cpu")}
+    assert found == set(itertools.product((False, "max-autotune"), ("tuned",), (None, 2)))
     assert (case.workers, case.num_images, case.min_seconds, case.minutes, case.seed) == (3, 7, 0.5, 2.0, 4)
     assert (case.model, case.batch_size, case.precision, case.device) == ("resnet50", 64, "fp32", "cpu")
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from siliconbench import knobs
-from siliconbench.machine import facts
+from siliconbench.machine import facts, tuning
 from siliconbench.record import store
 from siliconbench.record.schema import Error, Record
 from siliconbench.run import device, models
@@ -125,6 +125,32 @@ def test_a_tuned_case_runs_in_a_sweep(tmp_path):
         return
     assert r.status == "ok" and r.memory.peak_process_bytes > 0, done.stdout + done.stderr
     assert r.case.compile and r.checks.compiled and r.checks.outputs.agree
+
+
+@pytest.mark.skipif(not tuning.tuned(), reason="this system has no allocator but its own")
+def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_asked_for(tmp_path):
+    threads = min(2, facts.usable_cores())
+    asked = {"ALLOCATOR": "system tuned", "THREADS": f"{threads}", "REPEATS": "2", "NUM_IMAGES": "16"}
+    done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="16", IMAGE_MODEL="resnet18", TELEMETRY="0", **asked)
+    records = [r for _, r in store.read(tmp_path / "reports/mine")]
+    assert {r.status for r in records} == {"ok"} and len(records) == 4, done.stdout + done.stderr
+    faults = {
+        name: [r.checks.page_faults_per_image for r in records if r.case.allocator == name]
+        for name in ("system", "tuned")
+    }
+    assert min(faults["system"]) > 10 * max(faults["tuned"]) + 100, faults
+    assert {r.software.threads for r in records} == {r.case.threads for r in records} == {threads}
+    assert all(r.software.environment["OMP_NUM_THREADS"] == str(threads) for r in records)
+    assert {"MALLOC_TRIM_THRESHOLD_" in r.software.environment or "LD_PRELOAD" in r.software.environment
+            for r in records if r.case.allocator == "tuned"} == {True}  # fmt: skip
+    assert sum(" tuned " in line for line in done.stdout.splitlines() if "forward" in line) == 2
+
+
+def test_a_compilation_that_fails_is_a_failed_case_in_one_line(tmp_path):
+    done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="1", COMPILE="reduce-overhead", CXX="false", TELEMETRY="0")
+    ((_, r),) = store.read(tmp_path / "reports/mine")
+    assert (r.status, r.error.kind, r.case.compile) == ("failed", "unsupported", "reduce-overhead"), done.stderr
+    assert done.returncode == 1 and "torch.compile" in r.error.message and "Traceback" not in done.stdout
 
 
 def kernels(of):

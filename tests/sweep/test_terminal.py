@@ -80,6 +80,9 @@ def test_a_case_without_a_good_run_says_so():
     [
         ("memory_format", "channels_last", "channels_last"),
         ("compile", True, "compiled"),
+        ("compile", "reduce-overhead", "reduce-overhead"),
+        ("allocator", "tuned", "tuned"),
+        ("threads", 2, "2"),
         ("mode", "train", "train"),
         ("precision", "bf16", "bf16"),
     ],

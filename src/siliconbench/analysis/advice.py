@@ -3,7 +3,7 @@
 import pandas as pd
 
 from siliconbench.analysis import stats
-from siliconbench.analysis.cases import beside, case_words, chief, compared, named, speed_words, times_words
+from siliconbench.analysis.cases import SETTING, beside, case_words, chief, compared, named, speed_words, times_words
 
 PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
 
@@ -81,7 +81,7 @@ def tuned(table: pd.DataFrame) -> pd.DataFrame:
             two = pd.DataFrame([plain, top]).assign(side=["plain", "top"])
             gain = times_words(compared(two, "side")["plain", "top"])
         agree, what = "yes" if top["agreed"] else "not compared", model if mode == "inference" else f"{model}, {mode}"
-        setting = case_words(top, ("precision", "memory_format", "compile", "batch_size")).removeprefix(f"{model}, ")
+        setting = case_words(top, SETTING).removeprefix(f"{model}, ")
         rows.append((top["machine"], what, top["images_per_s"], gain, int(top["runs"]), agree, setting))
     columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
     return pd.DataFrame(rows, columns=columns)

@@ -104,14 +104,26 @@ def trouble(asked: Asked) -> str:
     return "" if len(asked.good) else "`make image` measures this machine."
 
 
+def remedy(asked: Asked) -> str:
+    """The measured remedy where over a tenth of the CPU time goes to page faults, else what to try; or empty."""
+    main = asked.main  # its own arithmetic leaves the kernel less; macOS has no other allocator
+    if main["device"] != "cpu" or not (main["system_share"] or 0) > 0.1 or "macOS" in (main["os"] or ""):
+        return ""
+    alike = asked.alike(main, [column for column in LIKE if column != "allocator"], own=True)
+    known = [f"is on record here with {speed_words(row)}" for _, row in alike.iterrows() if row["allocator"] == "tuned"]
+    found = next(iter(known), "keeps the memory: try it")
+    cost = f"{100 * main['system_share']:.0f} % of the CPU time goes to page faults"
+    return f"{cost}: ALLOCATOR=tuned {found}." if main["allocator"] == "system" else ""
+
+
 def step(asked: Asked) -> str:
     """The most useful next step: the first sentence whose condition holds."""
     if found := trouble(asked):
         return found
     main, runs, good, best = asked.main, asked.runs, asked.good, f"`make best IMAGE_MODEL={asked.main['model']}`"
     sizes = asked.alike(main, [column for column in LIKE if column != "batch_size"], own=True)
-    faulty = main["device"] == "cpu" and (main["system_share"] or 0) > 0.1  # its own arithmetic leaves the kernel less
     starved, usual = main["bottleneck"] == "input", (main["input"], main["workers"]) == ("fast", "auto")
+    paged = remedy(asked)
     quicker = [
         f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
         for _, case in sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()].iterrows()
@@ -129,8 +141,7 @@ def step(asked: Asked) -> str:
         ((runs["power_source"] == "battery").any(), "It ran on battery: plug it in and measure again."),
         (runs["power_mode"].isin(SLOW_MODES).any(), "Leave the low-power mode and measure again."),
         (asked.disturbed, "Close other programs, or wait until others leave it alone, and measure again."),
-        (faulty and 8 < main["batch_size"] == sizes["batch_size"].min(),
-         "Over a tenth of the CPU time goes to page faults: BATCH_SIZE=8 has fewer, see whether it is faster."),
+        (paged, paged),
         (starved and not usual, "Data loading is the bottleneck: INPUT=fast WORKERS=auto, the defaults, load fastest."),
         (starved, "Data loading is the bottleneck, with as many workers as help: it takes more cores."),
         (quicker, "".join(quicker[:1])), (faster, "".join(faster[:1])),

@@ -20,6 +20,7 @@ from siliconbench.record.schema import Case, Record
 
 APART = 4  # an interval that spans such a factor tells no speed: it is said in words
 DIFFER = "its runs differ too much for an interval"
+COMPILED: dict[object, str] = {False: "eager", True: "compiled"}  # else the mode of torch.compile
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
 
@@ -83,7 +84,7 @@ COLUMNS = {
     "model": Column("case.model", words=str), "batch_size": Column("case.batch_size", words="batch {}".format),
     "device": Column("case.device", words=str), "precision": Column("case.precision", words=str),
     "memory_format": Column("case.memory_format", words=lambda layout: layout.replace("_", " ")),
-    "compile": Column("case.compile", words=lambda on: "compiled" if on else "eager"),
+    "compile": Column(lambda r: COMPILED.get(r.case.compile, r.case.compile), words=lambda on: COMPILED.get(on, on)),
     "mode": Column("case.mode", words=lambda mode: "training" if mode == "train" else mode),
     "input": Column("case.input", words="{} input".format),
     "image_px": Column("case.image_px", words=lambda px: f"{px} px" if px else "image size unknown"),
@@ -94,8 +95,9 @@ COLUMNS = {
     "sustained": Column(lambda r: r.case.minutes > 0, words=lambda long: "sustained" if long else ""),
     "method": Column("method", words="method {}".format),
     "source": Column("case.source", words="from {}".format),
-    "threads": Column(lambda r: str(r.case.threads or "auto"), words="{} threads asked".format),
-    "allocator": Column("case.allocator", words="{} allocator".format),
+    "threads": Column(lambda r: str(r.case.threads or "auto"),
+                      words=lambda n: "" if n in (None, "auto") else f"{n} threads asked"),
+    "allocator": Column("case.allocator", words=lambda name: "" if name == "system" else f"{name} allocator"),
     "devices": Column("case.devices", words="{} devices".format),
     "ranks": Column("case.ranks", words="{} ranks".format),
     "min_seconds": _state(lambda r: f"{r.case.min_seconds:g}", "{} s a pass"),
@@ -124,7 +126,7 @@ COLUMNS = {
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_process_bytes if r.case.device == "cpu" else
                          r.memory.peak_device_bytes), max),
-    "chip": Column(_chip, _most), "title": Column("machine.title", _most),
+    "chip": Column(_chip, _most), "title": Column("machine.title", _most), "os": Column("machine.os", _most),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
     "compile_s": Column("checks.compiled.seconds", pd.Series.median),
     "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
@@ -137,7 +139,8 @@ LIKE = [name for name in POOL if COLUMNS[name].gate]
 ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
 TOLD_APART = [name for name in POOL if name not in ("model", "batch_size")]
 USUAL = {name: "auto" if field.default is None else field.default for name, field in Case.model_fields.items()
-         if name in LIKE and name != "image_px" and not field.is_required()}  # fmt: skip
+         if name in LIKE and name != "image_px" and not field.is_required()} | {"compile": "eager"}  # fmt: skip
+SETTING = ("precision", "memory_format", "compile", "allocator", "threads", "batch_size")  # what a search may change
 FIGURES = [
     "low", "high", "runs", "clean", "disturbed", "failed", "left_out", "error", "rates", "sweeps", "sessions",
     "undisturbed", "undisturbed_images_per_s", "between", "assumed", "search", "agreed", "reference", "requests",

@@ -45,6 +45,8 @@ DEVICES = {
 }
 LAYOUTS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}  # torch's names
 MODES = ("inference", "train")
+ALLOCATORS = ("system", "tuned")
+COMPILE_MODES = ("reduce-overhead", "max-autotune")  # torch's names; beside them False and True, its default mode
 INPUTS = ("fast", "original")
 MODEL_SOURCES = ("torchvision", "timm", "own")
 METHOD = 2  # the version of how is measured: figures of two methods are never ranked together

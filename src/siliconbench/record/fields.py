@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetPydanticSchema, StringConstraints, model_validator
 from pydantic_core import core_schema
 
 from siliconbench.record import axes
@@ -22,6 +22,10 @@ Raw = Annotated[list[Seconds], Field(min_length=1, max_length=200_000)]  # a day
 def one_of(names: Iterable[str]) -> Any:
     """What limits a text to the names of a table: pydantic's Literal, from a table that may grow."""
     return GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(names)))
+
+
+def _known(allocator: str) -> str:
+    return "system" if allocator == "default" else allocator  # as earlier records call it
 
 
 def called(name: str) -> Any:
@@ -61,7 +65,7 @@ class Case(Model):
     device: Annotated[str, one_of(axes.DEVICES)]
     precision: Annotated[str, one_of(axes.PRECISIONS)] = "fp32"
     memory_format: Annotated[str, one_of(axes.LAYOUTS)] = "contiguous"
-    compile: bool = False
+    compile: bool | Annotated[str, one_of(axes.COMPILE_MODES)] = False
     mode: Annotated[str, one_of(axes.MODES)] = "inference"
     input: Annotated[str, one_of(axes.INPUTS)] = "fast"
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
@@ -72,18 +76,18 @@ class Case(Model):
     image_px: Annotated[int, Field(ge=8, le=4096)] | None = None
     source: Annotated[str, one_of(axes.MODEL_SOURCES)] = "torchvision"
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    allocator: Name = "default"
+    allocator: Annotated[str, one_of((*axes.ALLOCATORS, "default")), AfterValidator(_known)] = "system"
     devices: Annotated[int, Field(ge=1, le=4096)] = 1
     ranks: Annotated[int, Field(ge=1, le=4096)] = 1
 
     @property
     def reference(self) -> bool:
-        """Whether this is the class that is compared across machines: fp32, eager, default layout, inference."""
-        own = (self.precision, self.memory_format, self.compile, self.mode)
-        return own == ("fp32", "contiguous", False, "inference")
+        """Whether this is the class that is compared across machines: as torch and the system are."""
+        own = (self.precision, self.memory_format, self.compile, self.mode, self.allocator, self.threads)
+        return own == ("fp32", "contiguous", False, "inference", "system", None)
 
 
-RESERVED = ("source", "threads", "allocator", "devices", "ranks")  # no knob asks for them yet
+RESERVED = ("source", "devices", "ranks")  # no knob asks for them yet
 PARAMETERS = [name for name in Case.model_fields if name not in ("image_px", *RESERVED)]  # what a run is given
 
 

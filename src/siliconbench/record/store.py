@@ -25,9 +25,10 @@ MOST_BYTES = 20_000_000  # of one file: a day of half-second blocks with 20 chan
 
 def file_name(case: Case, created: str, repeat: int) -> str:
     """The name of a record's file in its machine's folder, from every axis in which two runs of a sweep can differ:
-    layout, compile and mode where they are not the default."""
-    more = (case.memory_format, "compile" if case.compile else "", case.mode)
-    words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference"))
+    layout, compile, mode, allocator and threads where they are not the default."""
+    compiled = case.compile if isinstance(case.compile, str) else "compile" if case.compile else ""
+    more = (case.memory_format, compiled, case.mode, case.allocator, f"t{case.threads}" if case.threads else "")
+    words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference", "system"))
     return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{words}-{created}-r{repeat}.json"
 
 

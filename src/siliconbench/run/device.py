@@ -18,7 +18,7 @@ from siliconbench.record.axes import DEVICES, PRECISIONS
 # What changes arithmetic or threads, by the start of its name; an address or a device's number is none of it.
 TELLING = ("ONEDNN_", "DNNL_", "MKL_", "OMP_", "KMP_", "GOMP_", "PYTORCH_", "TORCHINDUCTOR_", "MIOPEN_", "ROCBLAS_",
            "HIPBLASLT_", "CUBLAS_", "CUBLASLT_", "CUDNN_", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-           "CUDA_LAUNCH_BLOCKING", "HIP_LAUNCH_BLOCKING")  # fmt: skip
+           "CUDA_LAUNCH_BLOCKING", "HIP_LAUNCH_BLOCKING", "MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # fmt: skip
 UNTRUE = {  # what makes of fp32 something else, unless it has this value
     "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT", "DNNL_DEFAULT_FPMATH_MODE": "STRICT", "NVIDIA_TF32_OVERRIDE": "0",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0", "MKL_BLAS_COMPUTE_MODE": "STANDARD", "HIPBLASLT_ALLOW_TF32": "0",

@@ -18,6 +18,7 @@ from siliconbench.knobs import classifiers
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case
 from siliconbench.run.images import finisher
+from siliconbench.run.timing import nothing
 
 SLOW_TO_FILL = ("googlenet", "inception_v3")  # their own way to draw weights takes a minute, and speed depends on none
 FIXED_SIZE = ("maxvit_t",)  # takes images of its own size only
@@ -113,7 +114,8 @@ def prepared(model: torch.nn.Module, case: Case) -> torch.nn.Module:
     """The model on the case's device, cast (not autocast) to its precision, laid out and compiled as asked."""
     dtype, layout = form(case)
     model = model.to(device=torch.device(case.device), dtype=dtype).to(memory_format=layout)
-    return torch.compile(model) if case.compile else model  # type: ignore[return-value]
+    mode = case.compile if isinstance(case.compile, str) else None
+    return torch.compile(model, mode=mode) if case.compile else model  # type: ignore[return-value]
 
 
 def no_compiler(device: torch.device) -> str | None:
@@ -133,13 +135,23 @@ def graphs_compiled() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def stepper(model: torch.nn.Module, mode: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The call that takes a ready batch to the output or, in training, through SGD on random labels to the loss."""
+def stepper(
+    model: torch.nn.Module, mode: str, begin: Callable[[], None] = nothing
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The call that takes a ready batch to the output or, in training, through SGD on random labels to the loss.
+    begin: called before each. An output is of use until the next call: CUDA graphs then overwrite it."""
+
+    @torch.inference_mode()
+    def infer(batch: torch.Tensor) -> torch.Tensor:
+        begin()
+        return model(batch)
+
     if mode != "train":
-        return torch.inference_mode()(lambda batch: model(batch))
+        return infer
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
     def step(batch: torch.Tensor) -> torch.Tensor:
+        begin()
         labels = torch.randint(0, 1000, (len(batch),), device=batch.device)
         optimizer.zero_grad()
         out = model(batch)

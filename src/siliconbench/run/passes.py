@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from siliconbench.machine.tuning import untrue
+from siliconbench.record import store
 from siliconbench.record.axes import DEVICES, PRECISIONS
 from siliconbench.record.schema import Case, Latency, Pass, Passes
 from siliconbench.run import models, timing
@@ -138,18 +140,28 @@ class Bench:
 def set_up(case: Case) -> Bench:
     """The bench of a case: its model built, on the device, called once. Refused where the case can't be had here."""
     zero_s, device = time.perf_counter(), torch.device(case.device)
-    why = refusal(device, case.reference) or lacks(device, case.precision)
+    why = refusal(device, case.reference) or lacks(device, case.precision) or untrue(case.allocator)
     if why := why or (models.no_compiler(device) if case.compile else None):
         raise Refused(why)
+    if case.threads:
+        torch.set_num_threads(case.threads)
     tf32 = PRECISIONS[case.precision].tf32  # else float32 means float32, for convolutions and matrix products alike
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     case = case.model_copy(update={"image_px": models.source(case.model).image_px(case.model)})
     model = models.prepared(models.build(case.model, case.seed, case.mode), case)
-    call, finish = models.stepper(model, case.mode), finisher(device, *models.form(case))
+    graphs = device.type == "cuda" and isinstance(case.compile, str)  # both modes make CUDA graphs
+    begin = torch.compiler.cudagraph_mark_step_begin if graphs else nothing
+    call, finish = models.stepper(model, case.mode, begin), finisher(device, *models.form(case))
     build_s = time.perf_counter() - zero_s
     synchronize = torch.accelerator.synchronize if DEVICES[device.type].accelerator else nothing
     bench = Bench(case, device, getattr(model, "_orig_mod", model), call, finish, synchronize, zero_s, build_s, 0.0, 0)
-    first_s = timing.block(partial(call, bench.ready_batch), synchronize, 1)
+    try:
+        first_s = timing.block(partial(call, bench.ready_batch), synchronize, 1)
+    except Exception as error:
+        if case.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            why = store.plain(" ".join(str(error).splitlines()[:2]))
+            raise Refused(f"torch.compile failed: {why}") from None
+        raise
     return replace(bench, first_forward_s=first_s, graphs=models.graphs_compiled() if case.compile else 0)
 
 

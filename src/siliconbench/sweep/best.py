@@ -26,6 +26,7 @@ def finalists(records: list[Record]) -> list[Case]:
         elif (found := rates(runs)) and (rate := stats.interval(found).mean) > 1.02 * best:
             chosen, best = case, rate
     plain = {"batch_size": size, "precision": "fp32", "memory_format": "contiguous", "compile": False}
+    plain |= {"allocator": "system", "threads": None}
     return [asked(chosen, **plain), chosen] if chosen else []
 
 
@@ -52,7 +53,8 @@ def code(r: Record) -> str:
     to = f'device="{c.device}", dtype=torch.{precision.dtype}'
     layout = f"memory_format=torch.{LAYOUTS[c.memory_format]}"
     flags = "".join(f"torch.backends.{part}.allow_tf32 = {precision.tf32}\n" for part in ("cuda.matmul", "cudnn"))
-    compiled = "\nmodel = torch.compile(model)" if c.compile else ""
+    mode = f', mode="{c.compile}"' if isinstance(c.compile, str) else ""
+    compiled = f"\nmodel = torch.compile(model{mode})" if c.compile else ""
     return f"""import torch
 from torchvision.models import get_model
 
@@ -88,7 +90,7 @@ def gain(plain: list[Record], mine: list[Record]) -> tuple[str, bool]:
 
 def figure(runs: list[Record]) -> str:
     """A finalist's setting and its rate end to end with its interval on any day, as its page has it, in words."""
-    setting = cases.case_words(runs[0].case, ("precision", "memory_format", "compile", "batch_size")).partition(", ")[2]
+    setting = cases.case_words(runs[0].case, cases.SETTING).partition(", ")[2]
     return f"{setting}: {cases.rate_words(*stats.interval(rates(runs), stats.BETWEEN)[:3])} end to end"
 
 

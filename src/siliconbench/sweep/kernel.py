@@ -11,18 +11,22 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Instance
 
+from siliconbench.machine import tuning
+
 
 class OwnKernel(AsyncKernelManager):
-    """A kernel of this very Python: a kernelspec that lies about, or a JUPYTER_PATH, would run another in silence."""
+    """A kernel of this very Python: a kernelspec that lies about, or a JUPYTER_PATH, would run another in silence.
 
-    transport = "ipc"
+    further: variables of its environment; what it starts, as loader processes, inherits them."""
+
+    transport, further = "ipc", dict[str, str]()
     kernel_spec_manager = Instance(KernelSpecManager, (), {"kernel_dirs": []})
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Starts it, its progress as JSON on stderr; what it prints of its own end goes nowhere: the caller says it."""
         self.folder = tempfile.TemporaryDirectory(prefix="sb-", dir="/tmp")  # a socket's path has 103 characters
         self.connection_file = f"{self.folder.name}/k.json"
-        env = options.pop("env", os.environ) | {"SILICONBENCH_PROGRESS": "1"}
+        env = options.pop("env", os.environ) | {"SILICONBENCH_PROGRESS": "1"} | self.further
         await super().start_kernel(stderr=subprocess.DEVNULL, env=env, **options)
 
 
@@ -31,6 +35,7 @@ def execute(source: Path, target: Path | None, parameters: dict[str, Any], progr
     papermill.PapermillExecutionError when a cell fails, nbclient's DeadKernelError when the kernel dies."""
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
-    options = {"kernel_name": "python3", "progress_bar": False, "stderr_file": progress}
+    options: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False, "stderr_file": progress}
     options["shutdown_kernel"] = "immediate"  # its end by itself takes seconds, for which nobody needs to wait
-    return papermill.execute_notebook(source, target, parameters, kernel_manager_class=OwnKernel, **options)
+    options["kernel_manager_class"] = type("Kernel", (OwnKernel,), {"further": tuning.variables(parameters)})
+    return papermill.execute_notebook(source, target, parameters, **options)

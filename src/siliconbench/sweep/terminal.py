@@ -113,8 +113,9 @@ class Bar(io.TextIOBase):
 
 def setting(c: Case) -> str:
     """What a case asks for, batch size aside: its model, and what differs from the reference class."""
-    words = (c.precision, c.memory_format, c.mode, "compiled" if c.compile else "")
-    return " ".join([c.model] + [w for w in words if w not in ("fp32", "contiguous", "inference", "")])
+    compiled = c.compile if isinstance(c.compile, str) else "compiled" if c.compile else ""
+    words = (c.precision, c.memory_format, c.mode, compiled, c.allocator, f"t{c.threads}" if c.threads else "")
+    return " ".join([c.model] + [w for w in words if w not in ("fp32", "contiguous", "inference", "system", "")])
 
 
 def label(c: Case, repeat: int) -> str:

@@ -2,6 +2,7 @@
 fresh process, interleaved. A versus A must not differ; A versus B must, where this machine can tell 5 %."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from siliconbench import paths
 from siliconbench.analysis import stats
 from siliconbench.knobs import Given
+from siliconbench.machine import tuning
 from siliconbench.record import store
 from siliconbench.record.schema import Case
 from siliconbench.sweep.plan import cases, device_type, shuffled
@@ -29,7 +31,8 @@ def observe(case: Case, label: str) -> dict[str, Any]:
     """What a fresh process measured under this label; RuntimeError with its last words if it failed."""
     child, every = "siliconbench.run.observation", EVERY if label == LABELS[2] else 0
     command = (sys.executable, "-m", child, case.model_dump_json(), str(every), str(10 * EVERY))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = os.environ | tuning.variables(dict(case))
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["it said nothing"])[-1]))
     return {"label": label, **json.loads(done.stdout.splitlines()[-1])}
