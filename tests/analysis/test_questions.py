@@ -20,7 +20,7 @@ def asked(*records):
 
 def test_without_records_of_it_each_question_has_its_command():
     said = asked(*sweep(*PLAIN))
-    assert len(said) == 6 and all(answer.startswith(NOTHING) for answer in said.values())
+    assert len(said) == 7 and all(answer.startswith(NOTHING) for answer in said.values())
     assert "USE_GPU=0" in said["From which batch size on does the accelerator beat the CPU?"]
     assert 'PRECISION="fp32 fp16"' in said["Does fp16 pay?"]
 

@@ -10,10 +10,11 @@ from siliconbench.analysis.words import listed, significant
 
 WHERE = ("device", "batch_size")
 PAYS = {  # axis: its value, the question, the command
+    ("allocator", "tuned"): ("Does another allocator pay?", 'ALLOCATOR="system tuned"'),
     ("precision", "fp16"): ("Does fp16 pay?", 'PRECISION="fp32 fp16"'),
     ("precision", "bf16"): ("Does bf16 pay?", 'PRECISION="fp32 bf16"'),
     ("memory_format", "channels_last"): ("Does channels last pay?", 'LAYOUT="contiguous channels_last"'),
-    ("compile", True): ("Does torch.compile pay, and after how many images?", 'COMPILE="0 1"'),
+    ("compile", "compiled"): ("Does torch.compile pay, and after how many images?", 'COMPILE="0 1"'),
 }
 
 
