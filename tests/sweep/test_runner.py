@@ -130,10 +130,10 @@ def test_a_tuned_case_runs_in_a_sweep(tmp_path):
 @pytest.mark.skipif(not tuning.tuned(), reason="this system has no allocator but its own")
 def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_asked_for(tmp_path):
     threads = min(2, facts.usable_cores())
-    asked = {"ALLOCATOR": "system tuned", "THREADS": f"{threads}", "REPEATS": "2", "NUM_IMAGES": "16"}
+    asked = {"ALLOCATOR": "system tuned", "THREADS": f"{threads}", "MIN_SECONDS": "0", "NUM_IMAGES": "16"}
     done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="16", IMAGE_MODEL="resnet18", TELEMETRY="0", **asked)
     records = [r for _, r in store.read(tmp_path / "reports/mine")]
-    assert {r.status for r in records} == {"ok"} and len(records) == 4, done.stdout + done.stderr
+    assert {r.status for r in records} == {"ok"} and len(records) == 2, done.stdout + done.stderr
     faults = {
         name: [r.checks.page_faults_per_image for r in records if r.case.allocator == name]
         for name in ("system", "tuned")
@@ -143,14 +143,14 @@ def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_aske
     assert all(r.software.environment["OMP_NUM_THREADS"] == str(threads) for r in records)
     assert {"MALLOC_TRIM_THRESHOLD_" in r.software.environment or "LD_PRELOAD" in r.software.environment
             for r in records if r.case.allocator == "tuned"} == {True}  # fmt: skip
-    assert sum(" tuned " in line for line in done.stdout.splitlines() if "forward" in line) == 2
+    assert sum(" tuned " in line for line in done.stdout.splitlines() if "forward" in line) == 1
 
 
 def test_a_compilation_that_fails_is_a_failed_case_in_one_line(tmp_path):
     done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="1", COMPILE="reduce-overhead", CXX="false", TELEMETRY="0")
     ((_, r),) = store.read(tmp_path / "reports/mine")
-    assert (r.status, r.error.kind, r.case.compile) == ("failed", "unsupported", "reduce-overhead"), done.stderr
-    assert done.returncode == 1 and "torch.compile" in r.error.message and "Traceback" not in done.stdout
+    assert (r.status, r.error.kind, r.case.compile) == ("failed", "failed", "reduce-overhead"), done.stderr
+    assert done.returncode == 1 and "inductor" in r.error.message.lower() and "Traceback" not in done.stdout
 
 
 def kernels(of):

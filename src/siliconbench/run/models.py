@@ -18,7 +18,7 @@ from siliconbench.knobs import classifiers
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case
 from siliconbench.run.images import finisher
-from siliconbench.run.timing import nothing
+from siliconbench.run.timing import Call, nothing
 
 SLOW_TO_FILL = ("googlenet", "inception_v3")  # their own way to draw weights takes a minute, and speed depends on none
 FIXED_SIZE = ("maxvit_t",)  # takes images of its own size only
@@ -135,19 +135,11 @@ def graphs_compiled() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def stepper(
-    model: torch.nn.Module, mode: str, begin: Callable[[], None] = nothing
-) -> Callable[[torch.Tensor], torch.Tensor]:
+def stepper(model: torch.nn.Module, mode: str, begin: Call = nothing) -> Callable[[torch.Tensor], torch.Tensor]:
     """The call that takes a ready batch to the output or, in training, through SGD on random labels to the loss.
     begin: called before each. An output is of use until the next call: CUDA graphs then overwrite it."""
-
-    @torch.inference_mode()
-    def infer(batch: torch.Tensor) -> torch.Tensor:
-        begin()
-        return model(batch)
-
     if mode != "train":
-        return infer
+        return torch.inference_mode()(lambda batch: (begin(), model(batch))[1])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
     def step(batch: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from siliconbench.machine.tuning import untrue
-from siliconbench.record import store
 from siliconbench.record.axes import DEVICES, PRECISIONS
 from siliconbench.record.schema import Case, Latency, Pass, Passes
 from siliconbench.run import models, timing
@@ -155,13 +154,7 @@ def set_up(case: Case) -> Bench:
     build_s = time.perf_counter() - zero_s
     synchronize = torch.accelerator.synchronize if DEVICES[device.type].accelerator else nothing
     bench = Bench(case, device, getattr(model, "_orig_mod", model), call, finish, synchronize, zero_s, build_s, 0.0, 0)
-    try:
-        first_s = timing.block(partial(call, bench.ready_batch), synchronize, 1)
-    except Exception as error:
-        if case.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            why = store.plain(" ".join(str(error).splitlines()[:2]))
-            raise Refused(f"torch.compile failed: {why}") from None
-        raise
+    first_s = timing.block(partial(call, bench.ready_batch), synchronize, 1)
     return replace(bench, first_forward_s=first_s, graphs=models.graphs_compiled() if case.compile else 0)
 
 
