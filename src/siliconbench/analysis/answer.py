@@ -7,6 +7,7 @@ import pandas as pd
 
 from siliconbench.analysis import stats
 from siliconbench.analysis.advice import tuned
+from siliconbench.analysis.bottleneck import feeding
 from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, speed_words
 from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.analysis.words import grouped, listed, significant, told_apart
@@ -67,7 +68,8 @@ def figures(asked: Asked) -> str:
 
 
 def belief(asked: Asked) -> str:
-    """What limits the sweep's figures, what its runs were worth and why, and whether to believe them."""
+    """What limits the sweep's figures and what would feed the hungriest, what its runs were worth, and whether to
+    believe them."""
     runs, why, cases_of = asked.runs, list[tuple[str, str]](), [case for _, case in asked.good.iterrows()]
     limits = grouped((LIMITS.get(c["bottleneck"], "not known"), f"{c['name']} at {c['batch_size']}") for c in cases_of)
     parts = [f"{part} ({listed(of, 3, ', ')})" if len(limits) > 1 else part for part, of in limits]
@@ -78,8 +80,12 @@ def belief(asked: Asked) -> str:
     outside = runs["disturbed"] & (runs["verdict"] != "wrong")
     worth = {"clean": 0} | dict(runs["verdict"].mask(outside, "disturbed").fillna("failed").value_counts())
     counts = ", ".join(f"{count} {word}" for word, count in worth.items())
+    fed = ["loading_cores", "input_images_per_s", "forward_images_per_s"]
+    starved = asked.good[asked.good["bottleneck"] == "input"].dropna(subset=fed)
+    hungry = starved.loc[(starved[fed[2]] / starved[fed[1]]).astype(float).nlargest(1).index]
     said = (
         f"The bottleneck is {'; '.join(parts)}." if parts else "",
+        *(feeding(int(case[fed[0]]), *case[fed[1:]], case["device"] == "cpu") for _, case in hungry.iterrows()),
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counts}{f' ({listed(worst, 2)})' if worst else ''}.",
         (asked.main is None and "There is no figure to believe.")
         or (asked.good["runs"].min() == 1 and "One run: within this run only, not for comparison.")
@@ -111,7 +117,7 @@ def step(asked: Asked) -> str:
     main, runs, good, best = asked.main, asked.runs, asked.good, f"`make best IMAGE_MODEL={asked.main['model']}`"
     sizes = asked.alike(main, [column for column in LIKE if column != "batch_size"], own=True)
     faulty = main["device"] == "cpu" and (main["system_share"] or 0) > 0.1  # its own arithmetic leaves the kernel less
-    starved, usual = main["bottleneck"] == "input", (main["input"], main["workers"]) == ("fast", "auto")
+    starved, usual = main["bottleneck"] == "input", main["input"] != "original" and main["workers"] == "auto"
     quicker = [
         f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
         for _, case in sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()].iterrows()
@@ -131,6 +137,8 @@ def step(asked: Asked) -> str:
         (asked.disturbed, "Close other programs, or wait until others leave it alone, and measure again."),
         (faulty and 8 < main["batch_size"] == sizes["batch_size"].min(),
          "Over a tenth of the CPU time goes to page faults: BATCH_SIZE=8 has fewer, see whether it is faster."),
+        (starved and usual and main["input"] == "jpeg" and main["device"] != "cpu",
+         "Data loading is the bottleneck: INPUT=jpeg-device-resize, on CUDA jpeg-device, leaves the CPU less to do."),
         (starved and not usual, "Data loading is the bottleneck: INPUT=fast WORKERS=auto, the defaults, load fastest."),
         (starved, "Data loading is the bottleneck, with as many workers as help: it takes more cores."),
         (quicker, "".join(quicker[:1])), (faster, "".join(faster[:1])),

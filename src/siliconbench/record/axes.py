@@ -45,6 +45,6 @@ DEVICES = {
 }
 LAYOUTS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}  # torch's names
 MODES = ("inference", "train")
-INPUTS = ("fast", "original")
+INPUTS = ("fast", "original", "jpeg", "jpeg-device-resize", "jpeg-device")  # see run.images.WAYS
 MODEL_SOURCES = ("torchvision", "timm", "own")
 METHOD = 2  # the version of how is measured: figures of two methods are never ranked together

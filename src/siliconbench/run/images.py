@@ -1,21 +1,28 @@
-"""Random images and their preprocessing, in two ways to the same work; each image depends on (seed, index) alone.
+"""Random images and their preprocessing, in several ways; each image depends on (seed, index) alone.
 
 `original` repeats the study that this one succeeds: float64 noise, PIL, normalised floats made by the CPU. `fast` is
-how one would write it today: random bytes, torchvision v2 on uint8, and the device makes normalised floats of them."""
+how one would write it today: random bytes, torchvision v2 on uint8, and the device makes normalised floats of them.
+`jpeg` decodes, as training on photographs does: a pool of JPEG images in memory, by turns. What the loader leaves to do
+(jpeg-device-resize: all but the decoding, jpeg-device: all) the device does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
+from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 from torchvision.transforms import functional, v2
 
 from siliconbench.record.axes import DEVICES
+from siliconbench.record.fields import Encoded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as every torchvision classifier expects
 BEFORE_CROP = 256 / 224  # the shorter side, in sides of the crop
+POOL, HEIGHT_PX, WIDTH_PX, QUALITY = 16, 375, 500, 90  # of the JPEG images: as many, so large, at libjpeg's quality
+GREY, COLOR = 45, 12  # standard deviations, of 255, by which a JPEG image has about 110 KB, the mean of ImageNet's
 
 
 def float_noise(rng: np.random.Generator) -> np.ndarray:
@@ -39,38 +46,90 @@ def original(pixels: np.ndarray, crop_px: int) -> torch.Tensor:
 
 def fast(pixels: np.ndarray, crop_px: int) -> torch.Tensor:
     """Uint8 (3, crop_px, crop_px) by torchvision v2 on tensors; normalised later, on the device."""
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W), channels last in memory
-    resized = v2.functional.resize(tensor, [round(crop_px * BEFORE_CROP)], antialias=True)
+    return cropped(torch.from_numpy(pixels).permute(2, 0, 1), crop_px)  # (3, H, W), channels last in memory
+
+
+def cropped(pixels: torch.Tensor, crop_px: int) -> torch.Tensor:
+    """Uint8 (..., 3, crop_px, crop_px) of (..., 3, H, W), wherever that lies: Resize and CenterCrop."""
+    resized = v2.functional.resize(pixels, [round(crop_px * BEFORE_CROP)], antialias=True)
     return v2.functional.center_crop(resized, [crop_px, crop_px])
+
+
+def photograph(rng: np.random.Generator) -> torch.Tensor:
+    """Uint8 (3, HEIGHT_PX, WIDTH_PX), whose amplitudes fall as 1/f, as those of photographs do (Field, 1987)."""
+    frequency = np.hypot(np.fft.fftfreq(HEIGHT_PX)[:, None], np.fft.rfftfreq(WIDTH_PX))
+    frequency[0, 0] = np.inf  # no mean
+    waves = rng.standard_normal((3, *frequency.shape, 2)).view(complex)[..., 0] / frequency
+    fields = np.fft.irfft2(waves, s=(HEIGHT_PX, WIDTH_PX))
+    grey, red, blue = fields / fields.std(axis=(1, 2), keepdims=True)
+    pixels = 127.5 + GREY * grey + COLOR * np.stack([red, -(red + blue) / 2, blue])
+    return torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
+
+
+@lru_cache(maxsize=1)
+def pool(seed: int) -> tuple[torch.Tensor, Encoded]:
+    """The bytes of the JPEG images, uint8 (POOL, length), and what they are. A comment makes them equally long, since
+    a batch has one length; it is not counted in their mean."""
+    data = [encode_jpeg(photograph(np.random.default_rng([seed, index])), QUALITY) for index in range(POOL)]
+    longest, rows = max(map(len, data)) + 4, list[torch.Tensor]()
+    for one in data:
+        size = longest - len(one) - 2  # of the comment (ITU T.81, B.2.4.5): its own two bytes of length, then zeros
+        comment = torch.tensor([0xFF, 0xFE, size >> 8, size & 0xFF, *[0] * (size - 2)], dtype=torch.uint8)
+        rows.append(torch.cat([one[:2], comment, one[2:]]))
+    mean_bytes = round(sum(map(len, data)) / POOL)
+    size = {"width_px": WIDTH_PX, "height_px": HEIGHT_PX}
+    return torch.stack(rows), Encoded(images=POOL, quality=QUALITY, mean_bytes=mean_bytes, **size)
+
+
+def decoded(seed: int, index: int) -> torch.Tensor:
+    """Uint8 (3, HEIGHT_PX, WIDTH_PX), by torchvision's decoder on the CPU."""
+    return decode_jpeg(pool(seed)[0][index % POOL], ImageReadMode.RGB)
+
+
+WAYS: dict[str, Callable[[int, int, int], torch.Tensor]] = {  # what the loader makes of (seed, index, crop_px)
+    "fast": lambda seed, index, px: fast(byte_noise(np.random.default_rng([seed, index])), px),
+    "original": lambda seed, index, px: original(float_noise(np.random.default_rng([seed, index])), px),
+    "jpeg": lambda seed, index, px: cropped(decoded(seed, index), px),
+    "jpeg-device-resize": lambda seed, index, px: decoded(seed, index),
+    "jpeg-device": lambda seed, index, px: pool(seed)[0][index % POOL],
+}
 
 
 @dataclass(frozen=True)
 class Images(Dataset[torch.Tensor]):
-    """Endless images by index: normalised floats for `original`, bytes for `fast`. Numbers alone: workers get it."""
+    """Endless images by index, as WAYS makes them of numbers alone: workers get it."""
 
     kind: str
     seed: int
     crop_px: int
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        rng = np.random.default_rng([self.seed, index])
-        if self.kind == "original":
-            return original(float_noise(rng), self.crop_px)
-        return fast(byte_noise(rng), self.crop_px)
+        return WAYS[self.kind](self.seed, index, self.crop_px)
+
+    @property
+    def encoded(self) -> Encoded | None:
+        """What they are encoded as; None where they are not."""
+        return pool(self.seed)[1] if self.kind.startswith("jpeg") else None
 
 
 def finisher(
-    device: torch.device, dtype: torch.dtype, layout: torch.memory_format
+    device: torch.device, dtype: torch.dtype, layout: torch.memory_format, crop_px: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """The call that brings a batch from the host to the device, ready for the model: (N, 3, H, W) in dtype.
 
-    Bytes become normalised floats there. Only a copy from pinned memory, where the device type has one on a stream
-    beside, returns before it is done: elsewhere it may read memory that is already used for the next batch."""
+    There it is decoded, cropped and made normalised floats, as far as it is not yet. Only a copy from pinned memory,
+    where the device type has one on a stream beside, returns before it is done: elsewhere it may read memory that is
+    already used for the next batch."""
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (MEAN, STD))
     beside, scale = DEVICES[device.type].copies_beside, 1 / std
 
     def finish(batch: torch.Tensor) -> torch.Tensor:
-        moved = batch.to(device, non_blocking=beside and batch.is_pinned())
+        if batch.dim() == 2:
+            moved = torch.stack(decode_jpeg(list(batch), ImageReadMode.RGB, device))
+        else:
+            moved = batch.to(device, non_blocking=beside and batch.is_pinned())
+        if moved.shape[-2:] != (crop_px, crop_px):
+            moved = cropped(moved, crop_px)
         if moved.dtype == torch.uint8:
             moved = (moved.float() - mean) * scale
         return moved.to(dtype=dtype, memory_format=layout)

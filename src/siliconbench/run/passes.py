@@ -139,13 +139,15 @@ def set_up(case: Case) -> Bench:
     """The bench of a case: its model built, on the device, called once. Refused where the case can't be had here."""
     zero_s, device = time.perf_counter(), torch.device(case.device)
     why = refusal(device, case.reference) or lacks(device, case.precision)
+    if case.input == "jpeg-device" and device.type != "cuda":
+        why = "jpeg-device decodes on CUDA alone, as torchvision does: INPUT=jpeg"
     if why := why or (models.no_compiler(device) if case.compile else None):
         raise Refused(why)
     tf32 = PRECISIONS[case.precision].tf32  # else float32 means float32, for convolutions and matrix products alike
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     case = case.model_copy(update={"image_px": models.source(case.model).image_px(case.model)})
     model = models.prepared(models.build(case.model, case.seed, case.mode), case)
-    call, finish = models.stepper(model, case.mode), finisher(device, *models.form(case))
+    call, finish = models.stepper(model, case.mode), finisher(device, *models.form(case), case.image_px or 224)
     build_s = time.perf_counter() - zero_s
     synchronize = torch.accelerator.synchronize if DEVICES[device.type].accelerator else nothing
     bench = Bench(case, device, getattr(model, "_orig_mod", model), call, finish, synchronize, zero_s, build_s, 0.0, 0)

@@ -65,6 +65,6 @@ def feed(
     found = Workers(
         used=used, start_method=multiprocessing.get_start_method() if used else "none",
         tried=[Tried(workers=n, images_per_s=r) for n, r in rates.items()],
-        chosen_in=chosen_in if asked is None else None,
+        chosen_in=chosen_in if asked is None else None, encoded=bench.images.encoded,
     )  # fmt: skip
     return streams.get(used) or stream(bench, used), found
