@@ -5,9 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from siliconbench.analysis import stats
+from siliconbench.analysis import bottleneck, stats
 from siliconbench.analysis.advice import tuned
-from siliconbench.analysis.bottleneck import feeding
 from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, speed_words
 from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.analysis.words import grouped, listed, significant, told_apart
@@ -68,8 +67,7 @@ def figures(asked: Asked) -> str:
 
 
 def belief(asked: Asked) -> str:
-    """What limits the sweep's figures and what would feed the hungriest, what its runs were worth, and whether to
-    believe them."""
+    """What limits the sweep's figures, what its runs were worth and why, and whether to believe them."""
     runs, why, cases_of = asked.runs, list[tuple[str, str]](), [case for _, case in asked.good.iterrows()]
     limits = grouped((LIMITS.get(c["bottleneck"], "not known"), f"{c['name']} at {c['batch_size']}") for c in cases_of)
     parts = [f"{part} ({listed(of, 3, ', ')})" if len(limits) > 1 else part for part, of in limits]
@@ -80,12 +78,12 @@ def belief(asked: Asked) -> str:
     outside = runs["disturbed"] & (runs["verdict"] != "wrong")
     worth = {"clean": 0} | dict(runs["verdict"].mask(outside, "disturbed").fillna("failed").value_counts())
     counts = ", ".join(f"{count} {word}" for word, count in worth.items())
-    fed = ["loading_cores", "input_images_per_s", "forward_images_per_s"]
-    starved = asked.good[asked.good["bottleneck"] == "input"].dropna(subset=fed)
-    hungry = starved.loc[(starved[fed[2]] / starved[fed[1]]).astype(float).nlargest(1).index]
+    fed = ["loading_cores", "input_images_per_s", "forward_images_per_s", "device"]
+    starved = asked.good.loc[asked.good["bottleneck"] == "input", fed].dropna().to_numpy()
+    hungriest = sorted(starved, key=lambda case: case[1] / case[2])[:1]
     said = (
         f"The bottleneck is {'; '.join(parts)}." if parts else "",
-        *(feeding(int(case[fed[0]]), *case[fed[1:]], case["device"] == "cpu") for _, case in hungry.iterrows()),
+        *(bottleneck.feeding(int(of[0]), of[1], of[2], shared=of[3] == "cpu") for of in hungriest),
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counts}{f' ({listed(worst, 2)})' if worst else ''}.",
         (asked.main is None and "There is no figure to believe.")
         or (asked.good["runs"].min() == 1 and "One run: within this run only, not for comparison.")
@@ -118,6 +116,7 @@ def step(asked: Asked) -> str:
     sizes = asked.alike(main, [column for column in LIKE if column != "batch_size"], own=True)
     faulty = main["device"] == "cpu" and (main["system_share"] or 0) > 0.1  # its own arithmetic leaves the kernel less
     starved, usual = main["bottleneck"] == "input", main["input"] != "original" and main["workers"] == "auto"
+    less = ", or INPUT=jpeg-device-resize" if main["input"] == "jpeg" and main["device"] != "cpu" else ""
     quicker = [
         f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
         for _, case in sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()].iterrows()
@@ -137,10 +136,8 @@ def step(asked: Asked) -> str:
         (asked.disturbed, "Close other programs, or wait until others leave it alone, and measure again."),
         (faulty and 8 < main["batch_size"] == sizes["batch_size"].min(),
          "Over a tenth of the CPU time goes to page faults: BATCH_SIZE=8 has fewer, see whether it is faster."),
-        (starved and usual and main["input"] == "jpeg" and main["device"] != "cpu",
-         "Data loading is the bottleneck: INPUT=jpeg-device-resize, on CUDA jpeg-device, leaves the CPU less to do."),
         (starved and not usual, "Data loading is the bottleneck: INPUT=fast WORKERS=auto, the defaults, load fastest."),
-        (starved, "Data loading is the bottleneck, with as many workers as help: it takes more cores."),
+        (starved, f"Data loading is the bottleneck, with as many workers as help: it takes more cores{less}."),
         (quicker, "".join(quicker[:1])), (faster, "".join(faster[:1])),
         (asked.apart or good["runs"].min() == 1, "REPEATS=5 tells how much the next run may differ."),
         (main["mode"] == "inference" and not own["search"].any(),

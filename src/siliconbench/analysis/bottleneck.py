@@ -82,13 +82,11 @@ def suspect(ceilings: Ceilings, measured: float, overlap: Overlap) -> str:
 
 
 def feeding(cores: int, loaded: float, taken: float, shared: bool) -> str:
-    """How many cores load so many images/s, and how many would load what the model takes, if each brings as much.
-    shared: the model works on the same cores, so these come on top of its own. Empty where they load enough."""
-    if loaded >= taken:
-        return ""
+    """How many cores load so many images/s, and how many would load what the model takes, if each brings as much; empty
+    where these do. shared: the model works on the same cores, so they come on top of its own."""
     have, beside = "1 core loads" if cores == 1 else f"{cores} cores load", " beside the model's" if shared else ""
-    it_takes = f"the model takes {words.significant(taken)}: it would take {math.ceil(cores * taken / loaded)} cores"
-    return f"{have} {words.significant(loaded)} images/s; {it_takes}{beside}."
+    rates = f"{words.significant(loaded)} images/s; the model takes {words.significant(taken)}"
+    return f"{have} {rates}: it would take {math.ceil(cores * taken / loaded)} cores{beside}." if loaded < taken else ""
 
 
 def experiment_answer(with_part: ArrayLike, without_part: ArrayLike) -> Literal["confirmed", "refuted", "can't tell"]:

@@ -2,8 +2,7 @@
 
 `original` repeats the study that this one succeeds: float64 noise, PIL, normalised floats made by the CPU. `fast` is
 how one would write it today: random bytes, torchvision v2 on uint8, and the device makes normalised floats of them.
-`jpeg` decodes, as training on photographs does: a pool of JPEG images in memory, by turns. What the loader leaves to do
-(jpeg-device-resize: all but the decoding, jpeg-device: all) the device does."""
+`jpeg` decodes, as training does: JPEG images in memory, by turns. What the loader leaves to do, the device does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
+from torchvision import io  # whose decoders are to be removed one day: no input but jpeg is to fail then
 from torchvision.transforms import functional, v2
 
 from siliconbench.record.axes import DEVICES
@@ -22,7 +22,6 @@ from siliconbench.record.fields import Encoded
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as every torchvision classifier expects
 BEFORE_CROP = 256 / 224  # the shorter side, in sides of the crop
 POOL, HEIGHT_PX, WIDTH_PX, QUALITY = 16, 375, 500, 90  # of the JPEG images: as many, so large, at libjpeg's quality
-GREY, COLOR = 45, 12  # standard deviations, of 255, by which a JPEG image has about 110 KB, the mean of ImageNet's
 
 
 def float_noise(rng: np.random.Generator) -> np.ndarray:
@@ -31,22 +30,17 @@ def float_noise(rng: np.random.Generator) -> np.ndarray:
     return (rng.random((height, width, 3)) * 255).astype(np.uint8)
 
 
-def byte_noise(rng: np.random.Generator) -> np.ndarray:
-    """One image of the same sizes, uint8 (H, W, 3), drawn eight bytes at a time."""
+def byte_noise(rng: np.random.Generator) -> torch.Tensor:
+    """One image of the same sizes, uint8 (3, H, W), channels last in memory, drawn eight bytes at a time."""
     height, width = rng.integers(200, 500, 2)
     words = rng.integers(0, 2**64, -(-height * width * 3 // 8), dtype=np.uint64)
-    return words.view(np.uint8)[: height * width * 3].reshape(height, width, 3)
+    return torch.from_numpy(words.view(np.uint8)[: height * width * 3].reshape(height, width, 3)).permute(2, 0, 1)
 
 
 def original(pixels: np.ndarray, crop_px: int) -> torch.Tensor:
     """Normalised float32 (3, crop_px, crop_px) by PIL: Resize, CenterCrop, ToTensor, Normalize."""
     resized = functional.resize(Image.fromarray(pixels), [round(crop_px * BEFORE_CROP)])
     return functional.normalize(functional.to_tensor(functional.center_crop(resized, [crop_px, crop_px])), MEAN, STD)
-
-
-def fast(pixels: np.ndarray, crop_px: int) -> torch.Tensor:
-    """Uint8 (3, crop_px, crop_px) by torchvision v2 on tensors; normalised later, on the device."""
-    return cropped(torch.from_numpy(pixels).permute(2, 0, 1), crop_px)  # (3, H, W), channels last in memory
 
 
 def cropped(pixels: torch.Tensor, crop_px: int) -> torch.Tensor:
@@ -62,32 +56,25 @@ def photograph(rng: np.random.Generator) -> torch.Tensor:
     waves = rng.standard_normal((3, *frequency.shape, 2)).view(complex)[..., 0] / frequency
     fields = np.fft.irfft2(waves, s=(HEIGHT_PX, WIDTH_PX))
     grey, red, blue = fields / fields.std(axis=(1, 2), keepdims=True)
-    pixels = 127.5 + GREY * grey + COLOR * np.stack([red, -(red + blue) / 2, blue])
+    pixels = 127.5 + 45 * grey + 12 * np.stack([red, -(red + blue) / 2, blue])  # so that it has about 110 KB
     return torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
 
 
 @lru_cache(maxsize=1)
 def pool(seed: int) -> tuple[torch.Tensor, Encoded]:
-    """The bytes of the JPEG images, uint8 (POOL, length), and what they are. A comment makes them equally long, since
-    a batch has one length; it is not counted in their mean."""
-    data = [encode_jpeg(photograph(np.random.default_rng([seed, index])), QUALITY) for index in range(POOL)]
-    longest, rows = max(map(len, data)) + 4, list[torch.Tensor]()
-    for one in data:
-        size = longest - len(one) - 2  # of the comment (ITU T.81, B.2.4.5): its own two bytes of length, then zeros
-        comment = torch.tensor([0xFF, 0xFE, size >> 8, size & 0xFF, *[0] * (size - 2)], dtype=torch.uint8)
-        rows.append(torch.cat([one[:2], comment, one[2:]]))
-    mean_bytes = round(sum(map(len, data)) / POOL)
-    size = {"width_px": WIDTH_PX, "height_px": HEIGHT_PX}
-    return torch.stack(rows), Encoded(images=POOL, quality=QUALITY, mean_bytes=mean_bytes, **size)
+    """The bytes of the JPEG images, uint8 (POOL, length), zeros after the end of a shorter one; and what they are."""
+    data = [io.encode_jpeg(photograph(np.random.default_rng([seed, index])), QUALITY) for index in range(POOL)]
+    px, mean_bytes = {"width_px": WIDTH_PX, "height_px": HEIGHT_PX}, round(sum(map(len, data)) / POOL)
+    return pad_sequence(data, batch_first=True), Encoded(images=POOL, quality=QUALITY, mean_bytes=mean_bytes, **px)
 
 
 def decoded(seed: int, index: int) -> torch.Tensor:
     """Uint8 (3, HEIGHT_PX, WIDTH_PX), by torchvision's decoder on the CPU."""
-    return decode_jpeg(pool(seed)[0][index % POOL], ImageReadMode.RGB)
+    return io.decode_jpeg(pool(seed)[0][index % POOL], io.ImageReadMode.RGB)
 
 
 WAYS: dict[str, Callable[[int, int, int], torch.Tensor]] = {  # what the loader makes of (seed, index, crop_px)
-    "fast": lambda seed, index, px: fast(byte_noise(np.random.default_rng([seed, index])), px),
+    "fast": lambda seed, index, px: cropped(byte_noise(np.random.default_rng([seed, index])), px),
     "original": lambda seed, index, px: original(float_noise(np.random.default_rng([seed, index])), px),
     "jpeg": lambda seed, index, px: cropped(decoded(seed, index), px),
     "jpeg-device-resize": lambda seed, index, px: decoded(seed, index),
@@ -106,30 +93,23 @@ class Images(Dataset[torch.Tensor]):
     def __getitem__(self, index: int) -> torch.Tensor:
         return WAYS[self.kind](self.seed, index, self.crop_px)
 
-    @property
-    def encoded(self) -> Encoded | None:
-        """What they are encoded as; None where they are not."""
-        return pool(self.seed)[1] if self.kind.startswith("jpeg") else None
-
 
 def finisher(
     device: torch.device, dtype: torch.dtype, layout: torch.memory_format, crop_px: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """The call that brings a batch from the host to the device, ready for the model: (N, 3, H, W) in dtype.
 
-    There it is decoded, cropped and made normalised floats, as far as it is not yet. Only a copy from pinned memory,
-    where the device type has one on a stream beside, returns before it is done: elsewhere it may read memory that is
-    already used for the next batch."""
+    There it is decoded, cropped and normalised, where it is not yet. Only a copy from pinned memory, where the device
+    type has one on a stream beside, returns before it is done: elsewhere it may read memory used for the next batch."""
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (MEAN, STD))
     beside, scale = DEVICES[device.type].copies_beside, 1 / std
 
     def finish(batch: torch.Tensor) -> torch.Tensor:
         if batch.dim() == 2:
-            moved = torch.stack(decode_jpeg(list(batch), ImageReadMode.RGB, device))
+            moved = torch.stack(io.decode_jpeg(list(batch), io.ImageReadMode.RGB, device))
         else:
             moved = batch.to(device, non_blocking=beside and batch.is_pinned())
-        if moved.shape[-2:] != (crop_px, crop_px):
-            moved = cropped(moved, crop_px)
+        moved = moved if moved.shape[-2:] == (crop_px, crop_px) else cropped(moved, crop_px)
         if moved.dtype == torch.uint8:
             moved = (moved.float() - mean) * scale
         return moved.to(dtype=dtype, memory_format=layout)
