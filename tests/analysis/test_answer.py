@@ -8,7 +8,7 @@ from siliconbench.analysis import answer, cases, stats
 from siliconbench.record.schema import Record
 from siliconbench.sweep import terminal
 from tests.analysis.test_cases import put
-from tests.samples import lost, sample
+from tests.samples import lost, sample, timed
 
 MINE, TITLE = "amd-epyc-2-cores", "AMD EPYC, 2 cores, 24 GiB"
 SEARCH, INPUT = put("sweep.search", True), put("checks.bottleneck", "input")
@@ -116,6 +116,21 @@ def test_the_bottleneck_is_said_in_plain_words():
     )
 
 
+def loading(images_per_s, workers):
+    """Edits of a record: the loader alone makes so many images/s, with so many processes; the bottleneck is it."""
+    return [INPUT, put("passes.input", timed(images_per_s)), put("checks.workers.used", workers)]
+
+
+def test_how_many_cores_would_feed_the_model_that_starves_most():
+    starved = sweep(*QUIET, edits=loading(50.0, 8), input="jpeg", device="cuda")  # its model takes 110.0, and 2 cores
+    hungrier = sweep(200.0, 202.0, model="resnet18", edits=loading(20.0, 0), input="jpeg")
+    assert " 2 cores load 50.0 images/s; the model takes 110: it would take 5 cores. " in said(*starved)[1]
+    both = said(*starved, *hungrier)[1]
+    assert " 1 core loads 20.0 images/s; the model takes 221: it would take 12 cores beside the model's. " in both
+    assert both.count("core") == 2
+    assert "cores load" not in said(*sweep(*QUIET))[1] + said(*sweep(*QUIET, edits=[INPUT]))[1]
+
+
 WRONG = word("wrong", "Its outputs are not the CPU's: this figure counts nowhere; report the case.")
 BATTERY, LOW = put("checks.before.power_source", "battery"), put("checks.before.power_mode", "low power")
 FAULTS = [put("checks.system_share", 0.48), put("checks.page_faults_per_image", 39000.0)]
@@ -134,6 +149,8 @@ RULES = [  # each holds against all that come after it, so their order is tested
     (sweep(*QUIET, edits=[INPUT, *FAULTS]), "48 % of the CPU time goes to page faults: ALLOCATOR=tuned keeps the"),
     (sweep(*QUIET, edits=[INPUT], workers=1) + sweep(*(2 * rate for rate in QUIET), batch_size=8, workers=1),
      "Data loading is the bottleneck: INPUT=fast WORKERS=auto"),
+    (sweep(*QUIET, edits=[INPUT], input="jpeg", device="cuda"), "it takes more cores, or INPUT=jpeg-device-resize."),
+    (sweep(*QUIET, edits=[INPUT], input="jpeg"), "with as many workers as help: it takes more cores."),
     (sweep(*QUIET, edits=[INPUT], day=2) + sweep(*(2 * rate for rate in QUIET), batch_size=8),
      "Data loading is the bottleneck, with as many workers as help"),
     (sweep(*QUIET, day=2) + sweep(*(2 * rate for rate in QUIET), batch_size=8) + BF16,

@@ -66,6 +66,19 @@ def test_shared_cores_do_the_work_of_both() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((2, 210.0, 900.0, False), "2 cores load 210 images/s; the model takes 900: it would take 9 cores."),
+        ((1, 250.0, 500.0, True), "1 core loads 250 images/s; the model takes 500: it would take 2 cores beside the"
+         " model's."),
+        ((4, 900.0, 900.0, False), ""), ((4, 901.0, 900.0, False), ""),
+    ],
+)  # fmt: skip
+def test_how_many_cores_would_feed_the_model(given, said):
+    assert bottleneck.feeding(*given) == said
+
+
 def test_taking_batches_over_is_the_main_processs_work() -> None:
     """16 workers make 2,000 images/s; to take one over costs 0.4 ms, to launch one 0.3: at most 1 / 0.7 ms."""
     parts = {"forward": 5000.0, "copy": 9000.0, "input": 2000.0}

@@ -78,6 +78,16 @@ def test_the_peak_leaves_out_what_came_before_and_is_not_the_rooflines():
     assert devices.peak_memory(device).device_bytes < 2**29
 
 
+def test_a_jpeg_is_the_same_decoded_on_the_device():
+    """Decoders may spread chroma otherwise, so that few samples differ by more: in the mean by a step or two of 255."""
+    plain, there = (bench(input=kind).ready_batch for kind in ("jpeg", "jpeg-device"))
+    resized = bench(input="jpeg-device-resize").ready_batch
+    assert plain.shape == there.shape == resized.shape and there.device.type == "cuda"
+    step = 1 / 255 / 0.225  # one of 255, in normalised floats
+    assert float((plain - resized).abs().max()) <= 2.1 * step
+    assert float((plain - there).abs().mean()) <= 2 * step
+
+
 def test_the_architecture_is_told():
     found = devices.describe(torch.device("cuda"), models.fingerprint(torch.nn.Linear(1, 1)))["device_arch"]
     assert found.startswith("gfx" if torch.version.hip else "sm_")

@@ -11,6 +11,7 @@ import torch
 
 from siliconbench.record.schema import Case, Pass
 from siliconbench.run import loader, passes, trials
+from siliconbench.run.images import pool
 from siliconbench.run.passes import Refused
 from tests.samples import timed
 
@@ -88,9 +89,21 @@ def test_fp32_is_fp32_unless_tf32_is_asked_for(monkeypatch):
         assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == tf32
 
 
-def test_what_the_device_lacks_is_refused():
-    with pytest.raises(Refused, match="NVIDIA"):
-        passes.set_up(case(precision="tf32"))
+@pytest.mark.parametrize(
+    ("given", "why"), [({"precision": "tf32"}, "NVIDIA"), ({"input": "jpeg-device"}, "CUDA.*: INPUT=jpeg")]
+)
+def test_what_the_device_lacks_is_refused(given, why):
+    with pytest.raises(Refused, match=why):
+        passes.set_up(case(**given))
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg-device-resize"])
+def test_what_is_decoded_is_recorded_and_the_model_gets_it(kind):
+    bench = passes.set_up(case(model="squeezenet1_1", input=kind, workers=1))
+    stream, found = trials.feed(bench, needed=100.0)
+    assert found.encoded == pool(bench.case.seed)[1] and found.encoded.mean_bytes > 10**5
+    assert torch.equal(bench.finish(next(stream)), bench.ready_batch)
+    assert bench.ready_batch.shape == (4, 3, 224, 224)
 
 
 def test_workers_are_tried_and_the_fewest_that_serve_are_used(bench):

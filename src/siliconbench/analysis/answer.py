@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from siliconbench.analysis import stats
+from siliconbench.analysis import bottleneck, stats
 from siliconbench.analysis.advice import tuned
 from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, speed_words
 from siliconbench.analysis.verdict import SLOW_MODES
@@ -78,8 +78,12 @@ def belief(asked: Asked) -> str:
     outside = runs["disturbed"] & (runs["verdict"] != "wrong")
     worth = {"clean": 0} | dict(runs["verdict"].mask(outside, "disturbed").fillna("failed").value_counts())
     counts = ", ".join(f"{count} {word}" for word, count in worth.items())
+    fed = ["loading_cores", "input_images_per_s", "forward_images_per_s", "device"]
+    starved = asked.good.loc[asked.good["bottleneck"] == "input", fed].dropna().to_numpy()
+    hungriest = sorted(starved, key=lambda case: case[1] / case[2])[:1]
     said = (
         f"The bottleneck is {'; '.join(parts)}." if parts else "",
+        *(bottleneck.feeding(int(of[0]), of[1], of[2], shared=of[3] == "cpu") for of in hungriest),
         f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counts}{f' ({listed(worst, 2)})' if worst else ''}.",
         (asked.main is None and "There is no figure to believe.")
         or (asked.good["runs"].min() == 1 and "One run: within this run only, not for comparison.")
@@ -122,7 +126,8 @@ def step(asked: Asked) -> str:
         return found
     main, runs, good, best = asked.main, asked.runs, asked.good, f"`make best IMAGE_MODEL={asked.main['model']}`"
     sizes = asked.alike(main, [column for column in LIKE if column != "batch_size"], own=True)
-    starved, usual = main["bottleneck"] == "input", (main["input"], main["workers"]) == ("fast", "auto")
+    starved, usual = main["bottleneck"] == "input", main["input"] != "original" and main["workers"] == "auto"
+    less = ", or INPUT=jpeg-device-resize" if main["input"] == "jpeg" and main["device"] != "cpu" else ""
     paged = remedy(asked)
     quicker = [
         f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
@@ -143,7 +148,7 @@ def step(asked: Asked) -> str:
         (asked.disturbed, "Close other programs, or wait until others leave it alone, and measure again."),
         (paged, paged),
         (starved and not usual, "Data loading is the bottleneck: INPUT=fast WORKERS=auto, the defaults, load fastest."),
-        (starved, "Data loading is the bottleneck, with as many workers as help: it takes more cores."),
+        (starved, f"Data loading is the bottleneck, with as many workers as help: it takes more cores{less}."),
         (quicker, "".join(quicker[:1])), (faster, "".join(faster[:1])),
         (asked.apart or good["runs"].min() == 1, "REPEATS=5 tells how much the next run may differ."),
         (main["mode"] == "inference" and not own["search"].any(),

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from siliconbench.analysis import stats
+from siliconbench.analysis import stats, words
 from siliconbench.record.schema import Checks
 
 Ceilings = Mapping[str, float | None]  # images/s of forward, copy and input, each alone; None: there is none
@@ -79,6 +79,14 @@ def suspect(ceilings: Ceilings, measured: float, overlap: Overlap) -> str:
     first, *others = sorted(parts, key=lambda part: -without[part])
     close = others and without[first] < STANDS_OUT * without[others[0]]
     return "balanced" if close or measured > STANDS_OUT * (ceilings[first] or math.inf) else first
+
+
+def feeding(cores: int, loaded: float, taken: float, shared: bool) -> str:
+    """How many cores load so many images/s, and how many would load what the model takes, if each brings as much; empty
+    where these do. shared: the model works on the same cores, so they come on top of its own."""
+    have, beside = "1 core loads" if cores == 1 else f"{cores} cores load", " beside the model's" if shared else ""
+    rates = f"{words.significant(loaded)} images/s; the model takes {words.significant(taken)}"
+    return f"{have} {rates}: it would take {math.ceil(cores * taken / loaded)} cores{beside}." if loaded < taken else ""
 
 
 def experiment_answer(with_part: ArrayLike, without_part: ArrayLike) -> Literal["confirmed", "refuted", "can't tell"]:

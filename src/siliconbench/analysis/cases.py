@@ -120,6 +120,7 @@ COLUMNS = {
        for name in ("forward", "copy_", "input", "end_to_end")},
     "allowed_images_per_s": Column("checks.allowed_images_per_s", geometric_mean),
     "bottleneck": Column(lambda r: concluded(r.checks), _most),
+    "loading_cores": Column(lambda r: r.checks and min(r.checks.workers.used or 1, r.machine.cores or math.inf), max),
     "utilization": Column("limits.utilization", pd.Series.median), "roof": Column("limits.roof", _most),
     "slow_images_per_s": Column(partial(_block_rate, share=0.05), geometric_mean),
     "quick_images_per_s": Column(partial(_block_rate, share=0.95), geometric_mean),

@@ -55,6 +55,16 @@ class Section(Model):
         return self
 
 
+class Encoded(Model):
+    """The JPEG images that are decoded, by turns: how many, their size, libjpeg's quality, their bytes in the mean."""
+
+    images: Positive
+    width_px: Positive
+    height_px: Positive
+    quality: Annotated[int, Field(ge=1, le=100)]
+    mean_bytes: Positive
+
+
 class Case(Model):
     """What is asked for. None: for workers auto, for threads torch's own, for image_px, before the run, the model's.
 

@@ -141,7 +141,7 @@ class Tried(Model):
 
 
 class Workers(Model):
-    """The loader's processes: how many in use, how they start, and what `auto` tried.
+    """The loader's processes: how many in use, how they start, what `auto` tried, what images they are given.
 
     chosen_in: the run of this sweep that chose; None: this one, or the user."""
 
@@ -149,6 +149,7 @@ class Workers(Model):
     start_method: fields.Name
     tried: Annotated[list[Tried], Field(max_length=32)]
     chosen_in: fields.Positive | None
+    encoded: fields.Encoded | None = None
 
 
 class Synchronization(Section):

@@ -75,7 +75,7 @@ def calibrate(model: torch.nn.Module, px: int) -> None:
         norm.train().reset_running_stats()
         norm.momentum = None  # the mean over all batches, here one
     if norms:
-        finish = finisher(torch.device("cpu"), torch.float32, torch.contiguous_format)
+        finish = finisher(torch.device("cpu"), torch.float32, torch.contiguous_format, px)
         with torch.no_grad():
             model(finish(patterns(CALIBRATION[0], px, seed=1)))
     for norm, momentum in zip(norms, before, strict=True):

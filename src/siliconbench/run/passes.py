@@ -140,6 +140,8 @@ def set_up(case: Case) -> Bench:
     """The bench of a case: its model built, on the device, called once. Refused where the case can't be had here."""
     zero_s, device = time.perf_counter(), torch.device(case.device)
     why = refusal(device, case.reference) or lacks(device, case.precision) or untrue(case.allocator)
+    if case.input == "jpeg-device" and device.type != "cuda":
+        why = "jpeg-device decodes on CUDA alone, as torchvision does: INPUT=jpeg"
     if why := why or (models.no_compiler(device) if case.compile else None):
         raise Refused(why)
     if case.threads:
@@ -150,7 +152,8 @@ def set_up(case: Case) -> Bench:
     model = models.prepared(models.build(case.model, case.seed, case.mode), case)
     graphs = device.type == "cuda" and isinstance(case.compile, str)  # both modes make CUDA graphs
     begin = torch.compiler.cudagraph_mark_step_begin if graphs else nothing
-    call, finish = models.stepper(model, case.mode, begin), finisher(device, *models.form(case))
+    finish = finisher(device, *models.form(case), case.image_px or 224)
+    call = models.stepper(model, case.mode, begin)
     build_s = time.perf_counter() - zero_s
     synchronize = torch.accelerator.synchronize if DEVICES[device.type].accelerator else nothing
     bench = Bench(case, device, getattr(model, "_orig_mod", model), call, finish, synchronize, zero_s, build_s, 0.0, 0)

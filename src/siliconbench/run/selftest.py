@@ -176,7 +176,8 @@ def outputs(bench: Bench) -> Outputs | None:
     size = min(case.batch_size, IMAGES) if few else case.batch_size  # elsewhere the very kernels that were timed
     whole = -IMAGES // size * -size  # repeats fill the last batch: fewer would compile anew
     batches = images[torch.arange(whole) % IMAGES].split(size)
-    there, finish = models.build(case.model, case.seed), finisher(cpu, torch.float32, torch.contiguous_format)
+    finish = finisher(cpu, torch.float32, torch.contiguous_format, images.shape[-1])
+    there = models.build(case.model, case.seed)
     with torch.inference_mode():
         wanted = there(finish(images))
         got = torch.cat([bench.call(bench.finish(part)).float().cpu() for part in batches])[:IMAGES]

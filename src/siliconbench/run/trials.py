@@ -10,6 +10,7 @@ from statistics import fmean
 from siliconbench.machine.facts import usable_cores
 from siliconbench.record.axes import DEVICES
 from siliconbench.record.schema import Tried, Workers
+from siliconbench.run.images import pool
 from siliconbench.run.loader import Loader, stream
 from siliconbench.run.passes import Bench
 
@@ -66,5 +67,6 @@ def feed(
         used=used, start_method=multiprocessing.get_start_method() if used else "none",
         tried=[Tried(workers=n, images_per_s=r) for n, r in rates.items()],
         chosen_in=chosen_in if asked is None else None,
+        encoded=pool(bench.case.seed)[1] if bench.case.input.startswith("jpeg") else None,
     )  # fmt: skip
     return streams.get(used) or stream(bench, used), found
