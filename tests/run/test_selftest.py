@@ -21,7 +21,7 @@ from siliconbench.analysis.verdict import synchronized
 from siliconbench.machine import sampler
 from siliconbench.machine.sources import system
 from siliconbench.record.schema import Case, Experiment, Synchronization
-from siliconbench.run import experiment, loader, models, passes, selftest, timing
+from siliconbench.run import experiment, images, loader, models, passes, selftest, timing
 from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
 from siliconbench.run.result import Log
@@ -176,7 +176,8 @@ def test_bytes_hold_the_weights_and_every_output():
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small"])
 def test_outputs_in_another_precision_agree_and_a_wrong_model_does_not(name, precision):
     right = bench(model=name, precision=precision, batch_size=1)  # small images: a CPU may lack such instructions
-    right = replace(right, case=right.case.model_copy(update={"image_px": 64, "batch_size": 3}))
+    finish = images.finisher(right.device, *models.form(right.case), 64)
+    right = replace(right, case=right.case.model_copy(update={"image_px": 64, "batch_size": 3}), finish=finish)
     found = selftest.outputs(right)
     assert found.agree and 0 < found.largest_difference < found.tolerance and found.images == 16
     with torch.no_grad():

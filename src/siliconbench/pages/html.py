@@ -23,8 +23,8 @@ def escaped(text: object) -> str:
 
 
 def inline(text: object) -> str:
-    """The text as HTML, what stands between backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped(text))
+    """The text as HTML, our commands between backticks as code; another's backticks stay."""
+    return re.sub(r"`((?:make |[A-Z_]+=)[^`]*)`", r"<code>\1</code>", escaped(text))
 
 
 def lead(text: str) -> HTML:
