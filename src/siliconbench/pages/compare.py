@@ -240,7 +240,11 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
         lines.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
     for slug, own in study.runs.groupby("machine"):
         same = own.merge(rank[POOL], on=POOL)
-        names = [store.file_name(r, r.created, r.repeat) for r in same.itertuples()]
+        as_case = same.assign(
+            compile=same["compile"].replace({"eager": "", "compiled": "compile"}),
+            threads=same["threads"].replace("auto", ""),
+        )
+        names = [store.file_name(r, r.created, r.repeat) for r in as_case.itertuples()]
         behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
         lines.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")
     return lines
