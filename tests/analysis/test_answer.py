@@ -182,6 +182,8 @@ def test_the_remedy_for_page_faults_is_the_measured_one_where_it_is_on_record_he
     assert told.startswith("48 % of the CPU time goes to page faults: ALLOCATOR=tuned is on record here with 230.0 im")
     for other in (sweep(*QUIET, allocator="tuned", batch_size=8), sweep(*QUIET, allocator="tuned", slug="other")):
         assert "ALLOCATOR=tuned keeps the memory: try it" in said(*sweep(*QUIET, edits=FAULTS, day=2), *other)[2]
+    for useless in (sweep(*QUIET, allocator="tuned"), sweep(*(rate / 2 for rate in QUIET), allocator="tuned")):
+        assert "ALLOCATOR" not in said(*sweep(*QUIET, edits=FAULTS, day=2), *useless)[2]
 
 
 @pytest.mark.parametrize(

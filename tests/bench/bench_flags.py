@@ -19,6 +19,7 @@ import numpy as np
 
 from siliconbench.analysis import series
 from siliconbench.analysis.stats import logs
+from siliconbench.analysis.verdict import SPREAD
 from siliconbench.analysis.words import grouped
 from siliconbench.record import store
 from siliconbench.record.schema import Record
@@ -33,9 +34,9 @@ def first_runs(folder: Path, repeats: int) -> list[Record]:
 
 
 def word(record: Record) -> str:
-    """The word of a run, or that it is the host's, as the cores ran unevenly by themselves or it took the time."""
-    outside = record.verdict.word == "contended" and any("by themselves" in why for why in record.verdict.reasons)
-    return HOST if outside else record.verdict.word
+    """The word of a run, or that it is the host's: flagged, while a fixed loop on one core ran unevenly by itself."""
+    uneven = (series.unevenness(record.checks.core_s) or 0) > SPREAD
+    return HOST if uneven and record.verdict.word != "clean" else record.verdict.word
 
 
 def reasons(records: list[Record]) -> list[str]:

@@ -511,7 +511,7 @@ def test_no_machine_still_makes_a_page(tmp_path, chromium):
     page = rendered(tmp_path / "data", tmp_path / "none.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
-    assert "The suite was not measured yet: `make suite`" in text and "Two figures to quote" not in text
+    assert "The suite was not measured yet: <code>make suite</code>" in text and "Two figures to quote" not in text
 
 
 def test_the_two_figures_to_quote_stand_with_rank_ratios_and_what_is_not_ranked(tmp_path, chromium):

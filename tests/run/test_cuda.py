@@ -9,6 +9,7 @@ from siliconbench.analysis.verdict import synchronized
 from siliconbench.record.schema import Case
 from siliconbench.run import device as devices
 from siliconbench.run import experiment, loader, models, passes, selftest
+from tests.run.wait import check_that_the_wait_is_seen
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 
@@ -20,11 +21,7 @@ def bench(**given):
 
 @pytest.mark.parametrize(("name", "batch_size"), [("mobilenet_v3_small", 1), ("resnet50", 64)])
 def test_without_the_wait_a_run_is_never_called_synchronized(name, batch_size):
-    right = bench(model=name, batch_size=batch_size)
-    found = selftest.synchronization(right)
-    assert synchronized(found) is True, found
-    wrong = selftest.synchronization(replace(right, synchronize=lambda: None))
-    assert synchronized(wrong) is False, wrong
+    check_that_the_wait_is_seen(bench(model=name, batch_size=batch_size))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])

@@ -31,10 +31,14 @@ def test_what_is_described_is_what_torch_reads_back():
     assert {k for k, v in facts.items() if v is None} == set(facts["unknown"])
 
 
-def test_the_reference_class_refuses_silent_work_on_the_cpu(monkeypatch):
+@pytest.mark.parametrize("value", ["1", "2"])  # torch takes any number but 0
+def test_the_reference_class_refuses_silent_work_on_the_cpu(monkeypatch, value):
     mps = torch.device("mps")
-    assert devices.refusal(mps, reference=True) is None
-    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "2")
+    for off in (None, "0"):
+        if off:
+            monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", off)
+        assert devices.refusal(mps, reference=True) is None
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", value)
     assert "PYTORCH_ENABLE_MPS_FALLBACK lets" in devices.refusal(mps, reference=True)
     assert devices.refusal(mps, reference=False) is None
     assert devices.refusal(CPU, reference=True) is None

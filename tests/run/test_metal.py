@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import psutil
 import pytest
@@ -22,6 +21,7 @@ from siliconbench.record.schema import Case, Record
 from siliconbench.run import device as devices
 from siliconbench.run import models, passes, selftest
 from tests.conftest import KNOBS, make_image
+from tests.run.wait import check_that_the_wait_is_seen
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mps.is_available(), reason="torch finds no Metal GPU on this machine"
@@ -73,11 +73,7 @@ def test_what_the_run_knows_of_this_mac(swept):
 
 @pytest.mark.parametrize(("name", "batch_size"), [("mobilenet_v3_small", 1), ("resnet50", 32)])
 def test_without_the_wait_a_run_is_never_called_synchronized(name, batch_size):
-    right = bench(model=name, batch_size=batch_size)
-    found = selftest.synchronization(right)
-    assert synchronized(found) is True, found
-    wrong = selftest.synchronization(replace(right, synchronize=lambda: None))
-    assert synchronized(wrong) is False, wrong
+    check_that_the_wait_is_seen(bench(model=name, batch_size=batch_size))
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet50", "vit_b_16"])

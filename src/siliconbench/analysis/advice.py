@@ -70,18 +70,21 @@ def reference_of(top: pd.Series, cases: pd.DataFrame) -> pd.Series | None:
     return found.iloc[-1] if len(found) else None
 
 
+def gain(plain: pd.Series, case: pd.Series) -> stats.Comparison:
+    """The second case's rate over the first's; see cases.compared()."""
+    return compared(pd.DataFrame([plain, case]).assign(side=["plain", "case"]), "side")["plain", "case"]
+
+
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
     """The fastest setting of each machine and model, over its reference case; no single run of a search, as by luck."""
     rows = []
     table = table.dropna(subset=["images_per_s"])
     for (_, model, mode), group in table[~table["reference"] & ~table["search"]].groupby(["machine", "model", "mode"]):
         top = group.loc[group["images_per_s"].idxmax()]
-        plain, gain = reference_of(top, table), None
-        if plain is not None:
-            two = pd.DataFrame([plain, top]).assign(side=["plain", "top"])
-            gain = times_words(compared(two, "side")["plain", "top"])
+        plain = reference_of(top, table)
+        times = None if plain is None else times_words(gain(plain, top))
         agree, what = "yes" if top["agreed"] else "not compared", model if mode == "inference" else f"{model}, {mode}"
         setting = case_words(top, SETTING).removeprefix(f"{model}, ")
-        rows.append((top["machine"], what, top["images_per_s"], gain, int(top["runs"]), agree, setting))
+        rows.append((top["machine"], what, top["images_per_s"], times, int(top["runs"]), agree, setting))
     columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
     return pd.DataFrame(rows, columns=columns)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from siliconbench.analysis import bottleneck, stats
-from siliconbench.analysis.advice import tuned
+from siliconbench.analysis.advice import gain, tuned
 from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, speed_words
 from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.analysis.words import grouped, listed, significant, told_apart
@@ -109,15 +109,17 @@ def trouble(asked: Asked) -> str:
 
 
 def remedy(asked: Asked) -> str:
-    """The measured remedy where over a tenth of the CPU time goes to page faults, else what to try; or empty."""
-    main = asked.main  # its own arithmetic leaves the kernel less; macOS has no other allocator
-    if main["device"] != "cpu" or not (main["system_share"] or 0) > 0.1 or "macOS" in (main["os"] or ""):
+    """The measured remedy where over a tenth of the CPU time goes to page faults, else what to try; empty where it is
+    in use, brings nothing here, or can't be had (macOS has no other allocator)."""
+    main = asked.main  # its own arithmetic leaves the kernel less
+    if (main["device"], main["allocator"]) != ("cpu", "system") or "macOS" in (main["os"] or ""):
         return ""
     alike = asked.alike(main, [column for column in LIKE if column != "allocator"], own=True)
-    known = [f"is on record here with {speed_words(row)}" for _, row in alike.iterrows() if row["allocator"] == "tuned"]
-    found = next(iter(known), "keeps the memory: try it")
-    cost = f"{100 * main['system_share']:.0f} % of the CPU time goes to page faults"
-    return f"{cost}: ALLOCATOR=tuned {found}." if main["allocator"] == "system" else ""
+    found = "keeps the memory: try it"
+    for _, row in alike[alike["allocator"] == "tuned"].iterrows():
+        found = f"is on record here with {speed_words(row)}" if gain(main, row).ratio > 1 + stats.MARGIN else ""
+    cost = f"{100 * (main['system_share'] or 0):.0f} % of the CPU time goes to page faults"
+    return f"{cost}: ALLOCATOR=tuned {found}." if found and (main["system_share"] or 0) > 0.1 else ""
 
 
 def step(asked: Asked) -> str:

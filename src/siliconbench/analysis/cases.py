@@ -15,7 +15,7 @@ from siliconbench.analysis import heat, stats
 from siliconbench.analysis.bottleneck import concluded
 from siliconbench.analysis.series import requests as requests_of
 from siliconbench.analysis.words import THIN, percent_words, ratio_words
-from siliconbench.record import protocol
+from siliconbench.record import protocol, store
 from siliconbench.record.schema import Case, Record
 
 APART = 4  # an interval that spans such a factor tells no speed: it is said in words
@@ -129,6 +129,7 @@ COLUMNS = {
                          r.memory.peak_device_bytes), max),
     "chip": Column(_chip, _most), "title": Column("machine.title", _most), "os": Column("machine.os", _most),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
+    "file": Column(lambda r: store.file_name(r.case, r.created, r.repeat)),
     "compile_s": Column("checks.compiled.seconds", pd.Series.median),
     "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
     "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),

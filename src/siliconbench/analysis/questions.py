@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from siliconbench.analysis.cases import LIKE, USUAL, case_words, chief, compared, times_words
+from siliconbench.analysis.advice import gain
+from siliconbench.analysis.cases import LIKE, USUAL, case_words, chief, times_words
 from siliconbench.analysis.words import listed, significant
 
 WHERE = ("device", "batch_size")
@@ -25,11 +26,6 @@ def twins(table: pd.DataFrame, axis: str, value: Any, plain: Any) -> Iterator[tu
     for _, case in good[good[axis] == value].iterrows():
         for _, twin in good[(good[axis] == plain) & (good[same] == case[same]).all(axis=1)].head(1).iterrows():
             yield twin, case
-
-
-def gain(plain: pd.Series, case: pd.Series) -> Any:
-    """The second case's rate over the first's; see cases.compared()."""
-    return compared(pd.DataFrame([plain, case]).assign(side=["plain", "case"]), "side")["plain", "case"]
 
 
 def repaid(plain: pd.Series, case: pd.Series) -> str:

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from siliconbench import paths
+from siliconbench.analysis.telemetry import MAC
 from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.machine import facts, sampler, tools
 from siliconbench.record import share, store
@@ -93,7 +94,7 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
     cpu, gpu = (fmean(values.get(name) or [0.0]) for name in ("cpu_load", "gpu_utilization"))
     swap, drawn = values.get("swap_used_bytes") or [0.0], samples.channels.get("gpu_utilization")
     short = values.get("memory_pressure")  # a Mac has little free memory when it is well
-    most = DRAWN if drawn and drawn.source in ("macmon", "actop") else BUSY
+    most = DRAWN if drawn and drawn.source in MAC else BUSY
     mode = f"The power mode is {state.power_mode}: choose automatic or high power in the system's settings."
     clock = "The CPU governor holds the lowest clock: sudo cpupower frequency-set -g performance"
     memory = f"Only {(free or 0) / 2**30:.1f} GiB of memory are free: close programs that hold much of it."
@@ -138,9 +139,8 @@ def nameless(text: str) -> str:
 
 def write(text: str, samples: bytes) -> str:
     """Writes the report with what each tool printed and the sampler's last lines; a line on where it lies."""
-    raw = [
-        f"$ {argv}\n{said}" for argv, said in tools.HEARD.items() if "ExpertDevice" not in argv
-    ]  # which tells its serial number
+    heard = {argv: said for argv, said in tools.HEARD.items() if "ExpertDevice" not in argv}  # it has serial numbers
+    raw = [f"$ {argv}\n{said}" for argv, said in heard.items()]
     lines = samples.decode("utf-8", "replace").splitlines()
     raw += ["The sampler's first and last lines", *lines[:1], *lines[1:][-2:]]
     store.write_whole(paths.REPORTS / "doctor.txt", nameless("\n\n".join((text, *raw))) + "\n")

@@ -8,8 +8,8 @@ from siliconbench.knobs import Given, number, wrong
 from siliconbench.machine import tools
 from siliconbench.machine.facts import usable_cores
 
-# By these glibc keeps what is freed: nothing is mapped apart, nothing trimmed (mallopt(3)). By the page faults 2.36
-# takes either of the first two; before 2.35 a threshold over 32 MiB is refused.
+# By these glibc keeps what is freed: nothing is mapped apart, nothing trimmed. By the page faults 2.36 takes either of
+# the first two; mallopt(3) bounds the threshold by 32 MiB, which is too little, so a glibc may refuse the second.
 KEPT = {"MALLOC_MMAP_MAX_": "0"} | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**42))
 OTHERS = {"GLIBC_TUNABLES": "glibc.malloc", "LD_PRELOAD": "malloc"}  # what else changes the allocator, and by what
 NONE = "system: no other is here, neither glibc's nor an installed tcmalloc"

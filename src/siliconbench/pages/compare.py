@@ -11,7 +11,7 @@ from siliconbench.analysis.cases import ALIKE, PARTS, POOL, between_words, case_
 from siliconbench.analysis.words import listed, percent_words, ratio_words, significant
 from siliconbench.pages import tables
 from siliconbench.pages.ranking import Study, comparable, scope, timelines, weight, with_state
-from siliconbench.record import share, store
+from siliconbench.record import share
 from siliconbench.record.axes import DEVICES
 
 OF_FASTEST = tables.Column("of the fastest", "share")
@@ -239,12 +239,7 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"
         lines.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
     for slug, own in study.runs.groupby("machine"):
-        same = own.merge(rank[POOL], on=POOL)
-        as_case = same.assign(
-            compile=same["compile"].replace({"eager": "", "compiled": "compile"}),
-            threads=same["threads"].replace("auto", ""),
-        )
-        names = [store.file_name(r, r.created, r.repeat) for r in as_case.itertuples()]
+        names = list(own.merge(rank[POOL], on=POOL)["file"])
         behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
         lines.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")
     return lines
