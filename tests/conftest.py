@@ -1,6 +1,7 @@
 """What tests share: one thread for each of two that run at once, a real browser, a real sweep."""
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+gc.disable()  # what the tests load is not searched for garbage meanwhile: that takes seconds
+sys.modules.setdefault("rfc3987_syntax", None)  # as siliconbench.__main__ has it: seconds to build a grammar
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads; the kernels and processes of tests have it, too
 HOME = tempfile.mkdtemp(prefix="siliconbench-")  # of this process's names and lock: nothing of the user's is touched
 os.environ |= {"XDG_CONFIG_HOME": HOME, "SILICONBENCH_LOCK": f"{HOME}/lock"}
@@ -131,3 +134,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest come first, so that neither process works on alone at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for again."""
+    gc.enable()
