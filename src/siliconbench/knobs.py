@@ -136,11 +136,12 @@ KNOBS = {
     "TELEMETRY": Knob("1", *FLAG, meaning="0: no sampler beside the run"),
     "RESULTS": Knob(str(paths.MINE), "a folder for the records, or an address such as s3://bucket/folder", address,
         meaning="another folder for the records, or an address such as `s3://bucket/folder` (extra `remote`)"),
+    "GOAL": Knob("throughput", *one_of(("throughput", "latency")), meaning=
+        "of `make best`: the most images/s, or the shortest request of `BATCH_SIZE`, then 1 by default"),
     "FRESH": Knob("0", *FLAG, meaning="1: begin anew instead of finishing an interrupted sweep"),
 }  # fmt: skip
 BEST = {"MIN_SECONDS": "2", "NUM_IMAGES": "64", "REPEATS": "3"}  # of `make best`
-CHOSEN = {"BATCH_SIZE": "auto", "PRECISION": "", "LAYOUT": "", "COMPILE": "", "MODE": "", "MINUTES": ""}
-CHOSEN |= {"ALLOCATOR": "", "THREADS": ""}  # by it
+CHOSEN = ("PRECISION", "LAYOUT", "COMPILE", "ALLOCATOR", "THREADS", "MODE", "MINUTES")  # by it
 SUITE = {"IMAGE_MODEL": " ".join(protocol.MODELS), "BATCH_SIZE": "1 64", "MIN_SECONDS": "6", "REPEATS": "3"}
 FREE = ("USE_GPU", "MACHINE", "TELEMETRY", "RESULTS", "FRESH")  # they change no protocol
 TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": "5"}  # five minutes on a laptop
@@ -154,9 +155,14 @@ def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:
 
 def read_best(environment: Mapping[str, str]) -> Given:
     """The knobs of `make best`, with defaults of its own; WrongKnob for many models and for what it chooses itself."""
-    if stray := [name for name in CHOSEN if environment.get(name, "").strip()]:
+    latency = environment.get("GOAL", "").strip() == "latency"
+    chosen = CHOSEN if latency else (*CHOSEN, "BATCH_SIZE")
+    if stray := [name for name in chosen if environment.get(name, "").strip()]:
         raise wrong(stray[0], environment[stray[0]], "nothing, it is chosen by the search")
-    return _one_each(BEST | CHOSEN, environment)
+    given = _one_each(BEST | ({"BATCH_SIZE": "1"} if latency else {}), environment)
+    if given["BATCH_SIZE"] == [None]:
+        raise wrong("BATCH_SIZE", "auto", number(1, 65536)[0])
+    return given
 
 
 def read_trust(environment: Mapping[str, str]) -> Given:

@@ -184,12 +184,11 @@ def test_another_method_or_case_is_no_like_one(path, value):
     assert len(table(run(100), run(90, edit=put(path, value))).drop_duplicates(cases.LIKE)) == 2
 
 
-def test_a_search_run_counts_only_where_there_is_no_other():
+def test_a_look_counts_nowhere():
     search = put("sweep.search", True)
     (case,) = table(run(130.0, edit=search), run(100.0, 2), run(101.0, 3)).to_dict("records")
-    assert case["rates"] == [100.0, 101.0] and not case["search"] and case["left_out"] == 1
-    (alone,) = table(run(130.0, edit=search)).to_dict("records")
-    assert alone["search"] and alone["rates"] == [130.0]
+    assert case["rates"] == [100.0, 101.0] and case["left_out"] == 0
+    assert table(run(130.0, edit=search)).empty
 
 
 def test_a_models_batch_sizes_are_one_line_whatever_workers_each_of_them_took():

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import torch
-import torchvision.models as zoo
 
 from siliconbench.record.schema import Case
 from siliconbench.run import models
+from siliconbench.run.vision import models as zoo
 
 
 def test_every_classifier_has_an_image_size_that_its_weights_know():
@@ -93,3 +93,17 @@ def test_a_source_has_its_names_without_torch():
 def test_a_model_that_no_source_has_is_refused():
     with pytest.raises(LookupError, match="torchvision"):
         models.build("resnet5000", 0)
+
+
+def test_torchvision_loads_without_the_compiler_and_finds_it_when_it_is_needed():
+    code = """
+import sys
+from siliconbench.run import passes, result, selftest
+assert not {"torch._dynamo", "sympy"} & sys.modules.keys()
+import torch, torchvision
+boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
+print(torchvision.ops.roi_align(torch.ones(1, 3, 8, 8), boxes, 2).sum().item())
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item(), "torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["12.0", "2.0", "True"]), done.stderr

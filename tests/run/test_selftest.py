@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
-import torchvision.models as zoo
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,6 +25,7 @@ from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
 from siliconbench.run.result import Log
 from siliconbench.run.selftest import Neighbours
+from siliconbench.run.vision import models as zoo
 
 
 def bench(**given) -> Bench:

@@ -14,7 +14,7 @@ def sweet_spot(table: pd.DataFrame) -> str:
     name = table["name"].iat[0] if len(table) else "this model"
     if len(table) < 2:
         return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
-    good = table[(table["runs"] > 1) & ~table["search"]]
+    good = table[table["runs"] > 1]
     if len(good) < 2:
         return f"{name}: one run of a size does not tell how the next differs, so none can be recommended; REPEATS=5."
     sure = stats.near_best(beside(good, "batch_size"), between=good["between"].iat[0], paired=True)
@@ -63,7 +63,7 @@ def reference_of(top: pd.Series, cases: pd.DataFrame) -> pd.Series | None:
     """The reference case that a tuned one is held against: that of the same sweep (the finalist of `make best`), else
     the machine's. Of several batch sizes it is that at 64, or as many as memory held; None where there is none."""
     same = ["machine", "model", "mode", "input", "image_px", "torch", "device", "method"]
-    plain = cases[cases["reference"] & ~cases["sustained"] & ~cases["search"] & (cases[same] == top[same]).all(axis=1)]
+    plain = cases[cases["reference"] & ~cases["sustained"] & (cases[same] == top[same]).all(axis=1)]
     plain = plain[plain["batch_size"] <= PLAIN]
     together = plain[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in plain["sweeps"]]]
     found = (together if len(together) else plain).sort_values(["batch_size", "runs"])
@@ -76,10 +76,10 @@ def gain(plain: pd.Series, case: pd.Series) -> stats.Comparison:
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
-    """The fastest setting of each machine and model, over its reference case; no single run of a search, as by luck."""
+    """The fastest setting of each machine and model, over its reference case."""
     rows = []
     table = table.dropna(subset=["images_per_s"])
-    for (_, model, mode), group in table[~table["reference"] & ~table["search"]].groupby(["machine", "model", "mode"]):
+    for (_, model, mode), group in table[~table["reference"]].groupby(["machine", "model", "mode"]):
         top = group.loc[group["images_per_s"].idxmax()]
         plain = reference_of(top, table)
         times = None if plain is None else times_words(gain(plain, top))

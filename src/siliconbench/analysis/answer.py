@@ -17,14 +17,13 @@ MEND = dict.fromkeys(("out_of_memory", "skipped", "killed"), ": a smaller BATCH_
 
 
 class Asked:
-    """Of all runs on record (see cases.runs) this machine's newest sweep, single runs of a search aside: its runs, its
-    cases (table), those with a figure (good), the one of these that most others share (main); names: by the slugs."""
+    """Of all runs on record (see cases.runs) this machine's newest sweep: its runs, its cases (table), those with a
+    figure (good), the one of these that most others share (main); names: by the slugs."""
 
     def __init__(self, every: pd.DataFrame, machine: str) -> None:
         self.every, self.machine, self.cases = every, machine, cases(every)
         self.names = {machine: machine} | told_apart(every.groupby("machine")["title"].last().to_dict())
         own = every[every["machine"] == machine]
-        own = own if own["search"].all() else own[~own["search"]]
         self.runs = own[own["sweep"].isin(own.sort_values("created")["sweep"].tail(1))]
         self.table = named(cases(self.runs)).sort_values("images_per_s", ascending=False)
         self.good = self.table.dropna(subset=["images_per_s"])
@@ -37,7 +36,7 @@ class Asked:
 
     def alike(self, row: pd.Series, same: list[str], own: bool = False) -> pd.DataFrame:
         """The cases of other machines, or of this one, that have this row's values in these columns; fastest first."""
-        found = self.cases[~self.cases["search"] & self.cases["images_per_s"].notna()]
+        found = self.cases[self.cases["images_per_s"].notna()]
         found = found[((found["machine"] == self.machine) == own) & (found[same] == row[same]).all(axis=1)]
         return chief(found).sort_values("images_per_s", ascending=False)
 
@@ -153,7 +152,7 @@ def step(asked: Asked) -> str:
         (starved, f"Data loading is the bottleneck, with as many workers as help: it takes more cores{less}."),
         (quicker, "".join(quicker[:1])), (faster, "".join(faster[:1])),
         (asked.apart or good["runs"].min() == 1, "REPEATS=5 tells how much the next run may differ."),
-        (main["mode"] == "inference" and not own["search"].any(),
+        (main["mode"] == "inference" and not own["searched"].any(),
          f"{best} looks for a faster setting with the same outputs."),
         (True, "`make report` compares it with all machines on record."),
     )  # fmt: skip

@@ -111,7 +111,7 @@ COLUMNS = {
     "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
     "findings": Column(lambda r: r.verdict.findings if r.verdict else []),
     "disturbed": Column(lambda r: bool(r.verdict and r.verdict.disturbed)),
-    "sweep": Column("sweep.id"), "search": Column("sweep.search"), "agree": Column("checks.outputs.agree"),
+    "sweep": Column("sweep.id"), "agree": Column("checks.outputs.agree"),
     "suite": Column(lambda r: protocol.followed(r.sweep, r.case), words=str, gate=False),
     **{name: Column(f"checks.before.{name}") for name in ("power_source", "power_mode")},
     "system_share": Column("checks.system_share", pd.Series.median),
@@ -145,16 +145,19 @@ USUAL = {name: "auto" if field.default is None else field.default for name, fiel
 SETTING = ("precision", "memory_format", "compile", "allocator", "threads", "batch_size")  # what a search may change
 FIGURES = [
     "low", "high", "runs", "clean", "disturbed", "failed", "left_out", "error", "rates", "sweeps", "sessions",
-    "undisturbed", "undisturbed_images_per_s", "between", "assumed", "search", "agreed", "reference", "requests",
+    "undisturbed", "undisturbed_images_per_s", "between", "assumed", "agreed", "reference", "requests",
 ]  # fmt: skip
-KINDS = {"images_per_s": float, **dict.fromkeys(("reference", "sustained", "search"), bool)}  # with no row, too
+KINDS = {"images_per_s": float, **dict.fromkeys(("reference", "sustained"), bool)}  # with no row, too
 
 
 def runs(records: Iterable[Record]) -> pd.DataFrame:
-    """One row a run, sorted by case and time; it has its columns even when there is no record.
-    A run that failed before it knew its image size has that of its model's others, else 0."""
-    parts = (SimpleNamespace(**dict(record), conditions=heat.conditions(record)) for record in records)
+    """One row a run, sorted by case and time; without a record it has its columns, too. Looks of `make best` are none,
+    but say that its sweep was searched. A run that failed has the image size of its model's others, else 0."""
+    every = list(records)
+    looked, full = {r.sweep.id for r in every if r.sweep.search}, [r for r in every if not r.sweep.search]
+    parts = (SimpleNamespace(**dict(record), conditions=heat.conditions(record)) for record in full)
     frame = pd.DataFrame([[column.of(run) for column in COLUMNS.values()] for run in parts], columns=list(COLUMNS))
+    frame["searched"] = frame["sweep"].isin(looked)
     known = pd.to_numeric(frame["image_px"])
     frame["image_px"] = known.fillna(known.groupby(frame["model"]).transform("max")).fillna(0).astype(int)
     for name in POOL:
@@ -165,9 +168,8 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _used(group: pd.DataFrame) -> pd.DataFrame:
-    """The runs that a figure rests on: all that succeeded and are not wrong; single runs of a search where no other."""
-    right = group[(group["status"] == "ok") & (group["verdict"] != "wrong") & ~group["agree"].isin([False])]
-    return heat.alike(right if right["search"].all() else right[~right["search"]])
+    """The runs that a figure rests on: all that succeeded and are not wrong."""
+    return heat.alike(group[(group["status"] == "ok") & (group["verdict"] != "wrong") & ~group["agree"].isin([False])])
 
 
 def _sessions(used: pd.DataFrame, name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:
@@ -183,7 +185,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
     groups = [(group, _used(group)) for _, group in frame.groupby(POOL, sort=True, dropna=False)]
     days: dict[str, list[Any]] = {}
     for group, used in groups:
-        days.setdefault(group["machine"].iat[0], []).append([] if used["search"].all() else _sessions(used))
+        days.setdefault(group["machine"].iat[0], []).append(_sessions(used))
     between, rows = stats.between_sd(days.values()), []
     for group, used in groups:
         known = {name: used[name].dropna().infer_objects() for name in over}
@@ -199,7 +201,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
             "sweeps": sorted(used["sweep"].unique()), "sessions": sessions, "undisturbed": quiet,
             "undisturbed_images_per_s": math.exp(stats.estimate(quiet).log) if any(quiet) else None,
             "between": between.sd, "assumed": not between.estimated, "request_s": found["request_s"] or [],
-            "search": bool(len(used)) and bool(used["search"].all()), "requests": requests_of(requests, between.sd),
+            "requests": requests_of(requests, between.sd),
             "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=[*POOL, *FIGURES, *over]).astype(KINDS)

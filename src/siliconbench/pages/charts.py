@@ -145,6 +145,20 @@ def relative(table: pd.DataFrame, xlabel: str) -> Figure:
     return fig
 
 
+def ladder(table: pd.DataFrame, x: str) -> Figure:
+    """A bar of the rate for each rung (setting, rate, low, high), its factor written beside it; from the plain one on.
+    low and high may be unknown."""
+    fig, axes = plt.subplots(figsize=(7, 1.2 + 0.55 * len(table)))
+    for i, row in enumerate(table.itertuples()):
+        spans = None if pd.isna(row.low) or pd.isna(row.high) else [[row.rate - row.low], [row.high - row.rate]]
+        axes.barh(i, row.rate, 0.62, xerr=spans, color=COLOURS[0], ecolor=INK, capsize=3)
+        axes.text(max(row.rate, row.high if spans else 0), i, f"  {row.factor}", va="center", fontsize=11.5)
+    axes.set_yticks(range(len(table)), [label(name) for name in table["setting"]])
+    axes.grid(visible=False, axis="y")
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, 1.6 * table[["rate", "high"]].max().max()), xlabel=x)
+    return fig
+
+
 def steps(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
     """The share of values up to x, a line of steps for each name (an empirical distribution), x on a log axis."""
     fig, axes = plt.subplots()

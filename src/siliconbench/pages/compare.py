@@ -146,7 +146,7 @@ def memory_table(study: Study) -> pd.DataFrame:
 
 def epoch_lines(study: Study) -> list[str]:
     """The hours of one epoch of 1.28 million images, by each machine's fastest training of a model."""
-    table = study.cases.query("mode == 'train' and not search").dropna(subset=["images_per_s"])
+    table = study.cases.query("mode == 'train'").dropna(subset=["images_per_s"])
     table = table.sort_values("images_per_s", ascending=False).drop_duplicates(["machine", "model"])
     lines = [
         f"{study.name(case['machine'])}: {significant(EPOCH / case['images_per_s'] / 3600)} hours for "
@@ -203,7 +203,7 @@ def health(study: Study) -> list[str]:
 def published(path: Path, study: Study) -> pd.DataFrame:
     """Figures from elsewhere, and beside them those of ours that followed the original's protocol."""
     ours = study.cases.dropna(subset=["images_per_s"]).rename(columns={"peak_c": "temperature_c"})
-    ours = ours.query("reference and not search and input == 'original' and workers == '0'")
+    ours = ours.query("reference and input == 'original' and workers == '0'")
     ours = ours.assign(label=ours["machine"].map(study.name), measured=True)
     rows = [*pd.read_csv(path).assign(measured=False).to_dict("records"), *ours.to_dict("records")]
     both = pd.DataFrame(rows, columns=[*PUBLISHED, "measured"]).rename(columns=PUBLISHED)

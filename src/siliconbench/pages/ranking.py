@@ -75,8 +75,8 @@ def gather(published: Path, own: Path | None = None) -> Study:
 
 
 def comparable(study: Study) -> pd.DataFrame:
-    """The reference cases of short runs, failed ones too, no search's; of a machine's populations that of most runs."""
-    return chief(study.cases.query("reference and not sustained and not search"))
+    """The reference cases of short runs, failed ones too; of a machine's populations that of most runs."""
+    return chief(study.cases.query("reference and not sustained"))
 
 
 def others(study: Study, rank: pd.DataFrame) -> list[str]:
@@ -131,7 +131,7 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     """Each machine that is not in the ranking, and why: in what its nearest case differs."""
     lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
     for machine in missing if len(rank) else ():
-        own = study.cases[study.cases["machine"] == machine].query("reference and not search")
+        own = study.cases[study.cases["machine"] == machine].query("reference")
         rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
         if not rows:
             lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")

@@ -31,7 +31,6 @@ def runs_words(row: pd.Series) -> str:
     """How many runs of how many sessions a case's figure rests on or leaves out; and its figure by undisturbed ones."""
     counts = [f"{row['clean']} clean"]
     counts += [f"{row[n]} {n.replace('_', ' ')}" for n in ("disturbed", "failed", "left_out") if row[n]]
-    counts += ["of a search"] if row["search"] else []
     sessions = sum(map(bool, row["sessions"]))
     words = f"{row['runs']}{f' in {sessions} sessions' if sessions > 1 else ''} ({', '.join(counts)})"
     return f"{words}\nundisturbed: {significant(row['undisturbed_images_per_s'], 4)}" if row["disturbed"] else words
@@ -202,7 +201,7 @@ def trust_sentence(runs: pd.DataFrame) -> str:
     """How many runs there are, how many are clean, flagged and failed, and which of them a figure rests on."""
     counts = {"clean": 0} | dict(runs["verdict"].value_counts())
     words = [f"{n} {word}" for word, n in counts.items()] + [f"{(runs['status'] != 'ok').sum()} failed"]
-    rests = "A figure rests on every run that did not fail: left out are wrong ones and the single runs of a search."
+    rests = "A figure rests on every run that did not fail: left out are wrong ones."
     return f"{len(runs)} runs: {', '.join(words)}. {rests}"
 
 

@@ -285,8 +285,8 @@ class Record(Section):
         """The record itself; ValueError if its status and its parts contradict one another."""
         if (self.status == "failed") == (self.error is None):
             raise ValueError("status failed and an error belong together")
-        known = self.passes and self.passes.end_to_end, self.verdict, self.case.image_px
-        if self.status == "ok" and None in known:
+        timed = self.passes and (self.passes.forward if self.sweep.search else self.passes.end_to_end)
+        if self.status == "ok" and None in (timed, self.verdict, self.case.image_px):
             raise ValueError("a run that is ok has end_to_end figures and a verdict, and knows its image size")
         return self
 

@@ -13,11 +13,10 @@ import torch
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
-from torchvision import io  # whose decoders are to be removed one day: no input but jpeg is to fail then
-from torchvision.transforms import functional, v2
 
 from siliconbench.record.axes import DEVICES
 from siliconbench.record.fields import Encoded
+from siliconbench.run.vision import functional, io, v2
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as every torchvision classifier expects
 BEFORE_CROP = 256 / 224  # the shorter side, in sides of the crop

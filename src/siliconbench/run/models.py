@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchvision.models as zoo
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -19,6 +18,7 @@ from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case
 from siliconbench.run.images import finisher
 from siliconbench.run.timing import Call, nothing
+from siliconbench.run.vision import models as zoo
 
 SLOW_TO_FILL = ("googlenet", "inception_v3")  # their own way to draw weights takes a minute, and speed depends on none
 FIXED_SIZE = ("maxvit_t",)  # takes images of its own size only

@@ -24,6 +24,8 @@ from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
 from siliconbench.run.selftest import Beside, Repeat
 
+LOOK = "a look of make best, at the model alone"
+
 
 def gpu_uuid(device: str) -> str:
     """The UUID by which NVML knows the GPU that torch uses; empty for another device. It is never recorded."""
@@ -100,21 +102,21 @@ class Log:
 
 
 class Measured(NamedTuple):
-    """All that a run measured, from its passes to its self-tests."""
+    """All that a run measured, from its passes to its self-tests; a look of `make best` has not all of it."""
 
     passes: schema.Passes
-    latency: schema.Latency
-    limits: schema.Limits
-    workers: schema.Workers
-    parts: Parts
-    answer: Answer
-    synchronization: schema.Synchronization
-    outputs: schema.Outputs | None
-    precision: list[schema.Proof]
-    memory: Peak
     repeat: Repeat
     beside_forward: Beside
-    beside_whole: Beside
+    workers: schema.Workers
+    memory: Peak
+    latency: schema.Latency | None = None
+    limits: schema.Limits | None = None
+    parts: Parts | None = None
+    answer: Answer | None = None
+    synchronization: schema.Synchronization | None = None
+    outputs: schema.Outputs | None = None
+    precision: list[schema.Proof] | None = None
+    beside_whole: Beside | None = None
 
 
 def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
@@ -124,41 +126,44 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     no_outputs = "this is the computation that others are compared with, or it trains and its weights have changed"
     recompiles = models.graphs_compiled() - bench.graphs if bench.case.compile else 0
     compiled = schema.Compiled(seconds=bench.first_forward_s, recompiles=recompiles) if bench.case.compile else None
+    parts, answer, whole = measured.parts, measured.answer, measured.beside_whole
     maybe = explained({
         "cpu_share": (share, "the CPU is not the device"),
         "system_share": (end.system_share, "the blocks were too short to tell"),
         "compiled": (compiled, "torch.compile was not asked for"),
-        "experiment": (measured.answer.experiment, measured.answer.why),
+        "experiment": (answer and answer.experiment, answer.why if answer else LOOK),
+        "allowed_images_per_s": (parts and parts.allowed_images_per_s, LOOK),
+        "bottleneck": (answer and answer.bottleneck, LOOK), "synchronization": (measured.synchronization, LOOK),
+        "end_to_end_others_share": (whole and whole.share, LOOK),
         "outputs": (measured.outputs, no_outputs), "precision": (measured.precision, ""),
         **log.around,
     })  # fmt: skip
     return schema.Checks(
         wall_s=time.perf_counter() - bench.zero_s, before=log.before, after=log.after, workers=measured.workers,
-        others_share=measured.beside_forward.share, end_to_end_others_share=measured.beside_whole.share,
-        core_s=[*measured.beside_forward.core_s, *measured.beside_whole.core_s],
-        repeat_block_s=end.block_s, page_faults_per_image=end.page_faults_per_image,
-        allowed_images_per_s=measured.parts.allowed_images_per_s, bottleneck=measured.answer.bottleneck,
-        synchronization=measured.synchronization, **maybe,
+        others_share=measured.beside_forward.share,
+        core_s=[*measured.beside_forward.core_s, *(whole.core_s if whole else [])],
+        repeat_block_s=end.block_s, page_faults_per_image=end.page_faults_per_image, **maybe,
     )  # fmt: skip
 
 
 def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
     """The run's word on itself: judged on the evidence, and what a compiler or page faults add to it."""
     forward, whole, heat = measured.passes.forward, measured.passes.end_to_end, log.telemetry
-    assert forward and whole, "a run that is judged has timed both"
-    alone, blocks, allowed = forward.equal_block_s, whole.equal_block_s, checks.allowed_images_per_s
-    again = measured.repeat
+    assert forward, "a run that is judged has timed the model"
+    alone, blocks = forward.equal_block_s, whole.equal_block_s if whole else []
+    allowed, waited, again = checks.allowed_images_per_s, checks.synchronization, measured.repeat
     alike = [(forward.start_s, forward.start_s + forward.seconds), (again.start_s, again.start_s + sum(again.block_s))]
     judged = judge(Evidence(
         device_is_cpu=not DEVICES[bench.device.type].accelerator, cpu_share=checks.cpu_share,
         load_before=log.before.load_1m, load_after=log.after.load_1m, cores=facts.usable_cores(),
-        settled=forward.settled, synchronized=synchronized(measured.synchronization),
+        settled=forward.settled, synchronized=synchronized(waited) if waited else None,
         spread=series.spread(alone), whole_spread=series.spread(blocks), whole_stalled=series.stalled(blocks),
-        drift=series.drift(alone), whole_drift=series.drift(blocks), closure=allowed and whole.images_per_s / allowed,
+        drift=series.drift(alone), whole_drift=series.drift(blocks),
+        closure=whole.images_per_s / allowed if whole and allowed else None,
         first_last=median(alone) / median(again.block_s) - 1,
         heat_witness=heat_witness(heat, alike, log.before, log.after) if heat else None,
         held_down=held_down(log.before),
-        swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization,
+        swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization if measured.limits else None,
         others_share=checks.others_share, whole_others_share=checks.end_to_end_others_share,
         unevenness=series.unevenness(checks.core_s),
         slept_s=checks.slept_s, gpu_neighbours=checks.gpu_neighbours,
@@ -196,5 +201,7 @@ def record(
         software=schema.Software(**installed | seen | {"unknown": installed["unknown"] | seen["unknown"]}),
         passes=measured.passes, latency=measured.latency, limits=measured.limits, telemetry=log.telemetry,
         memory=memory, energy=spent, checks=found, verdict=verdict(bench, measured, found, log),
-        unknown=({} if spent else {"energy": unspent}) | ({} if log.telemetry else {"telemetry": "TELEMETRY=0"}),
+        unknown={name: why for name, part, why in (
+            ("energy", spent, unspent), ("telemetry", log.telemetry, "TELEMETRY=0"),
+            ("latency", measured.latency, LOOK), ("limits", measured.limits, LOOK)) if part is None},
     )  # fmt: skip

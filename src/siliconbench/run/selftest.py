@@ -3,7 +3,7 @@
 import os
 import resource
 import time
-from functools import partial
+from functools import lru_cache, partial
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
@@ -166,6 +166,16 @@ def tolerance(model: torch.nn.Module, images: torch.Tensor, precision: str) -> f
     return float(f"{min(kind.times * own, kind.most):.2g}") if own < 1e18 else kind.most
 
 
+@lru_cache(maxsize=8)
+def expected(model: str, seed: int, px: int, precision: str) -> tuple[torch.Tensor, float]:
+    """What the fixed images give on the CPU in fp32, and how far from it this precision's outputs may lie."""
+    there, finish = models.build(model, seed), finisher(torch.device("cpu"), torch.float32, torch.contiguous_format, px)
+    images = finish(models.patterns(IMAGES, px, seed=2))
+    with torch.inference_mode():
+        wanted = there(images)
+    return wanted, tolerance(there, images, precision)
+
+
 def outputs(bench: Bench) -> Outputs | None:
     """Fixed images through the model here and, in fp32, on the CPU; None where here is that very computation."""
     case, cpu = bench.case, torch.device("cpu")
@@ -176,13 +186,10 @@ def outputs(bench: Bench) -> Outputs | None:
     size = min(case.batch_size, IMAGES) if few else case.batch_size  # elsewhere the very kernels that were timed
     whole = -IMAGES // size * -size  # repeats fill the last batch: fewer would compile anew
     batches = images[torch.arange(whole) % IMAGES].split(size)
-    finish = finisher(cpu, torch.float32, torch.contiguous_format, images.shape[-1])
-    there = models.build(case.model, case.seed)
+    wanted, allowed = expected(case.model, case.seed, images.shape[-1], case.precision)
     with torch.inference_mode():
-        wanted = there(finish(images))
         got = torch.cat([bench.call(bench.finish(part)).float().cpu() for part in batches])[:IMAGES]
     difference = float((got - wanted).abs().max() / wanted.std())  # relative to the scatter of the CPU's output
-    allowed = tolerance(there, finish(images), case.precision)
     finite = difference == difference and difference < 1e18  # NaN is not within the tolerance
     return Outputs(
         images=IMAGES, largest_difference=difference if finite else None, tolerance=allowed,

@@ -1,54 +1,127 @@
-"""`make best`: the fastest setting of one model with the CPU's outputs: single runs, then two finalists interleaved."""
+"""`make best`: the fastest setting of one model here with the CPU's outputs: a search by quick looks, then the ladder
+from the plain program to it, each rung in fresh processes, interleaved; then both ends in full."""
 
-from functools import partial
-from typing import Any
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
-from siliconbench.analysis import cases, stats
+from siliconbench import paths
+from siliconbench.analysis import ladder
 from siliconbench.knobs import Given
-from siliconbench.machine import facts
+from siliconbench.machine import facts, tuning
+from siliconbench.record import store
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
+from siliconbench.record.host import Machine
 from siliconbench.record.schema import Case, Record
 from siliconbench.run.device import choose, lacks
+from siliconbench.run.models import no_compiler
 from siliconbench.sweep import runner, terminal
-from siliconbench.sweep.plan import Runs, again, asked, larger, numbered, planned, rates, short_of_memory, shuffled
+from siliconbench.sweep.plan import asked, cases, planned, rates
+from siliconbench.sweep.search import Options, Search
+
+SEARCH_S = 150.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
+LOOK_S = 120.0  # a look that takes longer, to compile or because it hangs, is ended
 
 
-def finalists(records: list[Record]) -> list[Case]:
-    """The reference (fp32, contiguous, eager, 64 images a batch or as many as memory held) and the chosen setting, by
-    the runs of the search: each in its turn must bring more than 2 %. Empty where none succeeded."""
-    chosen, best, size, mine = None, 0.0, 64, [r for r in records if r.sweep.search]
-    for case in dict.fromkeys(asked(r.case) for r in sorted(mine, key=lambda r: r.sweep.order)):
-        runs = [r for r in mine if asked(r.case) == case]
-        if short_of_memory(runs):
-            size = max(1, min(size, case.batch_size // 2)) if case.reference else size
-        elif (found := rates(runs)) and (rate := stats.interval(found).mean) > 1.02 * best:
-            chosen, best = case, rate
-    plain = {"batch_size": size, "precision": "fp32", "memory_format": "contiguous", "compile": False}
-    plain |= {"allocator": "system", "threads": None}
-    return [asked(chosen, **plain), chosen] if chosen else []
-
-
-def search(device: torch.device, repeats: int, seed: int, records: list[Record]) -> Runs:
-    """The next stage, by the runs of those before it; the last one is the two finalists, `repeats` times each."""
+def options(device: torch.device, machine: Machine) -> Options:
+    """What can be chosen here, the plain choice first, what mostly pays last."""
+    on_cpu, cores, own = device.type == "cpu", facts.usable_cores(), torch.get_num_threads()
+    fast = [level.cores for level in machine.core_levels or [] if level.cores][:1]
+    counts = sorted({n for n in (own // 2, *fast, cores) if 2 <= n <= cores} - {own}) if on_cpu else []
     narrow = [p for p, axis in PRECISIONS.items() if device.type in axis.searched_on and not lacks(device, p)]
-    stages: dict[str, list[Any]] = {"memory_format": ["channels_last"], "precision": narrow, "compile": [True]}
-    if not all(r.sweep.search for r in records):
-        return again(records, repeats, seed)
-    if more := again(records, 1, seed, search=True):
-        return more
-    if sizes := larger([r for r in records if r.case.reference]):
-        return numbered(sizes, records, search=True)
-    last = finalists(records)
-    for field, values in stages.items():
-        if last and values and not any(getattr(r.case, field) in values for r in records):
-            return numbered([asked(last[1], **{field: value}) for value in values], records, search=True)
-    return numbered(shuffled(list(dict.fromkeys(last)), repeats, seed, records[0].sweep.id), records)
+    modes = (True, "reduce-overhead") if device.type == "cuda" else (True,)
+    return {
+        "threads": (None, *counts), "compile": (False, *(() if no_compiler(device) else modes)),
+        "allocator": ("system", "tuned") if on_cpu and tuning.tuned() else ("system",),
+        "precision": ("fp32", *narrow),
+        "memory_format": tuple(LAYOUTS),
+    }  # fmt: skip
+
+
+class Looks:
+    """Looks at settings, in child processes: one for each environment (the allocator, the threads), a line a look."""
+
+    def __init__(self, request: bool, say: Callable[[Case, float, str], None]) -> None:
+        self.request, self.say, self.children = request, say, dict[str, subprocess.Popen[str]]()
+
+    def child(self, case: Case) -> subprocess.Popen[str]:
+        """The process for this setting's environment."""
+        key, command = str(own := tuning.variables(dict(case))), [sys.executable, "-m", "siliconbench.run.look"]
+        if key not in self.children:
+            self.children[key] = subprocess.Popen(
+                command, env=os.environ | own, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        return self.children[key]
+
+    def ask(self, case: Case, least: float) -> tuple[float, str]:
+        """What a child sees of this setting: its images/s; or 0 and why."""
+        child, line = self.child(case), {"case": case.model_dump(), "request": self.request, "least": least}
+        assert child.stdin and child.stdout, "both are pipes"
+        limit = threading.Timer(LOOK_S, child.kill)
+        limit.start()
+        try:
+            print(json.dumps(line), file=child.stdin, flush=True)
+            rate, why = json.loads(child.stdout.readline())
+            return float(rate), str(why)
+        except (OSError, ValueError):
+            late = f"it took over {LOOK_S:.0f} s" if limit.finished.is_set() else "its process ended: out of memory?"
+            child.kill()
+            self.children = {key: other for key, other in self.children.items() if other is not child}
+            return 0.0, late
+        finally:
+            limit.cancel()
+
+    def look(self, case: Case, least: float) -> float:
+        """The images/s of a setting, 0 where it fails or its outputs are wrong: those above `least` are checked."""
+        rate, why = self.ask(case, least)
+        self.say(case, rate, why)
+        return rate
+
+    def close(self) -> None:
+        """Ends the children."""
+        for child in self.children.values():
+            child.kill()
+            child.wait()
+
+
+def searched(plain: Case, choices: Options, request: bool, kept: Path) -> list[Case]:
+    """The settings from the plain one to the fastest. What was looked at is kept in a file: so the search goes on."""
+    told = json.loads(kept.read_text("utf-8")) if kept.exists() else {"looks": [], "rungs": []}
+    if told["rungs"]:
+        return [Case(**case) for case in told["rungs"]]
+    ends_s = time.monotonic() + SEARCH_S
+
+    def say(case: Case, rate: float, why: str) -> None:
+        what, left = why or f"{rate:.1f} images/s", ends_s - time.monotonic()
+        print(f"  {terminal.setting(case)} b{case.batch_size}: {what} (at most {max(0, left):.0f} s left)", flush=True)
+        told["looks"] = [look for look in told["looks"] if look[0] != case.model_dump()] + [[case.model_dump(), rate]]
+        store.write_whole(kept, json.dumps(told))
+
+    looks = Looks(request, say)
+    found = Search(plain, choices, not request, looks.look, lambda: time.monotonic() < ends_s)
+    found.known = {Case(**case): rate for case, rate in told["looks"]}
+    try:
+        found.run()
+        told["rungs"] = [case.model_dump() for case in found.rungs(found.fastest())] if found.rate else []
+    finally:
+        looks.close()
+    if not found.time_left():
+        print("The search ended by its time: not all that could win was looked at.")
+    store.write_whole(kept, json.dumps(told))
+    return [Case(**case) for case in told["rungs"]]
 
 
 def code(r: Record) -> str:
-    """Lines of Python that classify a batch in this run's setting."""
+    """Lines of Python that classify a batch in this run's setting; the shell's before them, where it needs any."""
     c, precision = r.case, PRECISIONS[r.case.precision]
     to = f'device="{c.device}", dtype=torch.{precision.dtype}'
     layout = f"memory_format=torch.{LAYOUTS[c.memory_format]}"
@@ -65,64 +138,42 @@ with torch.inference_mode():
     classes = model(images.to({to}, {layout})).argmax(1)"""
 
 
-def agreement(r: Record) -> str:
-    """Whether a run's outputs are the CPU's, in a sentence."""
-    outputs = r.checks.outputs if r.checks else None
-    if outputs is None or outputs.largest_difference is None or outputs.top1_agreement is None:
-        return "Its outputs are the CPU's in fp32: it is that very computation."
-    difference = f"{outputs.largest_difference:.2g} of their scatter ({outputs.tolerance:g} is allowed)"
-    same = f"the class is the same for {100 * outputs.top1_agreement:.0f} %"
-    return f"Its outputs agree with the CPU's in fp32: the largest difference is {difference}, {same}."
-
-
-def gain(plain: list[Record], mine: list[Record]) -> tuple[str, bool]:
-    """How much faster one setting's runs are than another's, in a sentence, and whether they surely are: all runs that
-    count say so, and those that nobody disturbed would give no other word."""
-    whole = stats.compare(rates(plain), rates(mine))
-    a, b = (rates([r for r in runs if r.verdict and not r.verdict.disturbed]) for runs in (plain, mine))
-    other = a and b and whole.word not in ("undecided", stats.word_of(stats.difference(a, b).log))
-    word = "undecided, since the undisturbed runs alone say otherwise" if other else whole.word
-    span = f" ({whole.low:.2f} to {whole.high:.2f}, 95 %)" if whole.low and whole.high else " (one run each)"
-    parts = [[r.passes.forward.images_per_s for r in runs if r.passes and r.passes.forward] for runs in (plain, mine)]
-    model = f"; the model alone {stats.compare(parts[0], parts[1]).ratio:.2f} times" if all(parts) else ""
-    return f"{whole.ratio:.2f} times the reference end to end{span}: {word}{model}.", word == "faster"
-
-
-def figure(runs: list[Record]) -> str:
-    """A finalist's setting and its rate end to end with its interval on any day, as its page has it, in words."""
-    setting = cases.case_words(runs[0].case, cases.SETTING).partition(", ")[2]
-    return f"{setting}: {cases.rate_words(*stats.interval(rates(runs), stats.BETWEEN)[:3])} end to end"
+def shell(case: Case) -> list[str]:
+    """The lines for the shell that Python is to be started from; none where the setting needs nothing of it."""
+    return [f"export {name}={value}" for name, value in tuning.variables(dict(case)).items()]
 
 
 def result(records: list[Record]) -> list[str]:
-    """What the search found, by the finalists' runs: the setting, its gain, its outputs, and the Python to use it."""
-    finals, last = [r for r in records if not r.sweep.search and rates([r])], finalists(records)
-    plain, mine = ([r for r in finals if asked(r.case) == c] for c in (last or (None, None)))
-    winner, head, lines = mine or plain, "Fastest", list[str]()
-    if not winner:
+    """What was found, rung by rung, then in full; and the lines to use it."""
+    found, full = ladder.rungs(records), [r for r in records if not r.sweep.search and rates([r])]
+    best = [r for r in full if found and asked(r.case) == found[-1].case] or full
+    if not best:
         return ["No setting ran to its end with the right outputs: the lines above say why."]
-    if not plain:
-        lines = ["The reference setting did not run to its end: there is nothing to compare with."]
-    elif mine and mine[0].case != plain[0].case:
-        sentence, surely = gain(plain, mine)
-        lines = [sentence, f"reference: {figure(plain)}"]
-        if not surely:
-            more = stats.runs_needed(rates(plain), rates(mine))
-            enough = [f"REPEATS={more + max(len(plain), len(mine))} would probably tell."] if more else []
-            winner, head = plain, "None is surely faster than the reference"
-            lines = [f"tried at last: {figure(mine)}", sentence, *enough]
-    head += f" for {winner[0].case.model} on the {winner[0].case.device}: {figure(winner)}."
-    return [head, *lines, agreement(winner[0]), "To use it:", "", code(winner[0]), ""]
+    told = ladder.table(found)
+    lines = [f"  {row.setting:<44} {row.factor:<24} {row.speed}" for row in told.itertuples()]
+    exported, lines_of_python = shell(best[0].case), code(best[0])
+    using = [*exported, "python - <<'END'", lines_of_python, "END"] if exported else [lines_of_python]
+    return [*lines, *ladder.sentences(found, records), ladder.agreement(best[0]), "To use it:", "", *using, ""]
 
 
 def find(given: Given, page: runner.Page) -> int:
     """The exit status of `make best`: 0 when a setting was found, 1 when none runs."""
-    device, repeats = choose(given["USE_GPU"]), given["REPEATS"]
-    machine, further = facts.machine(given["MACHINE"]), partial(search, device, repeats, given["SEED"])
-    plan = planned(given | {"REPEATS": 1}, device.type, machine, f"best of {repeats}", further, trial=True)
-    runs = (13 if device.type == "cpu" else 20) + 2 * repeats  # batch sizes, one run a variant, the finalists
-    about = terminal.minutes(runs * terminal.estimate(plan.runs[0].case) + 60)  # torch.compile
-    print(f"{machine.slug}: the fastest {given['IMAGE_MODEL'][0]} on the {device.type}")
-    print(f"About {runs} runs, {about}; {terminal.STOPS}")
-    records = runner.stages(plan, further, lambda records: ["", *result(records)], page)
-    return int(not rates([r for r in records if not r.sweep.search]))
+    device, request, machine = choose(given["USE_GPU"]), given["GOAL"] == "latency", facts.machine(given["MACHINE"])
+    plain, choices = cases(given, device.type)[0], options(device, machine)
+    key = hashlib.sha256(f"{plain} {request} {choices} {facts.versions()}".encode()).hexdigest()[:10]
+    kept = paths.RUNS / machine.slug / f"search-{key}.json"
+    if given["FRESH"]:
+        kept.unlink(missing_ok=True)
+    goal = "of the shortest request" if request else "of the most images/s"
+    print(f"{machine.slug}: the setting {goal} for {plain.model} on the {device.type}, in about eight minutes")
+    print(f"First a search, {terminal.minutes(SEARCH_S)} at most; {terminal.STOPS}", flush=True)
+    if not (rungs := searched(plain, choices, request, kept)):
+        print("No setting ran to its end with the right outputs: the lines above say why.")
+        return 1
+    plan = planned(given, device.type, machine, f"best {given['GOAL']}", lambda _: [], rungs)
+    print(
+        f"Then {len(plan.runs)} runs in fresh processes: {len(rungs)} rungs, the first and the last in full", flush=True
+    )
+    records = runner.stages(plan, lambda _: [], result, page)
+    kept.unlink(missing_ok=True)
+    return int(not any(rates([r]) for r in records if not r.sweep.search))

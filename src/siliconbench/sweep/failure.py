@@ -24,9 +24,9 @@ def reason(error: Exception, killed_for_memory: bool) -> Error:
         if killed_for_memory:
             return Error(kind="out_of_memory", message="the machine ran out of memory and the system killed the run")
         return Error(kind="killed", message="the run was killed")
-    if not isinstance(error, PapermillExecutionError):
-        return Error(kind="failed", message=store.plain(f"{type(error).__name__}: {error}"))
-    text = f"{error.ename}: {error.evalue}"
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, PapermillExecutionError):
+        text = f"{error.ename}: {error.evalue}"
     kind = next(kind for pattern, kind in KINDS.items() if re.search(pattern, text.lower()))
     kind = "out_of_memory" if kind == "worker" and killed_for_memory else kind
     return Error.model_validate({"kind": kind, "message": store.plain(text)})

@@ -22,10 +22,11 @@ from siliconbench.record.schema import Case, Record
 
 T = TypeVar("T")
 WORTH = 0.02  # a doubling of the batch size that brings less is not worth it
+FULL = 2  # runs in full of the plain and of the fastest setting: what `make best` has time for
 
 
 class Run(NamedTuple):
-    """One run: its case, which of this case's runs it is (from 1), and whether it only looks for the fastest."""
+    """One run: its case, which of this case's runs it is (from 1), and whether it is only a look at the model alone."""
 
     case: Case
     repeat: int
@@ -46,6 +47,7 @@ class Plan(NamedTuple):
     telemetry: bool
     done: dict[int, Record]  # the records that it has already, by their order in it
     suite: str = ""  # the name of the protocol that it follows
+    request: bool = False  # whether its looks time requests, too
 
     def known(self, order: int, created: str) -> dict[str, Any]:
         """What a record says of its place in the sweep: the run's order (from 1), of the runs planned by then."""
@@ -92,21 +94,24 @@ def numbered(cases: Iterable[Case], records: list[Record], search: bool = False)
     return runs
 
 
-def again(records: list[Record], repeats: int, seed: int, search: bool = False) -> Runs:
+def again(records: list[Record], repeats: int, seed: int) -> Runs:
     """One more run of each case with more runs disturbed from outside than it was given instead, `repeats` at most: by
     whether others disturbed them, never by how fast they were. A quick look (MIN_SECONDS under 1) is not prolonged."""
-    mine = [r for r in records if r.sweep.search == search and r.case.min_seconds >= 1]
+    mine = [r for r in records if r.case.min_seconds >= 1]
     lost = Counter(asked(r.case) for r in mine if r.verdict and r.verdict.disturbed)
     had = Counter(asked(r.case) for r in mine)
     short = [case for case in lost if had[case] - repeats < min(lost[case], repeats)]
-    return numbered(shuffled(short, 1, seed, f"{records[0].sweep.id} {len(records)}"), records, search)
+    return numbered(shuffled(short, 1, seed, f"{records[0].sweep.id} {len(records)}"), records)
 
 
-def planned(given: Given, device: str, machine: Machine, search: str, further: Further, trial: bool = False) -> Plan:
+def planned(
+    given: Given, device: str, machine: Machine, search: str, further: Further, looks: Sequence[Case] = ()
+) -> Plan:
     """The sweep that the knobs ask for: the newest of its key if it has runs or a stage to go, else a new one. The key,
-    which ends its id, is of the command, the versions and `search`, the name of one by stages; trial: its first runs
-    only look for the fastest. WrongKnob where the machine's name is another's, here or among the published ones."""
-    every, results = cases(given, device), store.folder_at(given["RESULTS"])
+    which ends its id, is of the command, the versions and `search`, the name of one by stages; looks: the settings that
+    it looks at instead, before the first and the last run in full. WrongKnob where the machine's name is another's,
+    here or among the published ones."""
+    every, results = list(looks) or cases(given, device), store.folder_at(given["RESULTS"])
     found = [r for _, r in store.read(results, machine.slug) if isinstance(r, Record)]
     for folder in (results, paths.DATA):
         if other := share.another(folder, machine):
@@ -117,8 +122,19 @@ def planned(given: Given, device: str, machine: Machine, search: str, further: F
     mine = sorted((r for r in found if r.sweep.id == newest), key=lambda r: r.sweep.order)
     interrupted = mine and (len(mine) < max(r.sweep.runs for r in mine) or further(mine))
     sweep_id, done = (newest, {r.sweep.order: r for r in mine}) if interrupted else (f"{store.now()}-{key}", {})
-    runs = numbered(shuffled(every, given["REPEATS"], given["SEED"], sweep_id), [], trial)
-    return Plan(sweep_id, machine, results, runs, given["TELEMETRY"], done, given.get("SUITE", ""))
+    runs = numbered(shuffled(every, given["REPEATS"], given["SEED"], sweep_id), [], bool(looks))
+    ends = list(dict.fromkeys([*looks[:1], *looks[-1:]]))
+    runs += numbered(shuffled(ends, min(FULL, given["REPEATS"]), given["SEED"], f"{sweep_id} in full"), [])
+    return Plan(
+        sweep_id,
+        machine,
+        results,
+        runs,
+        given["TELEMETRY"],
+        done,
+        given.get("SUITE", ""),
+        given.get("GOAL") == "latency",
+    )
 
 
 def settings(records: list[Record]) -> dict[Case, list[Record]]:

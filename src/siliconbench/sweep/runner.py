@@ -1,5 +1,9 @@
 """Measures a plan's runs, each by papermill in a fresh kernel; `make image` from its header to its page."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -13,7 +17,7 @@ from siliconbench.analysis import cases
 from siliconbench.analysis.advice import batch_advice
 from siliconbench.analysis.answer import Asked, answer
 from siliconbench.knobs import Given, Stopped
-from siliconbench.machine import facts
+from siliconbench.machine import facts, tuning
 from siliconbench.record import store
 from siliconbench.record.fields import PARAMETERS
 from siliconbench.record.schema import Record
@@ -33,6 +37,15 @@ def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) 
     return case.model_dump(include={*PARAMETERS}) | plan.known(order, created) | chosen | where
 
 
+def look(given: dict[str, Any]) -> None:
+    """Writes the record of a look at the model alone, in a fresh process; RuntimeError with its last words."""
+    command = [sys.executable, "-m", "siliconbench.run.look", json.dumps(given)]
+    env = os.environ | tuning.variables(given)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["Kernel died"])[-1]))
+
+
 def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Bar) -> Record:
     """The record of one run, measured in a fresh kernel after these; of a run that fails, a record that says so.
     Stopped where what it leaves can't be written: its repetition would fare no better."""
@@ -41,7 +54,10 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
     killed_before, executed = facts.killed_for_memory(), paths.RUNS / slug / f"{path.stem}.ipynb"
     given = parameters(plan, order, created, records)
     try:
-        kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, given, progress)
+        if plan.runs[order - 1].search:
+            look(given | {"case": plan.runs[order - 1].case.model_dump(), "request": plan.request})
+        else:
+            kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, given, progress)
         return store.load(path)
     except (PapermillExecutionError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, PapermillExecutionError) and error.ename == Stopped.__name__:

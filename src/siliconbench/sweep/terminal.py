@@ -38,7 +38,7 @@ class Bar(io.TextIOBase):
         form, tty = "{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {postfix}", sys.stderr.isatty()
         self.bar = tqdm(total=len(runs), initial=len(have), disable=not tty, bar_format=form)
         self.runs, self.to_go, self.clock = runs, {*range(1, len(runs) + 1)} - have.keys(), clock
-        self.took_s = {asked(r.case): r.checks.wall_s + AROUND_S for r in have.values() if r.checks}
+        self.took_s = {(asked(r.case), r.sweep.search): r.checks.wall_s + AROUND_S for r in have.values() if r.checks}
         self.order, self.ended = 0, threading.Event()
         self.start_run(0)
         if not tty:
@@ -71,13 +71,13 @@ class Bar(io.TextIOBase):
         now, known, left_s = self.clock(), dict(self.took_s), 0.0
         mean_s = fmean(known.values()) if known else None
         if self.order:
-            here, spent_s, told_s = self.runs[self.order - 1].case, now - self.start, self.run_left_s
-            usual_s = known.get(here, mean_s or estimate(here))
+            here, spent_s, told_s = self.runs[self.order - 1], now - self.start, self.run_left_s
+            usual_s = known.get((here.case, here.search), mean_s or estimate(here.case))
             left_s = max(0.0, usual_s - spent_s if told_s is None else told_s - (now - self.since))
             if told_s is not None:
-                known.setdefault(here, spent_s + left_s - self.search_s - self.search_left_s)
-        ahead = [self.runs[order - 1].case for order in self.to_go - {self.order}]
-        return left_s + sum(known.get(case, mean_s or estimate(case)) for case in ahead)
+                known.setdefault((here.case, here.search), spent_s + left_s - self.search_s - self.search_left_s)
+        ahead = [self.runs[order - 1] for order in self.to_go - {self.order}]
+        return left_s + sum(known.get((run.case, run.search), mean_s or estimate(run.case)) for run in ahead)
 
     def show(self) -> None:
         """Moves the bar to how much of the time that the sweep takes has gone."""
@@ -97,7 +97,8 @@ class Bar(io.TextIOBase):
 
     def close_run(self, line: str) -> None:
         """Prints a finished run's line above the bar."""
-        self.took_s[self.runs[self.order - 1].case] = self.clock() - self.start - self.search_s
+        run = self.runs[self.order - 1]
+        self.took_s[run.case, run.search] = self.clock() - self.start - self.search_s
         self.to_go.discard(self.order)
         self.start_run(0)
         self.show()
@@ -128,9 +129,11 @@ def label(c: Case, repeat: int) -> str:
 def line(r: Record) -> str:
     """One line on a run: what, how fast end to end and the model alone, its bottleneck, its verdict."""
     what = label(r.case, r.repeat)
-    if r.error or not r.passes or not r.passes.end_to_end or not r.verdict:
+    if r.error or not r.passes or not r.verdict:
         return f"{what:<{LABEL}} FAILED ({r.error.kind if r.error else '?'}): {r.error.message if r.error else ''}"
     forward = f"{r.passes.forward.images_per_s:8.1f}" if r.passes.forward else "       –"
+    if not r.passes.end_to_end:
+        return f"{what:<{LABEL}} {forward} images/s, the model alone                   {r.verdict.word}"
     rates = f"{r.passes.end_to_end.images_per_s:8.1f} images/s  forward {forward}"
     return f"{what:<{LABEL}} {rates}  bottleneck {bottleneck.concluded(r.checks) or 'unknown':<8} {r.verdict.word}"
 

@@ -1,0 +1,149 @@
+"""The ladder of `make best`: from the plain program to the fastest setting, choice by choice, each with its factor."""
+
+from collections.abc import Iterable
+from statistics import median
+from typing import NamedTuple
+
+import pandas as pd
+
+from siliconbench.analysis import stats
+from siliconbench.analysis.cases import APART, SETTING, case_words, rate_words, times_words
+from siliconbench.analysis.words import ratio_words, significant
+from siliconbench.record.schema import Case, Record
+
+
+class Rung(NamedTuple):
+    """A setting, what it changes in the one before it in words, and its looks: those that ran with the right outputs,
+    their rates, and why one is missing."""
+
+    case: Case
+    words: str
+    looks: list[Record]
+    rates: list[float]
+    missing: str
+
+
+def rate(r: Record) -> float:
+    """The images/s of a look: of requests by their median, where it timed them, else of the model alone."""
+    assert r.passes and r.passes.forward, "a look has timed the model alone"
+    return r.case.batch_size / median(r.latency.request_s) if r.latency else r.passes.forward.images_per_s
+
+
+def end_to_end(records: Iterable[Record]) -> list[float]:
+    """The images/s end to end of the runs in full."""
+    return [r.passes.end_to_end.images_per_s for r in records if r.passes and r.passes.end_to_end]
+
+
+def right(r: Record) -> bool:
+    """Whether a run succeeded and nothing says that it is wrong."""
+    return bool(r.verdict and r.verdict.word != "wrong")
+
+
+def newest(records: Iterable[Record]) -> list[list[Record]]:
+    """The records of the newest ladder of each model, device and goal."""
+    sweeps, found = dict[str, list[Record]](), dict[tuple[str, str, bool], list[Record]]()
+    for r in records:
+        sweeps.setdefault(r.sweep.id, []).append(r)
+    for _, mine in sorted(sweeps.items()):
+        if looks := [r for r in mine if r.sweep.search and r.passes and not r.passes.end_to_end]:
+            found[looks[0].case.model, looks[0].case.device, bool(looks[0].latency)] = mine
+    return list(found.values())
+
+
+def rungs(records: Iterable[Record]) -> list[Rung]:
+    """The ladder of one sweep, the plain setting first."""
+    looks, cases = [r for r in records if r.sweep.search], dict[Case, list[Record]]()
+    for r in looks:
+        cases.setdefault(r.case.model_copy(update={"image_px": None}), []).append(r)
+    plain = next((case for case in cases if case.reference), None)
+    if plain is None:
+        return []
+    found, before = list[Rung](), plain
+    for case in sorted(cases, key=lambda c: sum(getattr(c, axis) != getattr(plain, axis) for axis in SETTING)):
+        axes = [axis for axis in SETTING if case == plain or getattr(case, axis) != getattr(before, axis)]
+        good = [r for r in cases[case] if right(r)]
+        why = next((r.error.message for r in cases[case] if r.error), "" if good else "its outputs are not the CPU's")
+        words = case_words(case, axes).partition(", ")[2] or ", ".join(f"{axis} as before" for axis in axes)
+        found.append(Rung(case, words, good, [rate(r) for r in good], why))
+        before = case
+    return found
+
+
+def steps(found: list[Rung]) -> list[stats.Comparison | None]:
+    """How much faster each rung is than the one before it that ran; None for the first, and for one that did not."""
+    told, last = list[stats.Comparison | None](), list[float]()
+    for rung in found:
+        told.append(stats.compare(last, rung.rates) if last and rung.rates else None)
+        last = rung.rates or last
+    return told
+
+
+def whole(found: list[Rung]) -> stats.Comparison | None:
+    """How much faster the last rung that ran is than the first; None where fewer than two did."""
+    ran = [rung.rates for rung in found if rung.rates]
+    return stats.compare(ran[0], ran[-1]) if len(ran) > 1 and found[0].rates else None
+
+
+def factor_words(step: stats.Comparison | None, rung: Rung) -> str:
+    """What a rung brings, in words."""
+    if step is None:
+        return rung.missing or "the start"
+    gained = step.low is None or step.low > 1
+    return f"× {times_words(step)}{'' if gained else ', no gain' if (step.high or 2) > 1 else ', slower'}"
+
+
+def table(found: list[Rung]) -> pd.DataFrame:
+    """A row a rung: what it changes, its rate over these runs, its factor, whether its outputs agree."""
+    request, rows = any(r.latency for rung in found for r in rung.looks), []
+    for rung, step in zip(found, steps(found), strict=True):
+        mean = stats.interval(rung.rates)[:3] if rung.rates else (None, None, None)
+        checks = [r.checks.outputs for r in rung.looks if r.checks and r.checks.outputs]
+        agree = "yes" if checks else "it is that computation" if rung.looks else "–"
+        ms = f"{significant(1000 * rung.case.batch_size / mean[0])} ms a request, " if request and mean[0] else ""
+        rows.append((rung.words, ms + rate_words(*mean), factor_words(step, rung), agree))
+    return pd.DataFrame(rows, columns=["setting", "speed", "factor", "outputs agree with the CPU's"])
+
+
+def bars(found: list[Rung]) -> pd.DataFrame:
+    """The rungs that ran, for a figure: setting, rate with its interval, the factor in words."""
+    rows = []
+    for rung, step in zip(found, steps(found), strict=True):
+        if rung.rates:
+            mean, low, high, _ = stats.interval(rung.rates)
+            known = low is not None and high is not None and high < APART * low
+            words = "" if step is None else factor_words(step, rung)
+            rows.append((rung.words, mean, low if known else None, high if known else None, words))
+    return pd.DataFrame(rows, columns=["setting", "rate", "low", "high", "factor"])
+
+
+def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:
+    """What the whole ladder brings, and whether the runs in full say so, too."""
+    full, total = [r for r in records if not r.sweep.search and right(r)], whole(found)
+    first, last = found[0].case, found[-1].case
+    what = "One request" if any(r.latency for r in found[0].looks) else "The model alone"
+    if total is None:
+        return [f"{first.model} on the {first.device}: no other setting is faster than the plain one."]
+    how = f"{what}, {len(found[0].rates)} fresh processes a rung, interleaved; the factors multiply to the whole."
+    said = [f"{first.model} on the {first.device}: {times_words(total)} times as fast as the plain program. {how}"]
+    ends = [[r for r in full if r.case.model_copy(update={"image_px": None}) == case] for case in (first, last)]
+    if all(ends):
+        told = stats.compare(end_to_end(ends[0]), end_to_end(ends[1]))
+        alone = stats.compare(_alone(ends[0]), _alone(ends[1]))
+        rate, checks = significant(stats.interval(end_to_end(ends[1])).mean), ends[1][0].checks
+        more = f"the model alone {ratio_words(alone.ratio)} times; its bottleneck now: {checks and checks.bottleneck}"
+        said += [f"In full, end to end: {times_words(told)} times, to {rate} images/s ({more})."]
+    return said
+
+
+def _alone(runs: list[Record]) -> list[float]:
+    return [r.passes.forward.images_per_s for r in runs if r.passes and r.passes.forward]
+
+
+def agreement(r: Record) -> str:
+    """Whether a run's outputs are the CPU's, in a sentence."""
+    outputs = r.checks.outputs if r.checks else None
+    if outputs is None or outputs.largest_difference is None or outputs.top1_agreement is None:
+        return "Its outputs are the CPU's in fp32: it is that very computation."
+    difference = f"{outputs.largest_difference:.2g} of their scatter ({outputs.tolerance:g} is allowed)"
+    same = f"the class is the same for {100 * outputs.top1_agreement:.0f} %"
+    return f"Its outputs agree with the CPU's in fp32: the largest difference is {difference}, {same}."

@@ -1,0 +1,85 @@
+"""Quick looks at settings for `make best`, in a process of their own: the model alone or, for latency, a request.
+
+For its search many, one after the other, as lines of JSON come in; for its ladder one, kept as a record."""
+# ruff: noqa: E402
+
+import gc
+
+gc.disable()  # what is being loaded is not to be searched for garbage: that takes a second
+
+import json
+import sys
+from collections.abc import Iterable
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+
+from siliconbench.record import store
+from siliconbench.record.schema import Case, Latency, Passes, Workers
+from siliconbench.run import passes, result, selftest, timing
+from siliconbench.run.device import peak_memory
+
+gc.enable()
+LOOK_S = 0.8  # how long, at least; of a batch that takes longer one
+
+
+def rate(bench: passes.Bench, request: bool) -> float:
+    """The images/s of the model alone or, one request at a time, of a batch from the host's memory; medians of both."""
+    size = bench.case.batch_size
+    if request:
+        return size / median(
+            timing.requests(lambda: bench.call(bench.finish(bench.host_batch)), bench.synchronize, LOOK_S)
+        )
+    step, batch = bench.call, bench.ready_batch
+    once_s = timing.block(partial(step, batch), bench.synchronize, 1)
+    steps, taken = max(1, round(LOOK_S / 8 / once_s)), list[float]()
+    while once_s < LOOK_S and sum(taken) < LOOK_S:
+        taken.append(timing.block(partial(step, batch), bench.synchronize, steps) / steps)
+    return size / median(taken or [once_s])
+
+
+def seen(case: Case, request: bool, least: float) -> tuple[float, str]:
+    """The images/s of a setting; or 0 and why, as where its outputs are wrong: those of rates above `least` count."""
+    try:
+        bench = passes.set_up(case)
+        found = rate(bench, request)
+        outputs = selftest.outputs(bench) if found > least else None
+        return (0.0, "its outputs are not the CPU's") if outputs and not outputs.agree else (found, "")
+    except Exception as error:  # whatever a compiler or a device says: the search goes on with the rest
+        return 0.0, store.plain(f"{type(error).__name__}: {error}")
+
+
+def answer(lines: Iterable[str]) -> None:
+    """Nothing; prints what is seen of each line's setting."""
+    for line in lines:
+        told = json.loads(line)
+        print(json.dumps(seen(Case(**told["case"]), told["request"], told["least"])), flush=True)
+        torch.compiler.reset()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def look(told: dict[str, Any]) -> None:
+    """Nothing; writes the record of one setting: warmed up, timed, its outputs checked, its page faults counted."""
+    case = Case(**told["case"])
+    log = result.Log(False, case)
+    bench, neighbours = passes.set_up(case), selftest.Neighbours()
+    least_s = case.min_seconds / 2
+    timed = bench.timed(partial(bench.call, bench.ready_batch), least_s=least_s, warm_s=least_s)
+    beside, again = neighbours.seen(), selftest.repeat(bench, timed)
+    latency: Latency | None = passes.latency(bench) if told["request"] else None
+    unknown = dict.fromkeys(("copy", "input", "end_to_end"), result.LOOK)
+    measured = result.Measured(
+        Passes(forward=timed, copy_=None, input=None, end_to_end=None, unknown=unknown), again, beside,
+        Workers(used=0, start_method="none", tried=[], chosen_in=None), peak_memory(bench.device), latency=latency,
+        outputs=selftest.outputs(bench), precision=selftest.precision_proof(bench),
+    )  # fmt: skip
+    given = (told[name] for name in ("sweep", "repeat", "created", "machine"))
+    store.write(result.record(bench, measured, log.stop(bench.zero_s), *given), store.folder_at(told["results"]))
+
+
+if __name__ == "__main__":
+    look(json.loads(sys.argv[1])) if sys.argv[1:] else answer(sys.stdin)

@@ -1,0 +1,148 @@
+"""Which setting of a model is the fastest, by looks at what could be. It knows no device: `look` measures.
+
+Choices interact: channels last may pay with 16 bits alone, 16 bits on a GPU with CUDA graphs alone, and the allocator
+changes which batch size is best. So every combination without the compiler is looked at; the fastest with each choice
+is taken to other batch sizes, what may still win to the best of these; and then compiled, unless it is too slow."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from siliconbench.record.schema import Case
+from siliconbench.sweep.plan import WORTH
+
+COMPILED = {"cpu": 3.0}  # times as fast as without the compiler is the most that is hoped for
+LAUNCHED = 8.0  # on an accelerator, which eager may keep waiting for launches: fp16, batch 1 on an H100 gained 15
+BESIDE = 1.5  # times as fast, beside the fastest, with another batch size or the compiler
+NEAR = 1.1  # times slower than the fastest, by one look, may be as fast: it is looked at again
+CONTENDERS, TURNS = 3, 2  # at most so many are, so often
+BATCH_S, LARGEST = 8.0, 65536  # a batch that takes longer, or has more images, is not tried
+
+Options = Mapping[str, tuple[Any, ...]]  # the values of each choice, the plain one first, what mostly pays last
+Look = Callable[[Case, float], float]  # images/s, 0 where it fails; above the second its outputs count
+
+
+def other(case: Case, **changes: Any) -> Case:
+    """The setting with these choices changed."""
+    return case.model_copy(update=changes)
+
+
+class Search:
+    """The settings that were looked at, in order, the plain one first, and their rates; 0: failed, or wrong outputs."""
+
+    def __init__(self, plain: Case, options: Options, sized: bool, look: Look, time_left: Callable[[], bool]) -> None:
+        self.plain, self.options, self.sized, self.look, self.time_left = plain, options, sized, look, time_left
+        self.known = dict[Case, float]()
+
+    @property
+    def best(self) -> Case:
+        """The fastest so far."""
+        return max(self.known, key=self.known.__getitem__)
+
+    @property
+    def rate(self) -> float:
+        """That one's images/s."""
+        return max(self.known.values(), default=0.0)
+
+    def see(self, case: Case) -> float:
+        """The images/s of a setting: a look, if it is new and there is time."""
+        if case not in self.known and (not self.known or self.time_left()):
+            self.known[case] = self.look(case, self.rate / NEAR)
+        return self.known.get(case, 0.0)
+
+    def combined(self, case: Case) -> Iterator[Case]:
+        """Each combination without the compiler, at this setting's batch size; what mostly pays first."""
+        axes = [axis for axis in self.options if axis != "compile"]
+        for values in itertools.product(*(reversed(self.options[axis]) for axis in axes)):
+            yield other(case, compile=False, **dict(zip(axes, values, strict=True)))
+
+    def climb(self, start: Case) -> None:
+        """From a setting to larger and to smaller batches, until two steps in a row (one of a compiled one) bring
+        under 2 %, it fails, or a batch takes too long."""
+        for step in (2.0, 0.5) if self.sized and self.see(start) else ():
+            case, rates = start, [self.see(start)]
+            while 1 <= case.batch_size * step <= LARGEST and case.batch_size * step <= BATCH_S * rates[-1]:
+                case = other(case, batch_size=int(case.batch_size * step))
+                rates.append(self.see(case))
+                before = rates[-2:-1] if start.compile else rates[-3:-2]
+                if not rates[-1] or (before and rates[-1] < (1 + WORTH) * before[0]):
+                    break
+
+    def resize(self) -> None:
+        """The best batch size of what runs without the compiler: of the fastest with each choice, if it comes near the
+        fastest of all; and at the best of these all that came near it at the plain one."""
+        by_rate = sorted(self.known, key=lambda c: -self.known[c])
+        tops = {
+            next(c for c in by_rate if getattr(c, axis) == getattr(case, axis))
+            for case in by_rate
+            for axis in self.options
+        }
+        for case in sorted(tops, key=lambda c: -self.known[c]):
+            if self.known[case] * BESIDE >= self.rate:
+                self.climb(case)
+        size = None
+        while self.sized and size != self.best.batch_size:
+            size, plain = self.best.batch_size, self.plain.batch_size
+            at_plain = max(rate for case, rate in self.known.items() if case.batch_size == plain)
+            for case in self.combined(self.best):
+                if self.known.get(other(case, batch_size=plain), 0.0) * BESIDE >= at_plain:
+                    self.see(case)
+            self.climb(self.best)
+
+    def compile(self) -> None:
+        """Each combination at the best batch size, compiled, if it could win; what is one choice apart from the fastest
+        of them, if without the compiler it comes near; then another mode, and other batch sizes."""
+        most, modes = COMPILED.get(self.best.device, LAUNCHED), [mode for mode in self.options["compile"] if mode]
+        twins = [case for case in self.combined(self.best) if case in self.known]
+        for twin in twins if modes else ():
+            if self.known[twin] * most >= self.rate:
+                self.see(other(twin, compile=modes[-1]))
+        top = other(self.best, compile=False)
+        beside = [c for c in twins if self.known[c] * BESIDE >= self.known[top] and len(differ(c, top)) == 1]
+        for twin in beside if self.best.compile else ():
+            self.see(other(twin, compile=modes[-1]))
+        for mode in modes[:-1]:
+            self.see(other(self.best, compile=mode))
+        if self.best.compile:
+            self.climb(self.best)
+
+    def run(self) -> None:
+        """Looks at all that could win while there is time. Where memory does not hold the plain batch, it is halved."""
+        while not self.see(self.plain) and self.plain.batch_size > 1 and self.sized:
+            self.plain = other(self.plain, batch_size=self.plain.batch_size // 2)
+        for case in self.combined(self.plain) if self.rate else ():
+            self.see(case)
+        if self.rate:
+            self.resize()
+            self.compile()
+
+    def fastest(self) -> Case:
+        """The fastest setting, of those within 2 % of it the one with the fewest changes: the two fastest, and the
+        simplest that comes near them, are looked at again, in turns, and one that fails is out."""
+        plain, known = self.plain, self.known
+        every = sorted((c for c in known if known[c] > self.rate / NEAR), key=lambda c: -known[c])
+        simple = min(every, key=lambda c: (len(differ(plain, c)), bool(c.compile), -known[c]), default=plain)
+        near = list(dict.fromkeys([*every[: CONTENDERS - 1], simple]))
+        logs = {case: [math.log(known[case])] for case in near}
+        for case in (TURNS if len(near) > 1 else 0) * near:
+            rate = self.look(case, 0.0)
+            logs[case].append(math.log(rate) if rate else -math.inf)
+        mean = {case: sum(mine) / len(mine) for case, mine in logs.items()}
+        tied = [case for case in near if mean[case] > max(mean.values()) - WORTH]
+        return min(tied, key=lambda c: (len(differ(plain, c)), bool(c.compile), -mean[c]), default=plain)
+
+    def rungs(self, best: Case) -> list[Case]:
+        """The settings from the plain one to this, one choice after the other, each time the one that brings most."""
+        at = self.plain
+        found, left = [at], differ(at, best)
+        while left:
+            at = max((other(at, **{axis: getattr(best, axis)}) for axis in left), key=lambda c: self.known.get(c, 0.0))
+            found, left = [*found, at], differ(at, best)
+        return found
+
+
+def differ(a: Case, b: Case, among: Iterable[str] = Case.model_fields) -> list[str]:
+    """The choices in which two settings differ; the batch size, then the compiler last."""
+    names = [axis for axis in among if getattr(a, axis) != getattr(b, axis)]
+    return sorted(names, key=["batch_size", "compile"].__contains__)
