@@ -36,8 +36,8 @@ def rate(bench: passes.Bench, request: bool) -> float:
     once_s = timing.block(partial(step, batch), bench.synchronize, 1)
     steps, taken = max(1, round(LOOK_S / 8 / once_s)), list[float]()
     while once_s < LOOK_S and sum(taken) < LOOK_S:
-        taken.append(timing.block(partial(step, batch), bench.synchronize, steps) / steps)
-    return size / median(taken or [once_s])
+        taken.append(timing.block(partial(step, batch), bench.synchronize, steps))
+    return size * steps / median(taken or [once_s * steps])
 
 
 def seen(case: Case, request: bool, least: float) -> tuple[float, str]:
@@ -56,7 +56,8 @@ def answer(lines: Iterable[str]) -> None:
     for line in lines:
         told = json.loads(line)
         print(json.dumps(seen(Case(**told["case"]), told["request"], told["least"])), flush=True)
-        torch.compiler.reset()
+        if "torch._dynamo" in sys.modules:  # else to reset it would load it, which takes seconds
+            torch.compiler.reset()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

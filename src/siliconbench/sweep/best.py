@@ -27,7 +27,7 @@ from siliconbench.sweep import runner, terminal
 from siliconbench.sweep.plan import asked, cases, planned, rates
 from siliconbench.sweep.search import Options, Search
 
-SEARCH_S = 150.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
+SEARCH_S = 130.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
 LOOK_S = 120.0  # a look that takes longer, to compile or because it hangs, is ended
 
 

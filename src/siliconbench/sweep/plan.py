@@ -22,7 +22,7 @@ from siliconbench.record.schema import Case, Record
 
 T = TypeVar("T")
 WORTH = 0.02  # a doubling of the batch size that brings less is not worth it
-FULL = 2  # runs in full of the plain and of the fastest setting: what `make best` has time for
+FULL = 1  # run in full of the plain and of the fastest setting: what `make best` has time for
 
 
 class Run(NamedTuple):

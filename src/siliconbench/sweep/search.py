@@ -16,7 +16,7 @@ COMPILED = {"cpu": 3.0}  # times as fast as without the compiler is the most tha
 LAUNCHED = 8.0  # on an accelerator, which eager may keep waiting for launches: fp16, batch 1 on an H100 gained 15
 BESIDE = 1.5  # times as fast, beside the fastest, with another batch size or the compiler
 NEAR = 1.1  # times slower than the fastest, by one look, may be as fast: it is looked at again
-CONTENDERS, TURNS = 3, 2  # at most so many are, so often
+CONTENDERS = 3  # at most so many are
 BATCH_S, LARGEST = 8.0, 65536  # a batch that takes longer, or has more images, is not tried
 
 Options = Mapping[str, tuple[Any, ...]]  # the values of each choice, the plain one first, what mostly pays last
@@ -125,7 +125,7 @@ class Search:
         simple = min(every, key=lambda c: (len(differ(plain, c)), bool(c.compile), -known[c]), default=plain)
         near = list(dict.fromkeys([*every[: CONTENDERS - 1], simple]))
         logs = {case: [math.log(known[case])] for case in near}
-        for case in (TURNS if len(near) > 1 else 0) * near:
+        for case in near if len(near) > 1 else ():
             rate = self.look(case, 0.0)
             logs[case].append(math.log(rate) if rate else -math.inf)
         mean = {case: sum(mine) / len(mine) for case, mine in logs.items()}
