@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -187,7 +188,7 @@ def wait_for(what, seconds=60):
 
 @pytest.fixture
 def running(tmp_path):
-    own = {k: v for k, v in os.environ.items() if k not in KNOBS} | KNOBS
+    own = {k: v for k, v in os.environ.items() if k not in KNOBS} | KNOBS | {"REPEATS": "2"}
     with (tmp_path / "out").open("w") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "siliconbench", "image"],
@@ -198,28 +199,28 @@ def running(tmp_path):
     child.wait()
 
 
-def test_a_second_sweep_is_refused_and_a_killed_kernel_costs_one_run(running):
-    child, folder = running
-    (kernel,) = wait_for(lambda: kernels(child.pid))
-    second = make_image(folder)
-    assert second.returncode == 2
-    assert second.stderr.count("\n") == 1 and "another measurement" in second.stderr
-    kernel.kill()
-    assert child.wait(60) == 1
-    ((_, left),) = store.read(folder / "reports/mine")
-    assert isinstance(left, Record) and left.error.kind == "killed"
-    assert "Traceback" not in (folder / "out").read_text()
+def test_a_sweep_whose_kernel_is_killed_ends_with_1(sweep):
+    threading.Thread(target=lambda: wait_for(lambda: kernels(os.getpid()))[0].kill()).start()
+    (only,), status = sweep()
+    assert (only.error.kind, status) == ("killed", 1)
 
 
 @pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_nothing_is_left_behind_when_the_sweep_ends_early(running, sign, status):
+def test_a_second_sweep_is_refused_a_killed_kernel_costs_one_run_and_an_early_end_leaves_nothing(running, sign, status):
     child, folder = running
-    there = wait_for(lambda: kernels(child.pid))
+    (first,) = wait_for(lambda: kernels(child.pid))
+    second = make_image(folder)
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1 and "another measurement" in second.stderr
+    first.kill()
+    there = wait_for(lambda: [kernel for kernel in kernels(child.pid) if kernel != first])
     time.sleep(3)
     there += [p for k in there for p in k.children(recursive=True)]
     os.killpg(child.pid, sign)
     assert child.wait(30) == status
     _, alive = psutil.wait_procs(there, timeout=15)
     assert not alive
-    assert not list((folder / "reports/mine").glob("*/*"))
+    ((_, left),) = store.read(folder / "reports/mine")
+    assert isinstance(left, Record) and left.error.kind == "killed"
+    assert len(list((folder / "reports/mine").glob("*/*"))) == 1
     assert "Traceback" not in (folder / "out").read_text()
