@@ -14,6 +14,8 @@ import pytest
 
 gc.disable()  # what the tests load is not searched for garbage meanwhile: that takes seconds
 sys.modules.setdefault("rfc3987_syntax", None)  # as siliconbench.__main__ has it: seconds to build a grammar
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles torch and pandas anew
+sys.dont_write_bytecode = False
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads; the kernels and processes of tests have it, too
 HOME = tempfile.mkdtemp(prefix="siliconbench-")  # of this process's names and lock: nothing of the user's is touched
 os.environ |= {"XDG_CONFIG_HOME": HOME, "SILICONBENCH_LOCK": f"{HOME}/lock"}
@@ -111,7 +113,7 @@ def clone(tmp_path: Path) -> Path:
 
 SWEEP = ("test_runner.py", "test_share.py")  # they share the tiny sweep
 MEASURES = ("test_trust.py", "test_selftest.py", "test_sampler.py")  # their seconds must not be each other's
-LONGEST = (*SWEEP, *MEASURES, "test_compare.py", "test_remote.py", "test_facts.py")
+LONGEST = (*SWEEP, *MEASURES, "test_compare.py", "test_make.py", "test_remote.py", "test_facts.py", "test_suite.py")
 
 
 @pytest.hookimpl(optionalhook=True)

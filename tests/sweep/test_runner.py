@@ -3,9 +3,11 @@
 import html
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -17,7 +19,6 @@ from siliconbench import knobs
 from siliconbench.machine import facts, tuning
 from siliconbench.record import store
 from siliconbench.record.schema import Error, Record
-from siliconbench.run import device, models
 from siliconbench.sweep import failure, plan, runner
 from tests.browser import check_page, open_page
 from tests.conftest import KNOBS, make_image
@@ -66,16 +67,23 @@ def test_what_the_terminal_says(tiny_sweep):
     assert done.stderr == ""
 
 
-def test_the_same_command_finishes_an_interrupted_sweep(tiny_sweep):
+def test_the_same_command_finishes_an_interrupted_sweep(tiny_sweep, tmp_path):
+    """As planned from what a real sweep has left; that it then runs, and only what is left, is shown below."""
     folder, _ = tiny_sweep
-    found = sorted((folder / "reports/mine").glob("*/*.json"))
-    (gone,) = (path for path in found if "tf32" in path.name)
-    before = {path: path.read_bytes() for path in found if path != gone}
+    mine = shutil.copytree(folder / "reports/mine", tmp_path / "mine")
+    given = knobs.read(KNOBS | {"PRECISION": "fp32 tf32", "USE_GPU": "0", "RESULTS": str(mine)})
+    (path, kept), (gone, _) = sorted(store.read(mine), key=lambda found: found[1].status == "failed")
+
+    def this():
+        rest = partial(plan.onward, 1, given["SEED"], False)
+        return plan.planned(given, "cpu", facts.machine(kept.machine.slug), "", rest)
+
+    assert not this().done and this().sweep_id != kept.sweep.id  # it is whole: the same command measures anew
     gone.unlink()
-    done = make_image(folder, PRECISION="fp32 tf32", USE_GPU="0")
-    assert "Finishing the sweep of" in done.stdout and f"{len(before)} runs are done, 1 left" in done.stdout
-    assert {path: path.read_bytes() for path in before} == before
-    assert len(list((folder / "reports/mine").glob("*/*.json"))) == len(found)
+    assert (this().sweep_id, this().done) == (kept.sweep.id, {kept.sweep.order: kept})
+    assert [run.case.precision for order, run in enumerate(this().runs, 1) if order not in this().done] == ["tf32"]
+    path.unlink()
+    assert not this().done
 
 
 def test_the_loader_processes_that_the_first_run_chose_are_those_of_all_repeats(tmp_path):
@@ -98,17 +106,35 @@ def test_the_loader_processes_that_the_first_run_chose_are_those_of_all_repeats(
     assert "chosen_in" not in runner.parameters(asked_for, 2, "20261123T150000Z", records)
 
 
-def test_a_sweep_goes_on_from_its_records_with_the_loader_processes_that_its_first_run_chose(tmp_path):
-    knobs_given = KNOBS | {"USE_GPU": "0", "WORKERS": "auto", "REPEATS": "2", "TELEMETRY": "0"}
-    folder, given = tmp_path / "reports/mine", knobs.read(knobs_given)
-    rest = partial(plan.onward, 2, given["SEED"], False)
-    this = plan.planned(given | {"RESULTS": str(folder)}, "cpu", facts.machine(), "", rest)
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """sweep(**knobs): `make image` with these knobs in this process, without a page, which takes seconds to render: the
+    records in the order of their runs, and the exit status. sweep.given(**knobs): what it does that with."""
+
+    def given(**text):
+        own = {"USE_GPU": "0", "TELEMETRY": "0", "MACHINE": "m", "RESULTS": str(tmp_path / "mine")}
+        return knobs.read(KNOBS | own | text)
+
+    def sweep(**text):
+        monkeypatch.chdir(tmp_path)
+        status = runner.make_image(given(**text), lambda slug, results: f"no page of {slug}")
+        return sorted((r for _, r in store.read(tmp_path / "mine")), key=lambda r: r.sweep.order), status
+
+    sweep.given = given
+    return sweep
+
+
+def test_a_sweep_goes_on_from_its_records_with_the_loader_processes_that_its_first_run_chose(sweep, tmp_path, capsys):
+    asked = {"WORKERS": "auto", "REPEATS": "2"}
+    rest = partial(plan.onward, 2, sweep.given()["SEED"], False)
+    this = plan.planned(sweep.given(**asked), "cpu", facts.machine("m"), "", rest)
     left(this, 1, used=1)
-    done = make_image(tmp_path, **knobs_given)
-    assert f"Finishing the sweep of {this.sweep_id[:16]}: 1 runs are done, 1 left" in done.stdout, (
-        done.stdout + done.stderr
-    )
-    _, *later = sorted((r for _, r in store.read(folder)), key=lambda r: r.sweep.order)
+    before = {path: path.read_bytes() for path in tmp_path.glob("mine/*/*")}
+    (_, *later), status = sweep(**asked)
+    told = capsys.readouterr().out
+    assert status == 0 and f"Finishing the sweep of {this.sweep_id[:16]}: 1 runs are done, 1 left" in told, told
+    after = {path: path.read_bytes() for path in tmp_path.glob("mine/*/*")}
+    assert len(after) == 2 and before.items() < after.items()
     assert [r.repeat for r in later] == list(range(2, len(later) + 2))
     assert len(later) == 1  # disturbed or not: a quick look is not measured again
     assert {(r.checks.workers.used, r.checks.workers.chosen_in, len(r.checks.workers.tried)) for r in later} == {
@@ -116,25 +142,14 @@ def test_a_sweep_goes_on_from_its_records_with_the_loader_processes_that_its_fir
     }
 
 
-def test_a_tuned_case_runs_in_a_sweep(tmp_path):
-    """The other variant of the CPU, a training, is the one that record/test_remote.py sends away."""
-    asked = {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "IMAGE_MODEL": "squeezenet1_1"}
-    done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="1", **asked)
-    r = min((r for _, r in store.read(tmp_path / "reports/mine")), key=lambda r: r.repeat)
-    if why := models.no_compiler(device.choose(False)):
-        assert (r.error.kind, r.error.message) == ("unsupported", why)
-        return
-    assert r.status == "ok" and r.memory.peak_process_bytes > 0, done.stdout + done.stderr
-    assert r.case.compile and r.checks.compiled and r.checks.outputs.agree
-
-
 @pytest.mark.skipif(not tuning.tuned(), reason="this system has no allocator but its own")
-def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_asked_for(tmp_path):
+def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_asked_for(sweep, monkeypatch, capsys):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # another test has the other core: two threads would wait busily
     threads = min(2, facts.usable_cores())
-    asked = {"ALLOCATOR": "system tuned", "THREADS": f"{threads}", "MIN_SECONDS": "0", "NUM_IMAGES": "16"}
-    done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="16", IMAGE_MODEL="resnet18", TELEMETRY="0", **asked)
-    records = [r for _, r in store.read(tmp_path / "reports/mine")]
-    assert {r.status for r in records} == {"ok"} and len(records) == 2, done.stdout + done.stderr
+    asked = {"ALLOCATOR": "system tuned", "THREADS": f"{threads}", "MIN_SECONDS": "0"}
+    records, _ = sweep(BATCH_SIZE="32", NUM_IMAGES="32", **asked)  # so that a layer's output is mapped anew each time
+    told = capsys.readouterr().out
+    assert {r.status for r in records} == {"ok"} and len(records) == 2, told
     faults = {
         name: [r.checks.page_faults_per_image for r in records if r.case.allocator == name]
         for name in ("system", "tuned")
@@ -144,14 +159,15 @@ def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_aske
     assert all(r.software.environment["OMP_NUM_THREADS"] == str(threads) for r in records)
     assert {"MALLOC_TRIM_THRESHOLD_" in r.software.environment or "LD_PRELOAD" in r.software.environment
             for r in records if r.case.allocator == "tuned"} == {True}  # fmt: skip
-    assert sum(" tuned " in line for line in done.stdout.splitlines() if "forward" in line) == 1
+    assert sum(" tuned " in line for line in told.splitlines() if " r1 " in line) == 1
 
 
-def test_a_compilation_that_fails_is_a_failed_case_in_one_line(tmp_path):
-    done = make_image(tmp_path, USE_GPU="0", BATCH_SIZE="1", COMPILE="reduce-overhead", CXX="false", TELEMETRY="0")
-    ((_, r),) = store.read(tmp_path / "reports/mine")
-    assert (r.status, r.error.kind, r.case.compile) == ("failed", "failed", "reduce-overhead"), done.stderr
-    assert done.returncode == 1 and "inductor" in r.error.message.lower() and "Traceback" not in done.stdout
+def test_a_compilation_that_fails_is_a_failed_case_in_one_line(sweep, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "false")
+    (r,), status = sweep(BATCH_SIZE="1", COMPILE="reduce-overhead")
+    told = capsys.readouterr()
+    assert (r.status, r.error.kind, r.case.compile) == ("failed", "failed", "reduce-overhead"), told.err
+    assert status == 1 and "inductor" in r.error.message.lower() and "Traceback" not in told.out
 
 
 def kernels(of):
@@ -172,7 +188,7 @@ def wait_for(what, seconds=60):
 
 @pytest.fixture
 def running(tmp_path):
-    own = {k: v for k, v in os.environ.items() if k not in KNOBS} | KNOBS
+    own = {k: v for k, v in os.environ.items() if k not in KNOBS} | KNOBS | {"REPEATS": "2"}
     with (tmp_path / "out").open("w") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "siliconbench", "image"],
@@ -183,28 +199,28 @@ def running(tmp_path):
     child.wait()
 
 
-def test_a_second_sweep_is_refused_and_a_killed_kernel_costs_one_run(running):
-    child, folder = running
-    (kernel,) = wait_for(lambda: kernels(child.pid))
-    second = make_image(folder)
-    assert second.returncode == 2
-    assert second.stderr.count("\n") == 1 and "another measurement" in second.stderr
-    kernel.kill()
-    assert child.wait(60) == 1
-    ((_, left),) = store.read(folder / "reports/mine")
-    assert isinstance(left, Record) and left.error.kind == "killed"
-    assert "Traceback" not in (folder / "out").read_text()
+def test_a_sweep_whose_kernel_is_killed_ends_with_1(sweep):
+    threading.Thread(target=lambda: wait_for(lambda: kernels(os.getpid()))[0].kill()).start()
+    (only,), status = sweep()
+    assert (only.error.kind, status) == ("killed", 1)
 
 
 @pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_nothing_is_left_behind_when_the_sweep_ends_early(running, sign, status):
+def test_a_second_sweep_is_refused_a_killed_kernel_costs_one_run_and_an_early_end_leaves_nothing(running, sign, status):
     child, folder = running
-    there = wait_for(lambda: kernels(child.pid))
+    (first,) = wait_for(lambda: kernels(child.pid))
+    second = make_image(folder)
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1 and "another measurement" in second.stderr
+    first.kill()
+    there = wait_for(lambda: [kernel for kernel in kernels(child.pid) if kernel != first])
     time.sleep(3)
     there += [p for k in there for p in k.children(recursive=True)]
     os.killpg(child.pid, sign)
     assert child.wait(30) == status
     _, alive = psutil.wait_procs(there, timeout=15)
     assert not alive
-    assert not list((folder / "reports/mine").glob("*/*"))
+    ((_, left),) = store.read(folder / "reports/mine")
+    assert isinstance(left, Record) and left.error.kind == "killed"
+    assert len(list((folder / "reports/mine").glob("*/*"))) == 1
     assert "Traceback" not in (folder / "out").read_text()

@@ -9,6 +9,7 @@ import pytest
 
 from siliconbench import knobs
 from siliconbench.record import protocol, store
+from siliconbench.run import device, models
 from siliconbench.sweep import plan, suite
 from tests.conftest import KNOBS
 from tests.samples import PARTS
@@ -78,15 +79,23 @@ def test_a_failed_case_is_named_and_there_is_no_figure():
     assert suite.quote(swept(vit_b_16_64=fail)) == ["sb26: incomplete, no figure: vit_b_16 at batch 64: out_of_memory."]
 
 
-def test_a_custom_run_says_so_at_its_start_in_its_record_and_at_its_end(tmp_path):
+def test_a_custom_run_of_a_tuned_case_says_so_at_its_start_in_its_record_and_at_its_end(tmp_path):
+    """The other variant of the CPU, a training, is the one that record/test_remote.py sends away."""
     own = {name: text for name, text in os.environ.items() if name not in KNOBS}
+    asked = {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "IMAGE_MODEL": "alexnet"}
+    given = KNOBS | asked | {"BATCH_SIZE": "1"}
     command = [sys.executable, "-m", "siliconbench", "suite"]
     done = subprocess.run(
-        command, env=own | KNOBS | {"USE_GPU": "0"}, cwd=tmp_path, capture_output=True, text=True, check=False
+        command, env=own | given | {"USE_GPU": "0"}, cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
     first, *_, last = done.stdout.splitlines()
     assert first == last and re.fullmatch(r"A custom run, by [A-Z_, ]+: it gives no figures of sb26\.", first)
-    assert {*KNOBS} == set(re.findall("[A-Z]+_?[A-Z]+", first))
+    assert {*given} == set(re.findall("[A-Z]+_?[A-Z]+", first))
     (path,) = tmp_path.rglob("*-r1.json")
-    assert store.load(path).sweep.suite == "custom" and "sb26: " not in done.stdout
+    r = store.load(path)
+    assert r.sweep.suite == "custom" and "sb26: " not in done.stdout
+    if why := models.no_compiler(device.choose(False)):
+        assert (r.error.kind, r.error.message, done.returncode) == ("unsupported", why, 1)
+        return
+    assert done.returncode == 0 and r.status == "ok" and r.memory.peak_process_bytes > 0, done.stdout + done.stderr
+    assert r.case.compile and r.checks.compiled and r.checks.outputs.agree

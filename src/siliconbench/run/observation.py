@@ -1,11 +1,11 @@
 """One observation of `make trust`, in a fresh process of its own that loads only what it measures with."""
 
+import gc
 import itertools
 import sys
 from collections.abc import Callable
 
 from siliconbench.record.schema import Case
-from siliconbench.run import passes
 
 
 def planted(step: Callable[[], object], every: int) -> Callable[[], object]:
@@ -16,6 +16,11 @@ def planted(step: Callable[[], object], every: int) -> Callable[[], object]:
 
 def observe(case: str, every: int, least: int) -> str:
     """The forward pass of a case, both as JSON, of `least` batches and more, each `every`-th of them done twice."""
+    gc.disable()  # what is being loaded is not to be searched for garbage, nor is all of it while something is timed
+    from siliconbench.run import passes
+
+    gc.freeze()
+    gc.enable()
     bench = passes.set_up(Case.model_validate_json(case))
     step, batch = bench.call, bench.ready_batch
     timed = bench.timed(planted(lambda: step(batch), every), least_images=least * bench.case.batch_size)

@@ -31,11 +31,13 @@ class OwnKernel(AsyncKernelManager):
 
 
 def execute(source: Path, target: Path | None, parameters: dict[str, Any], progress: Any = None) -> Any:
-    """The executed notebook, also saved as target while it runs. What it prints to stderr goes to progress.write, too.
+    """The executed notebook, also saved as target: at its end; with progress, to whose write() goes what it prints to
+    stderr, while it runs, too (a page of many figures would be written a hundred times).
     papermill.PapermillExecutionError when a cell fails, nbclient's DeadKernelError when the kernel dies."""
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False, "stderr_file": progress}
+    options["request_save_on_cell_execute"] = progress is not None
     options["shutdown_kernel"] = "immediate"  # its end by itself takes seconds, for which nobody needs to wait
     options["kernel_manager_class"] = type("Kernel", (OwnKernel,), {"further": tuning.variables(parameters)})
     return papermill.execute_notebook(source, target, parameters, **options)
