@@ -15,7 +15,7 @@ endif
 
 KNOBS := USE_GPU NUM_IMAGES BATCH_SIZE IMAGE_MODEL MIN_SECONDS WORKERS INPUT REPEATS SEED MINUTES MACHINE \
 	PRECISION LAYOUT COMPILE ALLOCATOR THREADS MODE TELEMETRY RESULTS FRESH
-OWN := VENV PYTHON REPORT MAKEFLAGS MAKELEVEL
+OWN := VENV PYTHON REPORT LAB MAKEFLAGS MAKELEVEL
 export $(KNOBS) REPORT
 
 # What stands on make's command line must be a knob: a misspelt one would be ignored in silence.
@@ -52,8 +52,10 @@ share: $(READY) ## check this machine's records, put them among the published on
 check: $(READY) ## check every record, yours and the published ones, and name each bad one
 	@$(PY) -m siliconbench check
 
-lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel
-	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks
+lab: $(READY) ## open copies of the notebooks in JupyterLab; LAB: its own options, as LAB="--no-browser --port 8890"
+	@$(PY) -m siliconbench lab
+	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab --allow-root \
+		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/lab $(LAB)
 
 doctor: $(READY) ## say what this machine can say of itself, and whether it is fit to be measured now
 	@$(PY) -m siliconbench doctor || test $$? -eq 1
