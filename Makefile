@@ -43,6 +43,9 @@ report: $(READY) ## render the page that compares your machines with the publish
 trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % apart (about five minutes)
 	@$(PY) -m siliconbench trust
 
+mistakes: $(READY) ## find out how wrong a careless benchmark would be here: ten mistakes, done live (about five minutes)
+	@$(PY) -m siliconbench mistakes
+
 best: $(READY) ## find the fastest setting of one model here that still gives the right outputs
 	@$(PY) -m siliconbench best
 
@@ -99,4 +102,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help setup image suite report trust best share check lab doctor test lint bench lock clean
+.PHONY: help setup image suite report trust mistakes best share check lab doctor test lint bench lock clean

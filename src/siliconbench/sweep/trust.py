@@ -27,10 +27,10 @@ EVERY = 20  # in B each 20th batch is done twice: 5 % of work, not of sleep
 CHANGES = (0.01, 0.02, 0.05, 0.10)
 
 
-def observe(case: Case, label: str) -> dict[str, Any]:
-    """What a fresh process measured under this label; RuntimeError with its last words if it failed."""
+def observe(case: Case, label: str, least: int = 10 * EVERY, *cold: int) -> dict[str, Any]:
+    """What a fresh process measured under this label (observation); RuntimeError with its last words if it failed."""
     child, every = "siliconbench.run.observation", EVERY if label == LABELS[2] else 0
-    command = (sys.executable, "-m", child, case.model_dump_json(), str(every), str(10 * EVERY))
+    command = (sys.executable, "-m", child, case.model_dump_json(), *map(str, (every, least, *cold)))
     env = os.environ | tuning.variables(dict(case))
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
