@@ -85,22 +85,25 @@ time.sleep(60)
 """
 
 
-def held(lock, user="", code=HOLD):
-    """A process, as this user if one is given, that has the machine's only measurement, or its last words."""
+def held(lock, user="", code=HOLD, words=()):
+    """A process, as this user if one is given, that has the machine's only measurement, or its last words; words: those
+    that its command line ends with."""
     env = os.environ | {"SILICONBENCH_LOCK": str(lock)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    child = subprocess.Popen([sys.executable, "-c", code, str(user)], env=env, **pipes)
+    child = subprocess.Popen([sys.executable, "-c", code, str(user), *words], env=env, **pipes)
     return child, child.stdout.readline()
 
 
 @pytest.mark.parametrize("name", ["image", "best", "trust"])
 def test_two_clones_on_one_machine_never_measure_at_once(tmp_path, name):
     lock = tmp_path / "lock"
-    child, said = held(lock)
+    child, said = held(lock, words=("siliconbench", "image"))
     try:
         done = target(name, tmp_path / "another clone", SILICONBENCH_LOCK=str(lock), MACHINE="m")
         assert said == "held\n" and done.returncode == 2 and not done.stdout
-        told = f"another measurement runs here now (process {child.pid}): two at once would slow one another"
+        told = (
+            f"another measurement runs here now (make image, process {child.pid}): two at once would slow one another"
+        )
         assert done.stderr == f"make {name}: {told}\n"
     finally:
         child.kill()

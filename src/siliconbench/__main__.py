@@ -92,9 +92,7 @@ TARGETS: dict[str, Callable[[], int]] = {
     "suite": partial(measure, knobs.read_suite, "sweep.suite:make_suite", "pages.render:machine_page"),
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
-    "mistakes": partial(
-        measure, knobs.read_mistakes, "sweep.mistakes:make_mistakes", "pages.render:mistakes_page", records=False
-    ),
+    "mistakes": partial(measure, knobs.read_mistakes, "sweep.mistakes:make_mistakes", "pages.render:render", False),
     "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "share": share,
     "check": lambda: late("record.share:check")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),

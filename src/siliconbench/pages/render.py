@@ -45,11 +45,6 @@ def machine_page(slug: str, results: Path) -> str:
         return f"{error}; the records are in {results}."
 
 
-def mistakes_page(parameters: dict[str, Any]) -> Path:
-    """The path of the page of `make mistakes`, which is measured meanwhile."""
-    return render(paths.NOTEBOOKS / "mistakes.ipynb", paths.REPORTS / "mistakes.html", parameters)
-
-
 def trust_page(measured: Path) -> Path:
     """The path of the page of `make trust`, rendered from what it measured."""
     return render(paths.NOTEBOOKS / "trust.ipynb", paths.REPORTS / "trust.html", {"runs": str(measured.resolve())})

@@ -1,11 +1,12 @@
 """How wrong would a careless benchmark be here? Rates by a wrong and the right way, taken in turns, and their ratio."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from scipy.special import gammaincinv
 
+from siliconbench import paths
 from siliconbench.analysis import stats
 from siliconbench.analysis.words import significant
 from siliconbench.knobs import Given
@@ -42,10 +43,11 @@ def sentence(name: str, found: stats.Comparison, more: str = "too fast", less: s
     return f"{name}: {shown} ({significant(low)} to {significant(high)}).{unsure}"
 
 
-def make_mistakes(given: Given, page: Callable[[dict[str, Any]], object]) -> int:
-    """The exit status of `make mistakes`: 0. The notebook itself measures, while its page is made."""
+def make_mistakes(given: Given, render: Callable[[Path, Path, Given], object]) -> int:
+    """The exit status of `make mistakes`: 0. Its notebook measures, while its page is rendered."""
     case = cases(given, device_type(given["USE_GPU"]))[0]
     print(f"{case.model}, batch {case.batch_size}, {case.device}: ten mistakes, about five minutes", flush=True)
     used = case.model_dump(include={"model", "batch_size", "device", "min_seconds", "workers"})
-    print(page(used | {"repeats": given["REPEATS"]}))
+    used["repeats"] = given["REPEATS"]
+    print(render(paths.NOTEBOOKS / "mistakes.ipynb", paths.REPORTS / "mistakes.html", used))
     return 0

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ttest_ind
 from tqdm import tqdm
 
 from siliconbench import paths
@@ -88,14 +87,6 @@ def machine_sentence(runs: pd.DataFrame) -> str:
     finest = next((change for change in CHANGES if stats.power(sd, repeats, change) >= 0.9), None)
     can = f"can tell {100 * finest:.0f} % apart" if finest else "can't tell even 10 % apart"
     return f"This machine, now, {can} in {repeats} repeats; its rate differs by {100 * sd:.1f} % from run to run."
-
-
-def naive_sentence(runs: pd.DataFrame) -> str:
-    """What a t-test over blocks would say of the same A and A again, as a caution."""
-    blocks = runs.explode("block_s").assign(log=lambda b: np.log(b["block_images"] / b["block_s"].astype(float)))
-    p = float(ttest_ind(*(blocks.loc[blocks["label"] == a, "log"] for a in LABELS[:2]), equal_var=False).pvalue)
-    claim = "would claim a difference where there is none" if p < 0.05 else "claims none this time"
-    return f"A t-test over the blocks of these runs {claim} (p = {p:.2g}): blocks of one process are not independent."
 
 
 def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
