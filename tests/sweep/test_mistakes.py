@@ -60,12 +60,12 @@ def test_a_knob_without_a_part_in_it_is_refused(given, why):
     with pytest.raises(knobs.WrongKnob, match=why):
         knobs.read_mistakes(given)
     read = knobs.read_mistakes({"MACHINE": "mine", "MIN_SECONDS": "", "WORKERS": "2"})
-    assert (read["MIN_SECONDS"], read["REPEATS"], read["WORKERS"]) == (1, 8, 2)
+    assert (read["MIN_SECONDS"], read["REPEATS"], read["WORKERS"]) == (1, 6, 2)
 
 
-NEVER = {"no wait for the device", "TF32 as fp32", "drained after each batch"}  # on a CPU
-MISTAKES = {"images by one core", "10 to warm up, 40 timed", "first call in the mean", "loader's start timed"}
-MISTAKES |= {"mean of rates", "test within a process", "a neighbour at work"}
+NEVER = {"No wait for the device", "TF32 as fp32", "Drained after each batch"}  # on a CPU
+MISTAKES = {"Images by one core", "10 to warm up, 40 timed", "First call in the mean", "Loader's start timed"}
+MISTAKES |= {"Mean of rates", "Test within a process", "A neighbour at work"}
 
 
 def test_make_mistakes_does_each_that_can_happen_here_and_leaves_nothing_running(chromium, tmp_path):
