@@ -135,7 +135,7 @@ def server(clone, tmp_path):
         child.wait()
 
 
-def test_a_notebook_that_is_open_in_lab_is_saved_and_no_tracked_file_changes(chromium, server, clone):
+def test_a_notebook_that_is_open_in_lab_is_saved_links_the_others_and_no_tracked_file_changes(chromium, server, clone):
     source, copy = clone / "notebooks/trust.ipynb", clone / "lab/trust.ipynb"
     page = chromium.new_page()
     page.goto(server + "trust.ipynb")
@@ -144,6 +144,8 @@ def test_a_notebook_that_is_open_in_lab_is_saved_and_no_tracked_file_changes(chr
         if copy.read_bytes() != source.read_bytes():
             break
         page.wait_for_timeout(100)
+    page.get_by_role("link", name="compare").click()
+    page.get_by_role("heading", name="Which machine should I pick?").wait_for(timeout=60_000)
     page.close()
     assert copy.read_bytes() != source.read_bytes(), "it was not saved"
     assert git(clone, "status", "--porcelain") == ""
