@@ -15,7 +15,7 @@ endif
 
 KNOBS := USE_GPU NUM_IMAGES BATCH_SIZE IMAGE_MODEL MIN_SECONDS WORKERS INPUT REPEATS SEED MINUTES MACHINE \
 	PRECISION LAYOUT COMPILE ALLOCATOR THREADS MODE TELEMETRY RESULTS GOAL FRESH
-OWN := VENV PYTHON REPORT MAKEFLAGS MAKELEVEL
+OWN := VENV PYTHON REPORT LAB MAKEFLAGS MAKELEVEL
 export $(KNOBS) REPORT
 
 # What stands on make's command line must be a knob: a misspelt one would be ignored in silence.
@@ -43,6 +43,9 @@ report: $(READY) ## render the page that compares your machines with the publish
 trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % apart (about five minutes)
 	@$(PY) -m siliconbench trust
 
+mistakes: $(READY) ## find out how wrong a careless benchmark would be here: ten mistakes, done live (about five minutes)
+	@$(PY) -m siliconbench mistakes
+
 best: $(READY) ## find the fastest setting of one model here that still gives the right outputs
 	@$(PY) -m siliconbench best
 
@@ -52,8 +55,10 @@ share: $(READY) ## check this machine's records, put them among the published on
 check: $(READY) ## check every record, yours and the published ones, and name each bad one
 	@$(PY) -m siliconbench check
 
-lab: $(READY) ## open the notebooks in JupyterLab, on the same kernel
-	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab notebooks
+lab: $(READY) ## open copies of the notebooks in JupyterLab; LAB: its own options, as LAB="--no-browser --port 8890"
+	@$(PY) -m siliconbench lab
+	@env -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab --allow-root \
+		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/lab $(LAB)
 
 doctor: $(READY) ## say what this machine can say of itself, and whether it is fit to be measured now
 	@$(PY) -m siliconbench doctor || test $$? -eq 1
@@ -97,4 +102,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help setup image suite report trust best share check lab doctor test lint bench lock clean
+.PHONY: help setup image suite report trust mistakes best share check lab doctor test lint bench lock clean

@@ -81,31 +81,35 @@ def target(name, folder, **environment):
 
 HOLD = """
 import os, sys, time
-from siliconbench import __main__
+from siliconbench.machine import lock
 os.umask(0o077)
 os.setuid(int(sys.argv[1])) if sys.argv[1] else None
-__main__.alone()
+lock.alone()
 print("held", flush=True)
 time.sleep(60)
 """
 
 
-def held(lock, user="", code=HOLD):
-    """A process, as this user if one is given, that has the machine's only measurement, or its last words."""
+def held(lock, user="", code=HOLD, words=()):
+    """A process, as this user if one is given, that has the machine's only measurement, or its last words; words: those
+    that its command line ends with."""
     env = os.environ | {"SILICONBENCH_LOCK": str(lock)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    child = subprocess.Popen([sys.executable, "-c", code, str(user)], env=env, **pipes)
+    child = subprocess.Popen([sys.executable, "-c", code, str(user), *words], env=env, **pipes)
     return child, child.stdout.readline()
 
 
 @pytest.mark.parametrize("name", ["image", "best", "trust"])
 def test_two_clones_on_one_machine_never_measure_at_once(tmp_path, name):
     lock = tmp_path / "lock"
-    child, said = held(lock)
+    child, said = held(lock, words=("siliconbench", "image"))
     try:
         done = target(name, tmp_path / "another clone", SILICONBENCH_LOCK=str(lock), MACHINE="m")
         assert said == "held\n" and done.returncode == 2 and not done.stdout
-        assert done.stderr == f"make {name}: another measurement runs here now: two at once would slow one another\n"
+        told = (
+            f"another measurement runs here now (make image, process {child.pid}): two at once would slow one another"
+        )
+        assert done.stderr == f"make {name}: {told}\n"
     finally:
         child.kill()
         child.wait()
@@ -124,19 +128,21 @@ def test_two_users_of_one_machine_never_measure_at_once(tmp_path, first, second)
     try:
         child, said = held(folder / "lock", first)
         assert said == "held\n"
-        _, told = held(folder / "lock", second, HOLD.replace("__main__.alone()", ALONE))
+        _, told = held(folder / "lock", second, HOLD.replace("lock.alone()", ALONE))
         child.kill()
         after, free = held(folder / "lock", second)
         after.kill()
-        assert (told, free) == ("another measurement runs here now: two at once would slow one another\n", "held\n")
+        who = "another user's" if second else f"process {child.pid}"
+        wanted = f"another measurement runs here now ({who}): two at once would slow one another\n"
+        assert (told, free) == (wanted, "held\n")
     finally:
         shutil.rmtree(folder)
 
 
 ALONE = """
 try:
-    __main__.alone()
-except __main__.knobs.WrongKnob as error:
+    lock.alone()
+except lock.knobs.WrongKnob as error:
     sys.exit(print(error))
 """
 
@@ -151,7 +157,7 @@ def test_a_lock_that_can_not_be_had_is_one_line(tmp_path, kind):
 
 
 def test_the_lock_is_the_machines_and_no_users():
-    code = "from siliconbench import __main__; print(__main__.LOCK)"
+    code = "from siliconbench.machine import lock; print(lock.LOCK)"
     own = {k: v for k, v in os.environ.items() if k != "SILICONBENCH_LOCK"} | {"TMPDIR": "/var/tmp"}
     done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=True)
     assert done.stdout == "/tmp/siliconbench.lock\n"

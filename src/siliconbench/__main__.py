@@ -1,10 +1,8 @@
 """One door for every make target: knobs and folders are checked in a blink, before anything slow is loaded."""
 
-import fcntl
 import os
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,8 +18,6 @@ from siliconbench import knobs, paths
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 FILES = 10_240  # open at once, at most
-TEMPORARY = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()  # the machine's; on a Mac a user's is his own
-LOCK = os.environ.get("SILICONBENCH_LOCK") or f"{TEMPORARY}/siliconbench.lock"  # the variable is for the tests
 
 
 def writable(folder: Path, name: str) -> None:
@@ -58,23 +54,6 @@ def awake() -> Popen[bytes] | None:
     return None
 
 
-def alone() -> int:
-    """What this process holds until its end, the machine's only measurement; WrongKnob while another process has it."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
-    try:
-        try:
-            held = os.open(LOCK, flags)
-        except FileNotFoundError:  # in a folder such as /tmp another user's file may not be opened with O_CREAT
-            held = os.open(LOCK, flags | os.O_CREAT)
-            os.fchmod(held, 0o444)
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise knobs.WrongKnob("another measurement runs here now: two at once would slow one another") from None
-    except OSError as error:
-        raise knobs.WrongKnob(f"{LOCK} can't be locked ({error.strerror}): have its owner remove it") from None
-    return held
-
-
 def named(given: str) -> str:
     """The machine's name: that which is given, else its own; WrongKnob where none can be kept."""
     return given or late("machine.naming:own")(late("machine.facts:machine")("unnamed"))
@@ -89,9 +68,10 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
         given["MACHINE"] = named(given["MACHINE"])
         late("record.share:older")(given["RESULTS"])
     writable(paths.RUNS, "reports")
-    held = alone(), awake()  # until the work is done
+    late("machine.lock:alone")()  # until this process ends
+    child = awake()  # as long
     status = late(work)(given, late(page))
-    del held
+    del child
     return int(status)
 
 
@@ -112,10 +92,12 @@ TARGETS: dict[str, Callable[[], int]] = {
     "suite": partial(measure, knobs.read_suite, "sweep.suite:make_suite", "pages.render:machine_page"),
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
+    "mistakes": partial(measure, knobs.read_mistakes, "sweep.mistakes:make_mistakes", "pages.render:render", False),
     "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "share": share,
     "check": lambda: late("record.share:check")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "schema": schema,
+    "lab": lambda: late("pages.lab:make_lab")(),
     "doctor": lambda: late("machine.doctor:main")(),
 }
 

@@ -145,6 +145,7 @@ CHOSEN = ("PRECISION", "LAYOUT", "COMPILE", "ALLOCATOR", "THREADS", "MODE", "MIN
 SUITE = {"IMAGE_MODEL": " ".join(protocol.MODELS), "BATCH_SIZE": "1 64", "MIN_SECONDS": "6", "REPEATS": "3"}
 FREE = ("USE_GPU", "MACHINE", "TELEMETRY", "RESULTS", "FRESH")  # they change no protocol
 TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": "5"}  # five minutes on a laptop
+MISTAKES = TRUST | {"MIN_SECONDS": "1", "REPEATS": "6"}  # five minutes on two cores
 
 
 def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:
@@ -173,6 +174,14 @@ def read_trust(environment: Mapping[str, str]) -> Given:
     if given["REPEATS"] < 2:
         raise wrong("REPEATS", "1", f"{number(2, 1000)[0]}, since one run has no spread")
     return given
+
+
+def read_mistakes(environment: Mapping[str, str]) -> Given:
+    """The knobs of `make mistakes`, with defaults of its own; WrongKnob for those that have no part in it, too."""
+    own = {name: text for name, text in environment.items() if text.strip()}
+    if stray := [name for name in KNOBS if name in own and name not in (*MISTAKES, *FREE, "WORKERS")]:
+        raise wrong(stray[0], own[stray[0]], "nothing, it has no part in this")
+    return read_trust(MISTAKES | own)
 
 
 def read_suite(environment: Mapping[str, str]) -> Given:

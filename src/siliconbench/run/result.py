@@ -13,7 +13,7 @@ import torch
 from siliconbench.analysis import series
 from siliconbench.analysis.telemetry import heat_witness
 from siliconbench.analysis.verdict import Evidence, held_down, judge, synchronized
-from siliconbench.machine import energy, facts, sampler
+from siliconbench.machine import energy, facts, lock, sampler
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, explained, section, tried
 from siliconbench.record import schema, store
@@ -38,14 +38,18 @@ class Log:
 
     With telemetry it rests before the run and after it (the idle baseline, the cool-down): half a minute around a
     sustained run, else three seconds, or less, and only where energy is counted or a temperature, a fan or a power is
-    told. In the rest before it, the counter of energy is polled."""
+    told. In the rest before it, the counter of energy is polled. Meanwhile no other process may measure. With a
+    notebook's cell that fails, all that ends; so it does with the next run in the same process."""
 
     def __init__(self, telemetry: bool, case: schema.Case) -> None:
+        lock.free()  # by an earlier run of this process
+        lock.alone()
         self.before = self.after = facts.state()
         self.telemetry: schema.Telemetry | None = None
         self.asleep_s, self.uuid = facts.asleep_s(), gpu_uuid(case.device)
         self.slept_s: float | None = None
         self.sampler = sampler.Sampler(uuid=self.uuid) if telemetry else None
+        lock.LEAVE.append(self.sampler.stop if self.sampler else int)
         self.expected_s = max(case.min_seconds, 60 * case.minutes)
         counter = energy.counter(case.device, self.uuid) if telemetry else "TELEMETRY=0"
         heard = telemetry and (case.minutes or not isinstance(counter, str) or sampler.feels(self.uuid))
@@ -86,12 +90,15 @@ class Log:
 
     def stop(self, zero_s: float) -> Self:
         """The same, with the state after the run, and the samples with their times counted from the run's zero."""
+        if not lock.LEAVE:
+            raise RuntimeError("this run has ended, as a cell failed or it was stopped: run all cells again")
         ended, self.after, asleep_s = time.perf_counter(), facts.state(), facts.asleep_s()
         if self.asleep_s is not None and asleep_s is not None:
             self.slept_s = round(max(0.0, asleep_s - self.asleep_s), 3)
         time.sleep(self.rest_s)
         if self.sampler:
             self.telemetry = self.sampler.stop(zero_s, self.idle_until - zero_s, ended - zero_s)
+        lock.free()
         return self
 
     @property

@@ -40,7 +40,7 @@ def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) 
 def look(given: dict[str, Any]) -> None:
     """Writes the record of a look at the model alone, in a fresh process; RuntimeError with its last words."""
     command = [sys.executable, "-m", "siliconbench.run.look", json.dumps(given)]
-    env = os.environ | tuning.variables(given)
+    env = os.environ | {"SILICONBENCH_PROGRESS": "1"} | tuning.variables(given)  # it measures under make's lock
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["Kernel died"])[-1]))

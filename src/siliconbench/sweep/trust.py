@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ttest_ind
 from tqdm import tqdm
 
 from siliconbench import paths
@@ -27,10 +26,10 @@ EVERY = 20  # in B each 20th batch is done twice: 5 % of work, not of sleep
 CHANGES = (0.01, 0.02, 0.05, 0.10)
 
 
-def observe(case: Case, label: str) -> dict[str, Any]:
-    """What a fresh process measured under this label; RuntimeError with its last words if it failed."""
+def observe(case: Case, label: str, least: int = 10 * EVERY, *cold: int) -> dict[str, Any]:
+    """What a fresh process measured under this label (observation); RuntimeError with its last words if it failed."""
     child, every = "siliconbench.run.observation", EVERY if label == LABELS[2] else 0
-    command = (sys.executable, "-m", child, case.model_dump_json(), str(every), str(10 * EVERY))
+    command = (sys.executable, "-m", child, case.model_dump_json(), *map(str, (every, least, *cold)))
     env = os.environ | tuning.variables(dict(case))
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -88,14 +87,6 @@ def machine_sentence(runs: pd.DataFrame) -> str:
     finest = next((change for change in CHANGES if stats.power(sd, repeats, change) >= 0.9), None)
     can = f"can tell {100 * finest:.0f} % apart" if finest else "can't tell even 10 % apart"
     return f"This machine, now, {can} in {repeats} repeats; its rate differs by {100 * sd:.1f} % from run to run."
-
-
-def naive_sentence(runs: pd.DataFrame) -> str:
-    """What a t-test over blocks would say of the same A and A again, as a caution."""
-    blocks = runs.explode("block_s").assign(log=lambda b: np.log(b["block_images"] / b["block_s"].astype(float)))
-    p = float(ttest_ind(*(blocks.loc[blocks["label"] == a, "log"] for a in LABELS[:2]), equal_var=False).pvalue)
-    claim = "would claim a difference where there is none" if p < 0.05 else "claims none this time"
-    return f"A t-test over the blocks of these runs {claim} (p = {p:.2g}): blocks of one process are not independent."
 
 
 def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
