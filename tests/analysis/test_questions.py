@@ -20,7 +20,9 @@ def asked(*records):
 
 def test_without_records_of_it_each_question_has_its_command():
     said = asked(*sweep(*PLAIN))
-    assert len(said) == 7 and all(answer.startswith(NOTHING) for answer in said.values())
+    fed = said.pop("How many loader processes feed it?")
+    assert len(said) == 8 and all(answer.startswith(NOTHING) for answer in said.values())
+    assert fed.startswith("resnet50, cpu, batch 64: ")
     assert "USE_GPU=0" in said["From which batch size on does the accelerator beat the CPU?"]
     assert 'PRECISION="fp32 fp16"' in said["Does fp16 pay?"]
 
@@ -34,7 +36,8 @@ def test_what_an_axis_brings_is_the_ratio_of_cases_alike_in_all_else(change, que
     other = sweep(*(9 * rate for rate in PLAIN), start=7, batch_size=8, **change)  # without a twin at that size
     said = asked(*sweep(*PLAIN), *fast, *other)
     assert re.fullmatch(r"resnet50, cpu, batch 64: 2 \(1\.9\d to 2\.0\d\) times", said[question])
-    assert all(answer.startswith(NOTHING) for name, answer in said.items() if name != question)
+    others = [answer for name, answer in said.items() if name not in (question, "How many loader processes feed it?")]
+    assert others and all(answer.startswith(NOTHING) for answer in others)
 
 
 def test_what_else_is_unusual_in_both_cases_is_said():
@@ -55,6 +58,23 @@ def test_compilation_is_paid_by_the_seconds_that_each_image_saves():
     (eager,), (graph,) = ([(a * b * c) ** (1 / 3)] for a, b, c in rates)
     images = int(re.search(r"after ([\d,]+) images", said)[1].replace(",", ""))
     assert images / graph + 30.0 == pytest.approx(images / eager, rel=0.01)
+
+
+def test_how_many_cores_feed_it_is_said_and_how_many_it_would_take():
+    def starved(data):
+        data["checks"]["workers"]["used"] = 2
+        timed = data["passes"]["input"]
+        slower = timed["seconds"] * timed["images_per_s"] / 50.0 / timed["seconds"]
+        timed["block_s"] = [slower * seconds for seconds in timed["block_s"]]
+        timed["seconds"], timed["images_per_s"] = slower * timed["seconds"], 50.0
+
+    fed = asked(*sweep(*PLAIN))["How many loader processes feed it?"]
+    assert fed.endswith(" of them; that feeds it fully")
+    told = asked(*sweep(*PLAIN, edits=[starved]))["How many loader processes feed it?"]
+    assert told.startswith(
+        "resnet50, cpu, batch 64: 2 of them; 2 cores load 50.0 images/s; the model takes 110: it would"
+    )
+    assert told.endswith("take 5 cores beside the model's.")
 
 
 def test_the_accelerator_beats_the_cpu_from_the_first_size_that_surely_does():

@@ -1,6 +1,7 @@
 """BATCH_SIZE=auto and `make best`: the searches, against machines whose law of speed is written here."""
 
 import itertools
+import json
 import math
 import subprocess
 import sys
@@ -222,6 +223,18 @@ def test_the_rungs_lead_from_the_plain_setting_to_the_best_a_choice_at_a_time():
     assert rungs[0] == PLAIN and rungs[-1] == found.fastest()
     changes = [search.differ(a, b) for a, b in itertools.pairwise(rungs)]
     assert all(len(change) == 1 for change in changes) and changes[0] == ["precision"]  # what brings most comes first
+
+
+def test_a_search_goes_on_from_what_it_kept(tmp_path, monkeypatch, capsys):
+    """What was looked at is not looked at again, and a ladder that was found stands."""
+    narrow, kept = PLAIN.model_copy(update={"precision": "bf16"}), tmp_path / "search.json"
+    monkeypatch.setattr(best, "SEARCH_S", 0.0)
+    monkeypatch.setattr(best.Looks, "child", lambda *_: pytest.fail("nothing is left to look at"))
+    kept.write_text(json.dumps({"looks": [[PLAIN.model_dump(), 10.0], [narrow.model_dump(), 20.0]], "rungs": []}))
+    assert best.searched(PLAIN, OPTIONS, False, kept) == [PLAIN, narrow]
+    assert "ended by its time" in capsys.readouterr().out
+    assert json.loads(kept.read_text())["rungs"] == [PLAIN.model_dump(), narrow.model_dump()]
+    assert best.searched(PLAIN, {}, False, kept) == [PLAIN, narrow] and not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("fault", ["exit", "hang", "noise"])

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from siliconbench.analysis.advice import gain
+from siliconbench.analysis.bottleneck import feeding
 from siliconbench.analysis.cases import LIKE, USUAL, case_words, chief, times_words
 from siliconbench.analysis.words import listed, significant
 
@@ -16,6 +17,7 @@ PAYS = {  # axis: its value, the question, the command
     ("precision", "bf16"): ("Does bf16 pay?", 'PRECISION="fp32 bf16"'),
     ("memory_format", "channels_last"): ("Does channels last pay?", 'LAYOUT="contiguous channels_last"'),
     ("compile", "compiled"): ("Does torch.compile pay, and after how many images?", 'COMPILE="0 1"'),
+    ("compile", "reduce-overhead"): ("Do CUDA graphs pay?", 'COMPILE="0 reduce-overhead"'),
 }
 
 
@@ -59,6 +61,19 @@ def beats_cpu(table: pd.DataFrame) -> str:
     return listed(said, 3)
 
 
+def feeds(table: pd.DataFrame) -> str:
+    """In words, how many loader processes feed each model and device at its fastest, how many cores it would take."""
+    said = list[str]()
+    good = table[table["images_per_s"].notna()].sort_values("forward_images_per_s", ascending=False)
+    for _, case in good.drop_duplicates(["model", "device"]).iterrows():
+        loaded, taken = case["input_images_per_s"], case["forward_images_per_s"]
+        if pd.isna(loaded) or pd.isna(taken):
+            continue
+        more = feeding(int(case["loading_cores"]), loaded, taken, case["device"] == "cpu") or "that feeds it fully"
+        said += [f"{case_words(case, WHERE)}: {case['workers_used']} of them; {more}"]
+    return listed(said, 3)
+
+
 def most_held(table: pd.DataFrame) -> str:
     """In words, at which batch size memory ended, and the largest that ran, by model and device."""
     said = list[str]()
@@ -74,6 +89,7 @@ def answers(table: pd.DataFrame, model: str) -> pd.DataFrame:
     rows = [("From which batch size on does the accelerator beat the CPU?", beats_cpu(table),
              'BATCH_SIZE="1 8 64"`, then again with `USE_GPU=0')]  # fmt: skip
     rows += [(question, pays(table, *key), knob) for key, (question, knob) in PAYS.items()]
+    rows += [("How many loader processes feed it?", feeds(table), "WORKERS=auto")]
     rows += [("What is the largest batch that memory holds?", most_held(table), "BATCH_SIZE=auto")]
     unknown = "not measured yet: `make image IMAGE_MODEL={} {}`".format
     return pd.DataFrame([(q, found or unknown(model, knob)) for q, found, knob in rows], columns=["question", "answer"])

@@ -45,6 +45,11 @@ class Search:
         """That one's images/s."""
         return max(self.known.values(), default=0.0)
 
+    @property
+    def eager(self) -> Case:
+        """The fastest so far without the compiler."""
+        return max((c for c in self.known if not c.compile), key=self.known.__getitem__)
+
     def see(self, case: Case) -> float:
         """The images/s of a setting: a look, if it is new and there is time."""
         if case not in self.known and (not self.known or self.time_left()):
@@ -70,36 +75,36 @@ class Search:
                     break
 
     def resize(self) -> None:
-        """The best batch size of what runs without the compiler: of the fastest with each choice, if it comes near the
-        fastest of all; and at the best of these all that came near it at the plain one."""
-        by_rate = sorted(self.known, key=lambda c: -self.known[c])
-        tops = {
-            next(c for c in by_rate if getattr(c, axis) == getattr(case, axis))
-            for case in by_rate
-            for axis in self.options
-        }
+        """The best batch size of the fastest without the compiler, with all that came near it at the plain one."""
+        size, plain = None, self.plain.batch_size
+        near = [c for c in self.known if c.batch_size == plain and self.known[c] * BESIDE >= self.known[self.eager]]
+        while self.sized and size != self.eager.batch_size:
+            self.climb(self.eager)
+            size = self.eager.batch_size
+            for case in near:
+                self.see(other(case, batch_size=size))
+
+    def others(self) -> None:
+        """The batch sizes of the fastest with each choice, where that comes near the fastest without the compiler."""
+        by_rate = sorted((c for c in self.known if not c.compile), key=lambda c: -self.known[c])
+        axes = list(self.options)
+        tops = {next(c for c in by_rate if getattr(c, a) == getattr(x, a)) for x in by_rate for a in axes}
         for case in sorted(tops, key=lambda c: -self.known[c]):
-            if self.known[case] * BESIDE >= self.rate:
+            if self.known[case] * BESIDE >= self.known[by_rate[0]]:
                 self.climb(case)
-        size = None
-        while self.sized and size != self.best.batch_size:
-            size, plain = self.best.batch_size, self.plain.batch_size
-            at_plain = max(rate for case, rate in self.known.items() if case.batch_size == plain)
-            for case in self.combined(self.best):
-                if self.known.get(other(case, batch_size=plain), 0.0) * BESIDE >= at_plain:
-                    self.see(case)
-            self.climb(self.best)
 
     def compile(self) -> None:
         """Each combination at the best batch size, compiled, if it could win; what is one choice apart from the fastest
         of them, if without the compiler it comes near; then another mode, and other batch sizes."""
         most, modes = COMPILED.get(self.best.device, LAUNCHED), [mode for mode in self.options["compile"] if mode]
-        twins = [case for case in self.combined(self.best) if case in self.known]
+        twins = [case for case in self.combined(self.eager) if case in self.known]
         for twin in twins if modes else ():
             if self.known[twin] * most >= self.rate:
                 self.see(other(twin, compile=modes[-1]))
         top = other(self.best, compile=False)
-        beside = [c for c in twins if self.known[c] * BESIDE >= self.known[top] and len(differ(c, top)) == 1]
+        beside = [
+            c for c in twins if self.known[c] * BESIDE >= self.known.get(top, self.rate) and len(differ(c, top)) == 1
+        ]
         for twin in beside if self.best.compile else ():
             self.see(other(twin, compile=modes[-1]))
         for mode in modes[:-1]:
@@ -113,9 +118,12 @@ class Search:
             self.plain = other(self.plain, batch_size=self.plain.batch_size // 2)
         for case in self.combined(self.plain) if self.rate else ():
             self.see(case)
-        if self.rate:
+        before = None
+        while self.rate and before != self.eager:
+            before = self.eager
             self.resize()
             self.compile()
+            self.others()
 
     def fastest(self) -> Case:
         """The fastest setting, of those within 2 % of it the one with the fewest changes: the two fastest, and the
