@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from siliconbench import knobs
+from siliconbench.analysis import cases, ladder
 from siliconbench.knobs import WrongKnob
+from siliconbench.machine import facts, tuning
 from siliconbench.record.schema import Case, Record
-from siliconbench.sweep import best, plan, search
+from siliconbench.sweep import best, plan, runner, search, terminal
 from siliconbench.sweep.search import Search
 from tests.samples import sample
 
@@ -235,6 +237,31 @@ def test_a_search_goes_on_from_what_it_kept(tmp_path, monkeypatch, capsys):
     assert "ended by its time" in capsys.readouterr().out
     assert json.loads(kept.read_text())["rungs"] == [PLAIN.model_dump(), narrow.model_dump()]
     assert best.searched(PLAIN, {}, False, kept) == [PLAIN, narrow] and not capsys.readouterr().out
+
+
+def test_the_looks_of_a_ladder_are_records_of_the_model_alone(tmp_path):
+    """Real ones, each in a process of its own: of the plain program, and of one with another allocator in 16 bits."""
+    told = {"GOAL": "latency", "IMAGE_MODEL": "squeezenet1_1", "RESULTS": str(tmp_path), "MIN_SECONDS": "0.2"}
+    given = knobs.read_best(told | {"REPEATS": "1"})
+    plain = plan.cases(given, "cpu")[0]
+    tuned = {"allocator": "tuned"} if tuning.tuned() else {"memory_format": "channels_last"}
+    steps = [plain, plain.model_copy(update=tuned), plain.model_copy(update=tuned | {"precision": "bf16"})]
+    this = plan.planned(given, "cpu", facts.machine("m"), "best latency", lambda _: [], steps)
+    assert [run.search for run in this.runs] == [True] * 3 + [False] * 2
+    assert {run.case for run in this.runs[3:]} == {steps[0], steps[-1]}
+    bar = terminal.Bar(this.runs, {})
+    records = [runner.run(this, order, [], bar) for order in (1, 2, 3)]
+    bar.close()
+    assert all(r.status == "ok" and r.sweep.search and r.latency and not r.passes.end_to_end for r in records)
+    assert all(r.unknown["limits"] == r.passes.unknown["end_to_end"] for r in records)
+    assert all(r.checks.page_faults_per_image is not None for r in records)
+    assert all(r.checks.outputs.agree for r in records if not r.case.reference)
+    assert [rung.case for rung in ladder.rungs(records)] == steps
+    assert (
+        cases.runs(records).empty
+        and len(plan.planned(given, "cpu", this.machine, "best latency", list, steps).done) == 3
+    )
+    assert terminal.line(records[0]).endswith(records[0].verdict.word)
 
 
 @pytest.mark.parametrize("fault", ["exit", "hang", "noise"])

@@ -130,7 +130,7 @@ COLUMNS = {
     "chip": Column(_chip, _most), "title": Column("machine.title", _most), "os": Column("machine.os", _most),
     "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
     "file": Column(lambda r: store.file_name(r.case, r.created, r.repeat)),
-    "compile_s": Column("checks.compiled.seconds", pd.Series.median),
+    "compile_s": Column("checks.compiled.seconds", max),
     "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
     "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),
     **{name: Column(f"conditions.{name}", pd.Series.median)
