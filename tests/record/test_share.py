@@ -58,7 +58,7 @@ def test_share_copies_what_is_new_says_what_it_holds_and_how_to_send_it(tmp_path
         "Measured: 2026-11-20 to 2026-11-22 (UTC).",
         "chip AMD EPYC; cores 2; os Debian GNU/Linux 12",
         f"4 new files in {data}/{MACHINE}; with them: the page compare.html",
-        f"git add reports/data/{MACHINE} reports/compare.html reports/compare.svg",
+        f"git add reports/data/{MACHINE} reports/compare.html reports/compare.svg reports/ladder.svg",
         "pull request",
     ):
         assert words in told
@@ -116,7 +116,10 @@ def test_from_a_clean_clone_to_a_shared_record_nothing_is_ever_red(clone):
     assert (clone / "reports/compare.html").read_bytes() == tracked and git(clone, "status", "--porcelain") == ""
     done = run_in(clone, "share", MACHINE="amd-epyc-k3fq")
     assert done.returncode == 0 and "3 new files in" in done.stdout, done.stdout + done.stderr
-    changed = {line[3:] for line in git(clone, "status", "--porcelain").splitlines()} - {"reports/compare.svg"}
+    changed = {line[3:] for line in git(clone, "status", "--porcelain").splitlines()} - {
+        "reports/compare.svg",
+        "reports/ladder.svg",
+    }
     assert changed == {"reports/compare.html", "reports/data/amd-epyc-k3fq/"}  # the figure is of another case
     script = next(line for line in done.stdout.splitlines() if "git add" in line)
     subprocess.run(["sh", "-e", "-c", script], cwd=clone, check=True, capture_output=True)

@@ -40,14 +40,15 @@ def right(r: Record) -> bool:
 
 
 def newest(records: Iterable[Record]) -> list[list[Record]]:
-    """The records of the newest ladder of each model, device and goal."""
-    sweeps, found = dict[str, list[Record]](), dict[tuple[str, str, bool], list[Record]]()
+    """The records of the newest ladder of each machine, model, device and goal; that which brings most comes first."""
+    sweeps, found = dict[str, list[Record]](), dict[tuple[str, ...], list[Record]]()
     for r in records:
         sweeps.setdefault(r.sweep.id, []).append(r)
     for _, mine in sorted(sweeps.items()):
         if looks := [r for r in mine if r.sweep.search and r.passes and not r.passes.end_to_end]:
-            found[looks[0].case.model, looks[0].case.device, bool(looks[0].latency)] = mine
-    return list(found.values())
+            first, goal = looks[0], "latency" if looks[0].latency else ""
+            found[first.machine.slug, first.case.model, first.case.device, goal] = mine
+    return sorted(found.values(), key=lambda mine: -(total.ratio if (total := whole(rungs(mine))) else 0.0))
 
 
 def rungs(records: Iterable[Record]) -> list[Rung]:

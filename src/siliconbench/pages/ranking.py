@@ -28,6 +28,7 @@ class Study:
     cases: pd.DataFrame = field(default_factory=pd.DataFrame)
     newest: dict[str, Record] = field(default_factory=dict)
     longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
+    looks: list[Record] = field(default_factory=list)  # of the ladders of `make best`
     labels: dict[str, Label] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # of the machines, as people are shown them
     bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
@@ -49,6 +50,7 @@ class Study:
                 if path.parent.parent != published or str(record) != OLDER:
                     self.bad[path] = record
                 continue
+            self.looks += [record] if record.sweep.search else []
             slug = record.machine.slug
             self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
             if record.case.minutes and record.passes:

@@ -179,7 +179,8 @@ def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:
             f"{counted(len(new), 'new file')} in {paths.DATA / slug}; with them: {shown}",
             "To a friend: send that folder; it goes into their reports/data.",
             "To everyone: fork the project, then in this clone",
-            f"  git checkout -b {branch} && git add reports/data/{slug} reports/compare.html reports/compare.svg",
+            f"  git checkout -b {branch}",
+            f"  git add reports/data/{slug} reports/compare.html reports/compare.svg reports/ladder.svg",
             f'  git commit -m "Records of {slug}" && git push -u origin {branch}',
             "and open a pull request. `make test` there finds what is not as it should be.",
         ]

@@ -17,7 +17,7 @@ LAUNCHED = 8.0  # on an accelerator, which eager may keep waiting for launches: 
 BESIDE = 1.5  # times as fast, beside the fastest, with another batch size or the compiler
 NEAR = 1.1  # times slower than the fastest, by one look, may be as fast: it is looked at again
 CONTENDERS = 3  # at most so many are
-BATCH_S, LARGEST = 8.0, 65536  # a batch that takes longer, or has more images, is not tried
+BATCH_S, LARGEST = 4.0, 65536  # a batch that takes longer, or has more images, is not tried
 
 Options = Mapping[str, tuple[Any, ...]]  # the values of each choice, the plain one first, what mostly pays last
 Look = Callable[[Case, float], float]  # images/s, 0 where it fails; above the second its outputs count
