@@ -15,9 +15,10 @@ from siliconbench import knobs, paths
 from siliconbench.analysis import stats
 from siliconbench.machine import facts, tuning
 from siliconbench.record import store
+from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case, Record
 from siliconbench.run.device import choose
-from siliconbench.sweep import best
+from siliconbench.sweep import best, lines
 from siliconbench.sweep.plan import cases
 from siliconbench.sweep.search import Search
 from tests.samples import sample
@@ -78,16 +79,16 @@ def test_the_lines_give_what_is_promised(found):
     if GOAL == "latency":
         pytest.skip("a request is the lines and a copy of another kind")
     record = Record.model_validate(sample() | {"case": case.model_dump() | {"image_px": 224}})
-    axis = best.PRECISIONS[case.precision]
+    axis = PRECISIONS[case.precision]
     to = f'device="{case.device}", dtype=torch.{axis.dtype}'
     steps = 1 if case.device == "cpu" else 10
-    script = best.code(record) + TIMED.format(to=to, layout=best.LAYOUTS[case.memory_format], steps=steps)
+    script = lines.code(record) + TIMED.format(to=to, layout=LAYOUTS[case.memory_format], steps=steps)
 
-    def lines() -> float:
+    def by_lines() -> float:
         env = os.environ | tuning.variables(dict(case))
         return float(subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, check=True).stdout)
 
-    assert ratio(lambda: look(case), lines).high >= 0.97
+    assert ratio(lambda: look(case), by_lines).high >= 0.97
 
 
 def test_nothing_of_a_grid_is_faster(found):

@@ -14,7 +14,7 @@ from siliconbench.analysis import cases, ladder
 from siliconbench.knobs import WrongKnob
 from siliconbench.machine import facts, tuning
 from siliconbench.record.schema import Case, Record
-from siliconbench.sweep import best, plan, runner, search, terminal
+from siliconbench.sweep import best, lines, plan, runner, search, terminal
 from siliconbench.sweep.search import Search
 from tests.samples import sample
 
@@ -295,16 +295,23 @@ def test_the_lines_of_python_run():
     case = START.model_copy(
         update={"model": "squeezenet1_1", "batch_size": 2, "precision": "bf16", "memory_format": "channels_last"}
     )
-    script = best.code(run(case, 1.0)) + "\nprint(classes.shape, classes.dtype)"
+    script = lines.code(run(case, 1.0)) + "\nprint(classes.shape, classes.dtype)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "torch.Size([2]) torch.int64\n"), done.stderr
 
 
+def test_the_shell_s_lines_come_before_python_s_where_the_setting_needs_any():
+    told = lines.using(run(START.model_copy(update={"allocator": "tuned", "threads": 2}), 1.0))
+    assert told.startswith("export OMP_NUM_THREADS=2\n") and told.endswith("\nEND")
+    assert told.count("export ") == 1 + len(tuning.tuned())
+    assert lines.using(run(START, 1.0)) == lines.code(run(START, 1.0))
+
+
 def test_the_cuda_lines_set_both_flags():
-    lines = best.code(run(START.model_copy(update={"device": "cuda", "precision": "tf32", "compile": True}), 1.0))
-    assert lines.count("allow_tf32 = True") == 2 and "torch.compile(model)" in lines
-    compile(lines, "best", "exec")
-    graphs = best.code(run(START.model_copy(update={"device": "cuda", "compile": "reduce-overhead"}), 1.0))
+    told = lines.code(run(START.model_copy(update={"device": "cuda", "precision": "tf32", "compile": True}), 1.0))
+    assert told.count("allow_tf32 = True") == 2 and "torch.compile(model)" in told
+    compile(told, "best", "exec")
+    graphs = lines.code(run(START.model_copy(update={"device": "cuda", "compile": "reduce-overhead"}), 1.0))
     assert 'torch.compile(model, mode="reduce-overhead")' in graphs
 
 

@@ -37,6 +37,11 @@ def sentence(text: str) -> HTML:
     return HTML(f'<p class="finding">{inline(text)}</p>')
 
 
+def code(text: str) -> HTML:
+    """Lines to copy, as HTML."""
+    return HTML(f"<pre>{escaped(text)}</pre>")
+
+
 def note(items: Sequence[str]) -> HTML:
     """A list as HTML, set small, to its fortieth line: reasons, versions, what was left out."""
     more = [f"and {len(items) - MOST_LINES} more"] if len(items) > MOST_LINES else []

@@ -24,6 +24,7 @@ from siliconbench.record.schema import Case, Record
 from siliconbench.run.device import choose, lacks
 from siliconbench.run.models import no_compiler
 from siliconbench.sweep import runner, terminal
+from siliconbench.sweep.lines import using
 from siliconbench.sweep.plan import asked, cases, planned, rates
 from siliconbench.sweep.search import Options, Search
 
@@ -120,29 +121,6 @@ def searched(plain: Case, choices: Options, request: bool, kept: Path) -> list[C
     return [Case(**case) for case in told["rungs"]]
 
 
-def code(r: Record) -> str:
-    """Lines of Python that classify a batch in this run's setting; the shell's before them, where it needs any."""
-    c, precision = r.case, PRECISIONS[r.case.precision]
-    to = f'device="{c.device}", dtype=torch.{precision.dtype}'
-    layout = f"memory_format=torch.{LAYOUTS[c.memory_format]}"
-    flags = "".join(f"torch.backends.{part}.allow_tf32 = {precision.tf32}\n" for part in ("cuda.matmul", "cudnn"))
-    mode = f', mode="{c.compile}"' if isinstance(c.compile, str) else ""
-    compiled = f"\nmodel = torch.compile(model{mode})" if c.compile else ""
-    return f"""import torch
-from torchvision.models import get_model
-
-{flags if c.device == "cuda" else ""}model = get_model("{c.model}", weights=None)  # weights="DEFAULT": trained ones
-model = model.eval().to({to}).to({layout}){compiled}
-images = torch.rand({c.batch_size}, 3, {c.image_px}, {c.image_px})  # yours, normalised
-with torch.inference_mode():
-    classes = model(images.to({to}, {layout})).argmax(1)"""
-
-
-def shell(case: Case) -> list[str]:
-    """The lines for the shell that Python is to be started from; none where the setting needs nothing of it."""
-    return [f"export {name}={value}" for name, value in tuning.variables(dict(case)).items()]
-
-
 def result(records: list[Record]) -> list[str]:
     """What was found, rung by rung, then in full; and the lines to use it."""
     found, full = ladder.rungs(records), [r for r in records if not r.sweep.search and rates([r])]
@@ -151,9 +129,8 @@ def result(records: list[Record]) -> list[str]:
         return ["No setting ran to its end with the right outputs: the lines above say why."]
     told = ladder.table(found)
     lines = [f"  {row.setting:<44} {row.factor:<24} {row.speed}" for row in told.itertuples()]
-    exported, lines_of_python = shell(best[0].case), code(best[0])
-    using = [*exported, "python - <<'END'", lines_of_python, "END"] if exported else [lines_of_python]
-    return [*lines, *ladder.sentences(found, records), ladder.agreement(best[0]), "To use it:", "", *using, ""]
+    said = [*ladder.sentences(found, records), ladder.agreement(best[0])]
+    return [*lines, *said, "To use it:", "", using(best[0]), ""]
 
 
 def find(given: Given, page: runner.Page) -> int:
