@@ -160,17 +160,12 @@ def read_best(environment: Mapping[str, str]) -> Given:
     chosen = CHOSEN if latency else (*CHOSEN, "BATCH_SIZE")
     if stray := [name for name in chosen if environment.get(name, "").strip()]:
         raise wrong(stray[0], environment[stray[0]], "nothing, it is chosen by the search")
-    given = _one_each(BEST | ({"BATCH_SIZE": "1"} if latency else {}), environment)
-    if given["BATCH_SIZE"] == [None]:
-        raise wrong("BATCH_SIZE", "auto", number(1, 65536)[0])
-    return given
+    return _one_each(BEST | ({"BATCH_SIZE": "1"} if latency else {}), environment)
 
 
 def read_trust(environment: Mapping[str, str]) -> Given:
     """The knobs of `make trust`, with defaults of its own; WrongKnob for a list, and for a single run of a label."""
     given = _one_each(TRUST, environment)
-    if given["BATCH_SIZE"] == [None]:
-        raise wrong("BATCH_SIZE", "auto", number(1, 65536)[0])
     if given["REPEATS"] < 2:
         raise wrong("REPEATS", "1", f"{number(2, 1000)[0]}, since one run has no spread")
     return given
@@ -202,6 +197,8 @@ def _one_each(defaults: dict[str, str], environment: Mapping[str, str]) -> Given
     given = read(defaults | {name: text for name, text in environment.items() if text.strip()})
     if many := [name for name, knob in KNOBS.items() if knob.many and len(given[name]) > 1]:
         raise wrong(many[0], environment[many[0]], "one, no list")
+    if given["BATCH_SIZE"] == [None]:
+        raise wrong("BATCH_SIZE", "auto", number(1, 65536)[0])
     return given
 
 

@@ -58,17 +58,14 @@ class Evidence:
 def judge(seen: Evidence) -> Verdict:
     """The run's word on itself, with the reasons: wrong, contended, throttled, slowed, noisy (gravest first) or clean.
     disturbed: others took time, or it slept, so measuring again is worth it. A finding is held against nothing."""
-    outside, unsteady = _from_outside(seen), [*_slower(seen), *_noisy(seen)]
+    outside, unsteady = _from_outside(seen), _unsteady(seen)
     shaken = {word for word, _ in unsteady} in ({"slowed"}, {"noisy"}, {"slowed", "noisy"})  # heat has its own word
     uneven = (seen.unevenness or 0) if seen.device_is_cpu and shaken else 0
     why = f"The cores ran unevenly by themselves (a fixed loop by {100 * uneven:.0f} %)"
-    host = (
-        uneven > SPREAD,
-        "contended",
-        f"{why}: others on the same host, a clock that changes, or cores of two kinds.",
-    )
-    held = (bool(seen.held_down), "slowed", f"It ran {seen.held_down}: {PLUG_IN} and run again.")
-    found = [*_wrong(seen), *outside, *_chosen(host, held), *unsteady]
+    host = f"{why}: others on the same host, a clock that changes, or cores of two kinds."
+    held = f"It ran {seen.held_down}: {PLUG_IN} and run again."
+    ran = _chosen((uneven > SPREAD, "contended", host), (bool(seen.held_down), "slowed", held))
+    found = [*_wrong(seen), *outside, *ran, *unsteady]
     grave = ("wrong", "contended", "throttled", "slowed", "noisy", "clean")
     word = min((word for word, _ in found), key=grave.index, default="clean")
     reasons, findings = ([store.plain(why) for _, why in some] for some in (found, _findings(seen)))
@@ -109,23 +106,18 @@ def _from_outside(seen: Evidence) -> Doubts:
     )
 
 
-def _slower(seen: Evidence) -> Doubts:
+def _unsteady(seen: Evidence) -> Doubts:
     drifts = [d.fifths for d in (seen.drift, seen.whole_drift) if d and d.drifting]
     ends = [seen.first_last] if seen.first_last is not None and abs(seen.first_last) > FIRST_LAST else []
     change, heat, swap = max([*drifts, *ends], key=abs, default=0.0), seen.heat_witness, seen.swap_growth_bytes or 0
     fell = f"The speed fell by {-100 * change:.0f} %"
+    alone, whole = seen.spread or 0, seen.whole_spread or 0
+    stalled, closure = seen.whole_stalled or 0, seen.closure or 0
     return _chosen(
         (swap > SWAP_BYTES, "contended", f"Swap grew by {swap / 1e6:.0f} MB: make the batch smaller, or {AGAIN}"),
         (change < 0 and bool(heat), "throttled", f"{fell} under heat ({heat}): let it cool and run again."),
         (change < 0 and not heat, "slowed", f"{fell}, cause unknown: look at the power, {AGAIN}"),
         (change > 0, "noisy", f"The speed rose by {100 * change:.0f} %: {LONGER}"),
-    )
-
-
-def _noisy(seen: Evidence) -> Doubts:
-    alone, whole = seen.spread or 0, seen.whole_spread or 0
-    stalled, closure = seen.whole_stalled or 0, seen.closure or 0
-    return _chosen(
         (alone > SPREAD, "noisy", f"Blocks of the model alone scatter by {100 * alone:.0f} %: {AGAIN}"),
         (whole > SPREAD, "noisy", f"Blocks end to end scatter by {100 * whole:.0f} %: {AGAIN}"),
         (stalled > STALLED, "noisy", f"Slow blocks took {100 * stalled:.0f} % of the time end to end: {AGAIN}"),

@@ -221,11 +221,8 @@ def mac_facts() -> Pairs:
 
 def gpus(printed: bytes) -> list[Gpu]:
     """The GPUs in system_profiler's JSON; raises on what is none."""
-    shown = [(clean(str(g.get("sppci_model"))), g) for g in json.loads(printed)["SPDisplaysDataType"]]
-    return [
-        gpu(name, number(g.get("sppci_cores")), None, "it shares the memory of the machine", mig=False)
-        for name, g in shown
-    ]
+    shown, why = json.loads(printed)["SPDisplaysDataType"], "it shares the memory of the machine"
+    return [gpu(clean(str(g.get("sppci_model"))), number(g.get("sppci_cores")), None, why, mig=False) for g in shown]
 
 
 def mac_state() -> Pairs:

@@ -116,6 +116,5 @@ def section(kind: type[S], pairs: Pairs) -> S:
 def gpu(name: str | None, cores: int | None, memory_bytes: int | None, why: str, **more: Any) -> Gpu:
     """One GPU, `more` being its other fields; why is the reason that counts if its memory is None."""
     known = {"name": name or "GPU", "cores": cores, "memory_bytes": memory_bytes, **more}
-    fields = [field for field in Gpu.model_fields if field != "unknown"]
-    reasons = dict.fromkeys(fields, "the system does not tell") | {"memory_bytes": why}
-    return section(Gpu, {field: (known.get(field), reasons[field]) for field in fields})
+    reasons = dict.fromkeys(Gpu.model_fields, "the system does not tell") | {"memory_bytes": why}
+    return section(Gpu, {name: (known.get(name), reason) for name, reason in reasons.items() if name != "unknown"})

@@ -24,10 +24,6 @@ def one_of(names: Iterable[str]) -> Any:
     return GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(names)))
 
 
-def _known(allocator: str) -> str:
-    return "system" if allocator == "default" else allocator  # as earlier records call it
-
-
 def called(name: str) -> Any:
     """The field that JSON calls by this name, since pydantic has taken it for something of its own."""
     return Field(validation_alias=name, serialization_alias=name)
@@ -86,7 +82,8 @@ class Case(Model):
     image_px: Annotated[int, Field(ge=8, le=4096)] | None = None
     source: Annotated[str, one_of(axes.MODEL_SOURCES)] = "torchvision"
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    allocator: Annotated[str, one_of((*axes.ALLOCATORS, "default")), AfterValidator(_known)] = "system"
+    allocator: Annotated[str, one_of((*axes.ALLOCATORS, "default")), AfterValidator(
+        lambda name: "system" if name == "default" else name)] = "system"  # fmt: skip
     devices: Annotated[int, Field(ge=1, le=4096)] = 1
     ranks: Annotated[int, Field(ge=1, le=4096)] = 1
 

@@ -136,9 +136,8 @@ def another(results: Path, machine: Machine) -> str | None:
     (memory can be added); None where it is its own, or there are no records."""
     found = (r for _, r in store.read(results, machine.slug) if isinstance(r, Record))
     last = max(found, key=lambda r: r.created, default=None)
-    there, here = (
-        f"{m.chip}, {m.cores} cores, {m.gpu_cores}".rstrip(", ") for m in (last.machine if last else machine, machine)
-    )
+    both = (last.machine if last else machine, machine)
+    there, here = (f"{m.chip}, {m.cores} cores, {m.gpu_cores}".rstrip(", ") for m in both)
     return None if there == here else f"{machine.slug} is another machine ({there}; here {here})"
 
 

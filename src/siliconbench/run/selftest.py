@@ -245,10 +245,8 @@ def kernels(bench: Bench) -> list[Kernel]:
     random = partial(torch.randn, device=bench.device, dtype=bench.ready_batch.dtype)
     convolve = partial(torch.nn.functional.conv2d, padding=1)
     products = [(f"matmul {n}", (n, n), (n, n), torch.mm, 2 * n**3) for n in PRODUCTS]
-    filters = [
-        (f"conv3x3 {n}x{c}x{px}x{px}", (n, c, px, px), (c, c, 3, 3), convolve, 18 * n * c * c * px * px)
-        for n, c, px in CONVOLUTIONS
-    ]
+    filters = [(f"conv3x3 {n}x{c}x{px}x{px}", (n, c, px, px), (c, c, 3, 3), convolve, 18 * n * c * c * px * px)
+               for n, c, px in CONVOLUTIONS]  # fmt: skip
     rates = []
     for row in (products, filters):
         for name, left, right, kernel, flop in row:

@@ -125,16 +125,8 @@ def planned(
     runs = numbered(shuffled(every, given["REPEATS"], given["SEED"], sweep_id), [], bool(looks))
     ends = list(dict.fromkeys([*looks[:1], *looks[-1:]]))
     runs += numbered(shuffled(ends, min(FULL, given["REPEATS"]), given["SEED"], f"{sweep_id} in full"), [])
-    return Plan(
-        sweep_id,
-        machine,
-        results,
-        runs,
-        given["TELEMETRY"],
-        done,
-        given.get("SUITE", ""),
-        given.get("GOAL") == "latency",
-    )
+    suite, request = given.get("SUITE", ""), given.get("GOAL") == "latency"
+    return Plan(sweep_id, machine, results, runs, given["TELEMETRY"], done, suite, request)
 
 
 def settings(records: list[Record]) -> dict[Case, list[Record]]:
