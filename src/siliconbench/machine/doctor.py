@@ -80,13 +80,6 @@ def sources(samples: Telemetry) -> list[str]:
     return lines or ["  nothing"]
 
 
-def blanks(samples: Telemetry) -> list[str]:
-    """What no source reports, by reason, with what to install where that helps."""
-    said = samples.unknown.items()
-    reasons = {reason: [spoken(name) for name, why in said if why == reason] for _, reason in said}
-    return [wrapped(f"{', '.join(names)}: {why}", "  ", "    ") for why, names in reasons.items()] or ["  nothing"]
-
-
 def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
     """One sentence for each reason not to measure now, with what to do about it; none when the machine is fit."""
     governor, free, pressure = state.governor or "", state.free_memory_bytes, state.thermal_pressure
@@ -118,9 +111,12 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
 def report(machine: Machine, state: State, samples: Telemetry) -> str:
     """The whole text: the machine, its state, what it can report and what not, and whether it is fit."""
     doubts = [f"  {number}. {doubt}" for number, doubt in enumerate(unfit(state, samples, machine.cores), 1)]
+    said = samples.unknown.items()
+    reasons = {why: ", ".join(spoken(name) for name, other in said if other == why) for _, why in said}
+    blanks = [wrapped(f"{names}: {why}", "  ", "    ") for why, names in reasons.items()] or ["  nothing"]
     parts = {
         f"This machine: {machine.slug}": fields(machine), "Its state": fields(state),
-        "What it can tell while it works": sources(samples), "What it cannot tell": blanks(samples),
+        "What it can tell while it works": sources(samples), "What it cannot tell": blanks,
         "Is it fit to be measured now?": doubts or ["  yes"],
     }  # fmt: skip
     return "\n\n".join("\n".join((title, *lines)) for title, lines in parts.items())

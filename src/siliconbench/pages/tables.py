@@ -219,13 +219,10 @@ def joined(values: Iterable[object], separator: str = " ") -> str | None:
     return separator.join(str(value) for value in values if value) or None
 
 
-def _cores(record: Record) -> str | None:
-    kinds = joined([f"{level.cores} {level.name}" for level in record.machine.core_levels or []], ", ")
-    return joined([record.machine.cores, kinds and f"({kinds})"])
-
-
 FACTS: dict[str, Callable[[Record], object]] = {
-    "chip": lambda r: r.machine.chip, "model": lambda r: r.machine.model, "cores": _cores,
+    "chip": lambda r: r.machine.chip, "model": lambda r: r.machine.model,
+    "cores": lambda r: joined([r.machine.cores, (levels := r.machine.core_levels) and
+                               f"({', '.join(f'{level.cores} {level.name}' for level in levels)})"]),
     "GPU": lambda r: joined([gpu.title for gpu in r.machine.gpus or []], ", ") or "none found",
     "device": lambda r: r.software.device_name,
     "memory": lambda r: r.machine.memory_bytes and f"{r.machine.memory_bytes / 2**30:.0f} GiB",
