@@ -1,9 +1,6 @@
 """Measures a plan's runs, each by papermill in a fresh kernel; `make image` from its header to its page."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -37,15 +34,6 @@ def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) 
     return case.model_dump(include={*PARAMETERS}) | plan.known(order, created) | chosen | where
 
 
-def look(given: dict[str, Any]) -> None:
-    """Writes the record of a look at the model alone, in a fresh process; RuntimeError with its last words."""
-    command = [sys.executable, "-m", "siliconbench.run.look", json.dumps(given)]
-    env = os.environ | {"SILICONBENCH_PROGRESS": "1"} | tuning.variables(given)  # it measures under make's lock
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["Kernel died"])[-1]))
-
-
 def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Bar) -> Record:
     """The record of one run, measured in a fresh kernel after these; of a run that fails, a record that says so.
     Stopped where what it leaves can't be written: its repetition would fare no better."""
@@ -55,7 +43,9 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
     given = parameters(plan, order, created, records)
     try:
         if plan.runs[order - 1].search:
-            look(given | {"case": plan.runs[order - 1].case.model_dump(), "request": plan.request})
+            told = given | {"case": plan.runs[order - 1].case.model_dump(), "request": plan.request}
+            under_our_lock = {"SILICONBENCH_PROGRESS": "1"} | tuning.variables(given)
+            tuning.child("look", json.dumps(told), env=under_our_lock)
         else:
             kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, given, progress)
         return store.load(path)

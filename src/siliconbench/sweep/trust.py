@@ -2,8 +2,6 @@
 fresh process, interleaved. A versus A must not differ; A versus B must, where this machine can tell 5 %."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,13 +26,9 @@ CHANGES = (0.01, 0.02, 0.05, 0.10)
 
 def observe(case: Case, label: str, least: int = 10 * EVERY, *cold: int) -> dict[str, Any]:
     """What a fresh process measured under this label (observation); RuntimeError with its last words if it failed."""
-    child, every = "siliconbench.run.observation", EVERY if label == LABELS[2] else 0
-    command = (sys.executable, "-m", child, case.model_dump_json(), *map(str, (every, least, *cold)))
-    env = os.environ | tuning.variables(dict(case))
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["it said nothing"])[-1]))
-    return {"label": label, **json.loads(done.stdout.splitlines()[-1])}
+    numbers, env = (EVERY if label == LABELS[2] else 0, least, *cold), tuning.variables(dict(case))
+    printed = tuning.child("observation", case.model_dump_json(), *map(str, numbers), env=env)
+    return {"label": label, **json.loads(printed.splitlines()[-1])}
 
 
 def scatter(runs: pd.DataFrame) -> float:
