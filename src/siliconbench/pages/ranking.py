@@ -13,7 +13,6 @@ from siliconbench.analysis.cases import ALIKE, POOL, case_words, cases, chief, n
 from siliconbench.analysis.words import told_apart
 from siliconbench.pages import tables
 from siliconbench.record import store
-from siliconbench.record.label import Label, load_label
 from siliconbench.record.schema import OLDER, Record
 from siliconbench.record.share import refusals
 
@@ -29,7 +28,7 @@ class Study:
     newest: dict[str, Record] = field(default_factory=dict)
     longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
     looks: list[Record] = field(default_factory=list)  # of the ladders of `make best`
-    labels: dict[str, Label] = field(default_factory=dict)
+    labels: dict[str, store.Label] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # of the machines, as people are shown them
     bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
 
@@ -65,7 +64,7 @@ def gather(published: Path, own: Path | None = None) -> Study:
     study.runs = runs(study.read(own, published))
     study.cases = cases(study.runs)
     for path in (path for folder in (own, published) if folder for path in sorted(folder.glob("*/machine.toml"))):
-        label = store.tried(path, load_label)
+        label = store.tried(path, store.load_label)
         if isinstance(label, ValueError):
             study.bad[path] = label
         else:

@@ -14,7 +14,6 @@ from siliconbench import paths
 from siliconbench.knobs import Stopped, WrongKnob
 from siliconbench.record import store
 from siliconbench.record.host import Machine
-from siliconbench.record.label import load_label
 from siliconbench.record.schema import OLDER, Record
 
 COMMON = ("air", "apple", "mac", "max", "mini", "pro", "studio", "ultra")  # users' names that chips have, too
@@ -27,8 +26,7 @@ def schema() -> str:
 
 
 def own_folder(address: str) -> Path | None:
-    """The folder at this address; None where it is that of the published records, or none was made where own records
-    are by default. WrongKnob when another one is not there, or can't be reached."""
+    """The folder at this address; None: the published one, or the default not made yet; else WrongKnob."""
     results, why = store.folder_at(address), "there is no such folder: `make image` makes it"
     try:
         there = results.is_dir()
@@ -40,13 +38,12 @@ def own_folder(address: str) -> Path | None:
 
 
 def sorted_out(folders: Iterable[Path], machine: str = "*") -> tuple[list[Record], dict[Path, ValueError]]:
-    """These machines' good records in the folders, each once, and the bad or stray files there, each with the reason;
-    hidden files are never read."""
+    """These machines' good records in the folders, each once, and the bad or stray files, each with its reason."""
     found: dict[Path, Any] = dict(store.read_all(folders, machine))
     for folder in folders:
         for path in sorted([*folder.glob(f"{machine}/*"), *(p for p in folder.glob(machine) if not p.is_dir())]):
             if path.name == "machine.toml" and path.parent != folder:
-                found[path] = store.tried(path, load_label)
+                found[path] = store.tried(path, store.load_label)
             elif (path.parent == folder or path.suffix != ".json") and not path.name.startswith("."):
                 found[path] = ValueError("it is neither a record nor machine.toml: it does not belong here")
     bad = {path: why for path, why in found.items() if isinstance(why, ValueError)}
@@ -132,8 +129,7 @@ def personal(records: list[Record]) -> list[str]:
 
 
 def another(results: Path, machine: Machine) -> str | None:
-    """That this machine's name is another's, in words, by chip and cores of the last record of that name under results
-    (memory can be added); None where it is its own, or there are no records."""
+    """That this machine's name is another's, in words, by chip and cores of the last record of that name; else None."""
     found = (r for _, r in store.read(results, machine.slug) if isinstance(r, Record))
     last = max(found, key=lambda r: r.created, default=None)
     both = (last.machine if last else machine, machine)
@@ -142,8 +138,7 @@ def another(results: Path, machine: Machine) -> str | None:
 
 
 def published(good: list[Record], label: Path) -> list[Path]:
-    """The new files in reports/data: these records and their machine's label, all or none; what is there already stays.
-    Stopped where that is another machine's or can't be written, FileExistsError where another record has the name."""
+    """The new files in reports/data, all or none; Stopped where another machine has the name there."""
     if other := another(paths.DATA, good[-1].machine):
         raise Stopped(f"{paths.DATA}: {other}: measure with a name of your own (MACHINE=)")
     there, made = [r for _, r in store.read(paths.DATA, good[-1].machine.slug)], list[Path]()
@@ -160,8 +155,7 @@ def published(good: list[Record], label: Path) -> list[Path]:
 
 
 def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:
-    """The exit status of `make share`: this machine's records checked and copied to the published ones, their page
-    rendered anew, and how to send them printed; 1 if one is bad, or there is none. Errors are those of `published`."""
+    """The exit status of `make share`: 1 if a record is bad or none is there; page renders what others see."""
     results = own_folder(address) or paths.DATA
     good, bad = sorted_out([results], slug)
     lines = [f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *(f"bad: {n}" for n in refusals(bad))]

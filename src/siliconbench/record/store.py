@@ -6,26 +6,38 @@ import json
 import os
 import re
 import tempfile
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from siliconbench.knobs import Stopped
+from siliconbench.record.fields import Model, Name, Text
 from siliconbench.record.schema import Case, Record
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk without room for more says
 MOST_BYTES = 20_000_000  # of one file: a day of half-second blocks with 20 channels of 20,000 samples takes 12 MB
 
 
+class Label(Model):
+    """What a person says of a machine, in its machine.toml. TOML has dates of its own: str writes them."""
+
+    label: Name
+    price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
+    date: Annotated[str, BeforeValidator(str), StringConstraints(pattern=r"^20\d\d-[01]\d-[0-3]\d$")] | None = None
+    source: Text | None = None
+    note: Text | None = None
+
+
 def file_name(case: Case, created: str, repeat: int) -> str:
-    """The name of a record's file in its machine's folder, from every axis in which two runs of a sweep can differ:
-    layout, compile, mode, allocator and threads where they are not the default."""
+    """The name of a record's file in its machine's folder, by each axis in which two runs of a sweep can differ."""
     compiled = case.compile if isinstance(case.compile, str) else "compile" if case.compile else ""
     more = (case.memory_format, compiled, case.mode, case.allocator, f"t{case.threads}" if case.threads else "")
     words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference", "system"))
@@ -77,8 +89,7 @@ def folder_at(address: str) -> Path:
 
 
 def write(record: Record, results: Path) -> Path:
-    """The path of the new record. A record that is there already is never overwritten: FileExistsError. Stopped, with
-    its name, where it can't be kept, as on a full disk."""
+    """The path of the new record; FileExistsError where it is there already, Stopped where it can't be kept."""
     path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
     try:
         with suppress(FileExistsError):
@@ -131,6 +142,14 @@ def load(path: Path) -> Record:
     if (path.parent.name, path.name) != (record.machine.slug, name):
         raise ValueError(plain(f"its name should be {record.machine.slug}/{name}"))
     return record
+
+
+def load_label(path: Path) -> Label:
+    """The label in one machine.toml; ValueError with the reason when it is not one."""
+    try:
+        return Label.model_validate(tomllib.loads(content(path, 10_000).decode()))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(reason(error)) from None
 
 
 def tried(path: Path, read_by: Callable[[Path], Any] = load) -> Any:
