@@ -31,6 +31,7 @@ class Knob(NamedTuple):
     allowed: str  # in words
     read: Callable[[str], Any]
     many: bool = False  # whether it takes a list
+    meaning: str = ""  # as the README says it
     field: str = ""  # of the record's Case
 
 
@@ -95,24 +96,49 @@ def model(text: str) -> str:
 
 FLAG: Kind = "0 or 1", {"0": False, "1": True}.__getitem__
 MODES: dict[str, bool | str] = {"0": False, "1": True} | {mode: mode for mode in axes.COMPILE_MODES}
-KNOBS = {  # what each means stands in the README
-    "USE_GPU": Knob("1", *FLAG), "NUM_IMAGES": Knob("256", *number(1, 10**9), field="num_images"),
-    "BATCH_SIZE": Knob("64", *number(1, 65536, auto=True), True, "batch_size"),
-    "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers", model, True, "model"),
-    "MIN_SECONDS": Knob("10", *number(0, 86400, "seconds", DECIMAL), field="min_seconds"),
-    "WORKERS": Knob("auto", *number(0, 256, auto=True), field="workers"),
-    "INPUT": Knob("fast", *one_of(axes.INPUTS), field="input"),
-    "REPEATS": Knob("5", *number(1, 1000)), "SEED": Knob("2021", *number(0, 2**32 - 1), field="seed"),
-    "MINUTES": Knob("0", *number(0, 1440, "minutes", DECIMAL), field="minutes"),
-    "MACHINE": Knob("", "small letters, digits and hyphens, at most 48, beginning with a letter or digit", slug),
-    "PRECISION": Knob("fp32", *one_of(axes.PRECISIONS), True, "precision"),
-    "LAYOUT": Knob("contiguous", *one_of(axes.LAYOUTS), True, "memory_format"),
-    "COMPILE": Knob("0", " or ".join(MODES), MODES.__getitem__, True, "compile"),
-    "ALLOCATOR": Knob("system", *one_of(axes.ALLOCATORS), True, "allocator"),
-    "THREADS": Knob("auto", *number(1, 4096, auto=True), True, "threads"),
-    "MODE": Knob("inference", *one_of(axes.MODES), True, "mode"), "TELEMETRY": Knob("1", *FLAG),
-    "RESULTS": Knob(str(paths.MINE), "a folder for the records, or an address such as s3://bucket/folder", address),
-    "GOAL": Knob("throughput", *one_of(("throughput", "latency"))), "FRESH": Knob("0", *FLAG),
+KNOBS = {
+    "USE_GPU": Knob("1", *FLAG, meaning="1: the accelerator if there is one (CUDA, MPS, XPU); 0: the CPU"),
+    "NUM_IMAGES": Knob("256", *number(1, 10**9), False, "at least so many images end to end", "num_images"),
+    "BATCH_SIZE": Knob("64", *number(1, 65536, auto=True), True, field="batch_size", meaning=
+        "one or many; `auto` alone: doubled from 1 until that surely brings under 2 %, twice, memory ends, or a batch "
+        "lasts `MIN_SECONDS`"),
+    "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers", model, True,
+        "any of torchvision's classifiers, one or many", "model"),
+    "MIN_SECONDS": Knob("10", *number(0, 86400, "seconds", DECIMAL), False,
+        "end to end lasts at least so long, its parts half of it or less; 0: exactly `NUM_IMAGES`, in whole batches",
+        "min_seconds"),
+    "WORKERS": Knob("auto", *number(0, 256, auto=True), False,
+        "loader processes; auto tries a few, and 0 is the original's protocol", "workers"),
+    "INPUT": Knob("fast", *one_of(axes.INPUTS), False,
+        "`original`: float64 noise, PIL and floats from the CPU, as in the original; `fast`: bytes; `jpeg`: 110 KB to "
+        "decode, `jpeg-device-resize`: resized on the device, `jpeg-device`: decoded, too (CUDA)", "input"),
+    "REPEATS": Knob("5", *number(1, 1000), meaning=
+        "fresh processes per case, and one more for each that others disturb, up to twice as many; 1 for a quick look"),
+    "SEED": Knob("2021", *number(0, 2**32 - 1), False,
+        "of the images, the weights and, with its name, the order of the sweep", "seed"),
+    "MINUTES": Knob("0", *number(0, 1440, "minutes", DECIMAL), False,
+        "a sustained end-to-end run of so many minutes, for heat and throttling", "minutes"),
+    "MACHINE": Knob("", "small letters, digits and hyphens, at most 48, beginning with a letter or digit", slug,
+        meaning="the machine's name; without it one is made, once, of its chip and four random characters"),
+    "PRECISION": Knob("fp32", *one_of(axes.PRECISIONS), True,
+        f"`{' '.join(axes.PRECISIONS)}`, one or many; fp32 is fp32, TF32 only by name", "precision"),
+    "LAYOUT": Knob("contiguous", *one_of(axes.LAYOUTS), True, f"`{' '.join(axes.LAYOUTS)}`", "memory_format"),
+    "COMPILE": Knob("0", " or ".join(MODES), MODES.__getitem__, True,
+        "1: torch.compile; or its mode: `reduce-overhead` (CUDA graphs) or `max-autotune`; on the CPU it needs a C++ "
+        "compiler and Python's headers", "compile"),
+    "ALLOCATOR": Knob("system", *one_of(axes.ALLOCATORS), True,
+        "`tuned`: memory is kept for the next batch, by glibc's settings or an installed tcmalloc (none on macOS)",
+        "allocator"),
+    "THREADS": Knob("auto", *number(1, 4096, auto=True), True, "CPU threads of one operation; auto: torch's choice",
+        "threads"),
+    "MODE": Knob("inference", *one_of(axes.MODES), True,
+        "`train`: forward, backward and a step of SGD on random labels", "mode"),
+    "TELEMETRY": Knob("1", *FLAG, meaning="0: no sampler beside the run"),
+    "RESULTS": Knob(str(paths.MINE), "a folder for the records, or an address such as s3://bucket/folder", address,
+        meaning="another folder for the records, or an address such as `s3://bucket/folder` (extra `remote`)"),
+    "GOAL": Knob("throughput", *one_of(("throughput", "latency")), meaning=
+        "of `make best`: the most images/s, or the shortest request of `BATCH_SIZE`, then 1 by default"),
+    "FRESH": Knob("0", *FLAG, meaning="1: begin anew instead of finishing an interrupted sweep"),
 }  # fmt: skip
 BEST = {"MIN_SECONDS": "2", "NUM_IMAGES": "64", "REPEATS": "3"}  # of `make best`
 CHOSEN = ("PRECISION", "LAYOUT", "COMPILE", "ALLOCATOR", "THREADS", "MODE", "MINUTES")  # by it
