@@ -107,7 +107,7 @@ def test_what_is_decoded_is_recorded_and_the_model_gets_it(kind):
 
 
 def test_workers_are_tried_and_the_fewest_that_serve_are_used(bench):
-    stream, found = trials.feed(bench, needed=100.0)
+    stream, found = trials.feed(bench, needed=2000.0)  # over a twentieth of what a core of any machine makes
     assert next(stream).shape == (4, 3, 224, 224)
     rates = {t.workers: t.images_per_s for t in found.tried}
     assert found.used in rates and {len(r) for r in rates.values()} == {trials.ROUNDS} and found.chosen_in is None

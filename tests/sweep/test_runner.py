@@ -147,7 +147,8 @@ def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_aske
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # another test has the other core: two threads would wait busily
     threads = min(2, facts.usable_cores())
     asked = {"ALLOCATOR": "system tuned", "THREADS": f"{threads}", "MIN_SECONDS": "0"}
-    records, _ = sweep(BATCH_SIZE="32", NUM_IMAGES="32", **asked)  # so that a layer's output is mapped anew each time
+    # A layer's output must be over 32 MiB: smaller blocks glibc learns to keep, by the order in which they were freed.
+    records, _ = sweep(BATCH_SIZE="64", NUM_IMAGES="64", **asked)
     told = capsys.readouterr().out
     assert {r.status for r in records} == {"ok"} and len(records) == 2, told
     faults = {
