@@ -101,6 +101,26 @@ def test_the_runs_in_full_say_what_it_comes_to_end_to_end():
     assert ladder.newest(records) == [records]
 
 
+def test_of_two_batch_sizes_of_the_reference_the_plain_one_is_first_whatever_ran_first():
+    for plain, best in ((64, 128), (64, 8), (16, 8)):
+        sizes = [look(rate, i, batch_size=n) for i, (n, rate) in enumerate([(best, 20), (plain, 10), (best, 21)], 1)]
+        assert [rung.case.batch_size for rung in ladder.rungs(sizes)] == [plain, best]
+
+
+def test_looks_of_a_stranger_without_a_plain_setting_are_no_ladder():
+    assert ladder.newest([look(10.0, 1, precision="bf16")]) == []
+
+
+def test_what_was_timed_is_told_by_the_looks_not_by_the_runs_in_full():
+    full = [look(9.0, 50, full=True, **RUNGS[0])]  # which has requests, too
+    (mine,) = ladder.newest(full + looks(RATES))
+    assert ladder.timed_words(ladder.rungs(mine)) == "the model alone"
+    assert ladder.timed_words(ladder.rungs(looks(RATES, latency=True))) == "one request at a time"
+
+
 def test_the_figure_says_the_factors():
-    drawn = charts.svg(charts.ladder(ladder.bars(ladder.rungs(looks(RATES))), "images/s"))
-    assert drawn.startswith(b"<?xml") and len(drawn) > 5000
+    once = [own[:1] for own in RATES]  # REPEATS=1: no interval
+    for rates in (RATES, once):
+        drawn = charts.svg(charts.ladder(ladder.bars(ladder.rungs(looks(rates))), "images/s"))
+        assert drawn.startswith(b"<?xml") and len(drawn) > 5000
+    assert ladder.table(ladder.rungs(looks(once)))["speed"].iat[0] == "11.0 images/s (one run)"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from siliconbench.analysis import stats
+from siliconbench.analysis.advice import PLAIN
 from siliconbench.analysis.cases import APART, SETTING, case_words, rate_words, times_words
 from siliconbench.analysis.words import ratio_words, significant
 from siliconbench.record.schema import Case, Record
@@ -29,11 +30,6 @@ def rate(r: Record) -> float:
     return r.case.batch_size / median(r.latency.request_s) if r.latency else r.passes.forward.images_per_s
 
 
-def end_to_end(records: Iterable[Record]) -> list[float]:
-    """The images/s end to end of the runs in full."""
-    return [r.passes.end_to_end.images_per_s for r in records if r.passes and r.passes.end_to_end]
-
-
 def right(r: Record) -> bool:
     """Whether a run succeeded and nothing says that it is wrong."""
     return bool(r.verdict and r.verdict.word != "wrong")
@@ -48,15 +44,18 @@ def newest(records: Iterable[Record]) -> list[list[Record]]:
         if looks := [r for r in mine if r.sweep.search and r.passes and not r.passes.end_to_end]:
             first, goal = looks[0], "latency" if looks[0].latency else ""
             found[first.machine.slug, first.case.model, first.case.device, goal] = mine
-    return sorted(found.values(), key=lambda mine: -(total.ratio if (total := whole(rungs(mine))) else 0.0))
+    ladders = [mine for mine in found.values() if rungs(mine)]  # a stranger's may have no plain setting
+    return sorted(ladders, key=lambda mine: -(total.ratio if (total := whole(rungs(mine))) else 0.0))
 
 
 def rungs(records: Iterable[Record]) -> list[Rung]:
-    """The ladder of one sweep, the plain setting first."""
+    """The ladder of one sweep, the plain setting first: of two batch sizes of the reference that at 64, or as many as
+    memory held. Empty where no look was of the reference."""
     looks, cases = [r for r in records if r.sweep.search], dict[Case, list[Record]]()
     for r in looks:
         cases.setdefault(r.case.model_copy(update={"image_px": None}), []).append(r)
-    plain = next((case for case in cases if case.reference), None)
+    held = sorted((c for c in cases if c.reference), key=lambda c: (c.batch_size > PLAIN, -c.batch_size))
+    plain = next(iter(held), None)
     if plain is None:
         return []
     found, before = list[Rung](), plain
@@ -85,6 +84,11 @@ def whole(found: list[Rung]) -> stats.Comparison | None:
     return stats.compare(ran[0], ran[-1]) if len(ran) > 1 and found[0].rates else None
 
 
+def timed_words(found: list[Rung]) -> str:
+    """What the rates of a ladder are of, in words."""
+    return "one request at a time" if any(r.latency for rung in found for r in rung.looks) else "the model alone"
+
+
 def factor_words(step: stats.Comparison | None, rung: Rung) -> str:
     """What a rung brings, in words."""
     if step is None:
@@ -95,7 +99,7 @@ def factor_words(step: stats.Comparison | None, rung: Rung) -> str:
 
 def table(found: list[Rung]) -> pd.DataFrame:
     """A row a rung: what it changes, its rate over these runs, its factor, whether its outputs agree."""
-    request, rows = any(r.latency for rung in found for r in rung.looks), []
+    request, rows = timed_words(found).startswith("one"), []
     for rung, step in zip(found, steps(found), strict=True):
         mean = stats.interval(rung.rates)[:3] if rung.rates else (None, None, None)
         checks = [r.checks.outputs for r in rung.looks if r.checks and r.checks.outputs]
@@ -121,23 +125,22 @@ def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:
     """What the whole ladder brings, and whether the runs in full say so, too."""
     full, total = [r for r in records if not r.sweep.search and right(r)], whole(found)
     first, last = found[0].case, found[-1].case
-    what = "One request" if any(r.latency for r in found[0].looks) else "The model alone"
     if total is None:
         return [f"{first.model} on the {first.device}: no other setting is faster than the plain one."]
-    how = f"{what}, {len(found[0].rates)} fresh processes a rung, interleaved; the factors multiply to the whole."
+    how = f"{timed_words(found).capitalize()}, {len(found[0].rates)} fresh processes a rung, interleaved; "
+    how += "the factors multiply to the whole."
     said = [f"{first.model} on the {first.device}: {times_words(total)} times as fast as the plain program. {how}"]
     ends = [[r for r in full if r.case.model_copy(update={"image_px": None}) == case] for case in (first, last)]
     if all(ends):
-        told = stats.compare(end_to_end(ends[0]), end_to_end(ends[1]))
-        alone = stats.compare(_alone(ends[0]), _alone(ends[1]))
-        rate, checks = significant(stats.interval(end_to_end(ends[1])).mean), ends[1][0].checks
+        told, alone = (stats.compare(_rates(ends[0], p), _rates(ends[1], p)) for p in ("end_to_end", "forward"))
+        rate, checks = significant(stats.interval(_rates(ends[1], "end_to_end")).mean), ends[1][0].checks
         more = f"the model alone {ratio_words(alone.ratio)} times; its bottleneck now: {checks and checks.bottleneck}"
         said += [f"In full, end to end: {times_words(told)} times, to {rate} images/s ({more})."]
     return said
 
 
-def _alone(runs: list[Record]) -> list[float]:
-    return [r.passes.forward.images_per_s for r in runs if r.passes and r.passes.forward]
+def _rates(runs: list[Record], part: str) -> list[float]:
+    return [timed.images_per_s for r in runs if r.passes and (timed := getattr(r.passes, part))]
 
 
 def agreement(r: Record) -> str:

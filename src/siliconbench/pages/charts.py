@@ -155,7 +155,7 @@ def ladder(table: pd.DataFrame, x: str) -> Figure:
         axes.text(max(row.rate, row.high if spans else 0), i, f"  {row.factor}", va="center", fontsize=11.5)
     axes.set_yticks(range(len(table)), [label(name) for name in table["setting"]])
     axes.grid(visible=False, axis="y")
-    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, 1.6 * table[["rate", "high"]].max().max()), xlabel=x)
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, 1.6 * table[["rate", "high"]].astype(float).max().max()), xlabel=x)
     return fig
 
 

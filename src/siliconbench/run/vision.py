@@ -23,10 +23,7 @@ class Later(ModuleType):
 if not (loaded := COMPILER[0] in sys.modules):
     sys.modules.update({name: Later(name) for name in COMPILER})
 try:
-    from torchvision import (  # io: whose decoders are to be removed one day: no input but jpeg is to fail then
-        io,
-        models,
-    )
+    from torchvision import io, models  # of io the decoders are to go one day: no input but jpeg is to fail then
     from torchvision.transforms import functional, v2
 finally:
     for name in COMPILER if not loaded else ():
