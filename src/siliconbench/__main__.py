@@ -61,6 +61,8 @@ def named(given: str) -> str:
 
 def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: str, records: bool = True) -> int:
     """The exit status of a target's work, given its knobs and what renders its page; records: whether it writes any."""
+    if (goal := os.environ.get("GOAL", "").strip()) and read is not knobs.read_best:
+        raise knobs.wrong("GOAL", goal, "nothing, it is a knob of `make best`")
     given = read(os.environ)
     late("machine.tuning:check")(given)
     if records:

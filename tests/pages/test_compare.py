@@ -592,7 +592,7 @@ def test_the_page_of_sessions_disturbed_wrong_and_failed_runs(tmp_path_factory, 
             "older sweeps",
             ">2026-11-03<",
         ),
-        "lone": ("one run", "one batch size was measured"),
+        "lone": ("one run", "fewer than two batch sizes ran twice"),
     }
     assert not [said for said in words[name] if said not in text]
     assert max(len(head) for head in heads(text)) <= 8

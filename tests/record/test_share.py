@@ -219,6 +219,7 @@ def test_check_of_good_records_is_one_line_without_torch_and_fast(tmp_path):
     ("words", "knobs", "told"),
     [
         (["chek"], {}, "given 'chek'; allowed: one of image"),
+        (["image"], {"GOAL": "latency"}, "GOAL: given 'latency'; allowed: nothing, it is a knob of `make best`"),
         (["check"], {"RESULTS": "/nowhere/at/all"}, "there is no such folder"),
         ([], {"MACHINE": "../up"}, "MACHINE: given '../up'"),
         (["check"], {"RESULTS": "s3://key:hunter2@bucket/x"}, "no @"),

@@ -136,6 +136,22 @@ def grid(law, options=OPTIONS, sizes=tuple(2**i for i in range(11))):
     return max(law(PLAIN.model_copy(update=dict(zip([*options, "batch_size"], s, strict=True)))) for s in settings)
 
 
+@pytest.mark.parametrize("images_per_s", [0.1, 0.7, 3.0, 30.0])
+def test_a_slow_model_is_searched_by_batches_that_take_no_minute(images_per_s):
+    """The allocator pays from 16 images on alone, in 16 bits."""
+
+    def law(case):
+        sure = case.precision == "bf16"
+        pays = sure and case.allocator == "tuned" and case.batch_size >= 16
+        return images_per_s * (2.4 if sure else 1) * (1.5 if pays else 1)
+
+    found, looks = search_of(law)
+    took_s = sorted(case.batch_size / law(case) for case in looks)
+    assert took_s[-2] <= search.BATCH_S or took_s[-2] <= 1 / images_per_s
+    assert found.fastest().precision == "bf16" and found.rungs(found.fastest())[0] == PLAIN
+    assert found.fastest().allocator == "tuned" or images_per_s < 3
+
+
 def smooth(case):
     """Speed by batch size until 32; the allocator doubles it for large batches, bf16 triples it, a compiler gains."""
     gain = 1.3 if case.memory_format == "channels_last" else 1.0

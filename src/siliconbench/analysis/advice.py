@@ -12,11 +12,9 @@ def sweet_spot(table: pd.DataFrame) -> str:
     """In a sentence, the smallest batch size surely within 5 % of the fastest (stats.near_best), else the fastest."""
     table = table.dropna(subset=["images_per_s"]).sort_values("batch_size")
     name = table["name"].iat[0] if len(table) else "this model"
-    if len(table) < 2:
-        return f'{name}: one batch size was measured, so none can be recommended; try BATCH_SIZE="1 8 64".'
     good = table[table["runs"] > 1]
     if len(good) < 2:
-        return f"{name}: one run of a size does not tell how the next differs, so none can be recommended; REPEATS=5."
+        return f'{name}: fewer than two batch sizes ran twice, so none can be recommended; BATCH_SIZE="1 8 64" REPEATS=5.'
     sure = stats.near_best(beside(good, "batch_size"), between=good["between"].iat[0], paired=True)
     top = good.loc[good["images_per_s"].idxmax()]
     first = next((row for _, row in good.iterrows() if sure[row["batch_size"]]), top)
@@ -42,8 +40,7 @@ def cliff(table: pd.DataFrame) -> str | None:
         size, where = case["batch_size"], f"{case['name']}: at batch size {case['batch_size']}"
         if size not in rates and case["error"] == "out_of_memory":
             return f"{where} memory ends."
-        faster = [a for (a, b), pair in pairs.items() if b == size and pair.word == "slower"]
-        if faster:
+        if faster := [a for (a, b), pair in pairs.items() if b == size and pair.word == "slower"]:
             best = max(faster, key=lambda smaller: rates[smaller])
             swap, held = case["swap_growth_bytes"], case["peak_bytes"]
             why = f", and swap grew by {swap / 1e6:.0f} MB" if (swap or 0) > 0 else ""

@@ -28,7 +28,7 @@ from siliconbench.sweep.lines import using
 from siliconbench.sweep.plan import asked, cases, planned, rates
 from siliconbench.sweep.search import Options, Search
 
-SEARCH_S = 130.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
+SEARCH_S = 95.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
 LOOK_S = 120.0  # a look that takes longer, to compile or because it hangs, is ended
 
 
@@ -74,14 +74,10 @@ class Looks:
             rate, why = json.loads(child.stdout.readline())
             return float(rate), str(why)
         except (OSError, ValueError):
-            late = (
-                f"it took over {LOOK_S:.0f} s"
-                if time.monotonic() - start_s >= LOOK_S
-                else "its process ended: out of memory?"
-            )
+            late = time.monotonic() - start_s >= LOOK_S
             child.kill()
             self.children = {key: other for key, other in self.children.items() if other is not child}
-            return 0.0, late
+            return 0.0, f"it took over {LOOK_S:.0f} s" if late else "its process ended: out of memory?"
         finally:
             limit.cancel()
 
@@ -131,10 +127,8 @@ def result(records: list[Record]) -> list[str]:
     best = [r for r in full if found and asked(r.case) == found[-1].case] or full
     if not best:
         return ["No setting ran to its end with the right outputs: the lines above say why."]
-    told = ladder.table(found)
-    lines = [f"  {row.setting:<44} {row.factor:<24} {row.speed}" for row in told.itertuples()]
-    said = [*ladder.sentences(found, records), ladder.agreement(best[0])]
-    return [*lines, *said, "To use it:", "", using(best[0]), ""]
+    rows = [f"  {row.setting:<44} {row.factor:<24} {row.speed}" for row in ladder.table(found).itertuples()]
+    return [*rows, *ladder.sentences(found, records), ladder.agreement(best[0]), "To use it:", "", using(best[0]), ""]
 
 
 def find(given: Given, page: runner.Page) -> int:
@@ -152,9 +146,7 @@ def find(given: Given, page: runner.Page) -> int:
         print("No setting ran to its end with the right outputs: the lines above say why.")
         return 1
     plan = planned(given, device.type, machine, f"best {given['GOAL']}", lambda _: [], rungs)
-    print(
-        f"Then {len(plan.runs)} runs in fresh processes: {len(rungs)} rungs, the first and the last in full", flush=True
-    )
+    print(f"Then {len(plan.runs)} runs in fresh processes: {len(rungs)} rungs, both ends in full", flush=True)
     records = runner.stages(plan, lambda _: [], result, page)
     kept.unlink(missing_ok=True)
     return int(not any(rates([r]) for r in records if not r.sweep.search))

@@ -18,6 +18,7 @@ BESIDE = 1.5  # times as fast, beside the fastest, with another batch size or th
 NEAR = 1.1  # times slower than the fastest, by one look, may be as fast: it is looked at again
 CONTENDERS = 3  # at most so many are
 BATCH_S, LARGEST = 4.0, 65536  # a batch that takes longer, or has more images, is not tried
+FEW, START_S = 8, 2.0  # so many images tell about how long a batch takes; what takes longer is begun with smaller ones
 
 Options = Mapping[str, tuple[Any, ...]]  # the values of each choice, the plain one first, what mostly pays last
 Look = Callable[[Case, float], float]  # images/s, 0 where it fails; above the second its outputs count
@@ -33,7 +34,7 @@ class Search:
 
     def __init__(self, plain: Case, options: Options, sized: bool, look: Look, time_left: Callable[[], bool]) -> None:
         self.plain, self.options, self.sized, self.look, self.time_left = plain, options, sized, look, time_left
-        self.known = dict[Case, float]()
+        self.known, self.start = dict[Case, float](), plain
 
     @property
     def best(self) -> Case:
@@ -56,6 +57,17 @@ class Search:
             self.known[case] = self.look(case, self.rate / NEAR)
         return self.known.get(case, 0.0)
 
+    def begin(self) -> None:
+        """The first looks: where the plain batch takes long, smaller ones are compared, then taken to larger ones."""
+        size = self.plain.batch_size
+        rate = self.see(other(self.plain, batch_size=min(FEW, size))) if self.sized else 0.0
+        while rate and 1 < size > START_S * rate:
+            size //= 2
+        self.start = other(self.plain, batch_size=size)
+        while size == self.plain.batch_size and not self.see(self.start) and size > 1 and self.sized:
+            size //= 2
+            self.plain = self.start = other(self.plain, batch_size=size)
+
     def combined(self, case: Case) -> Iterator[Case]:
         """Each combination without the compiler, at this setting's batch size; what mostly pays first."""
         axes = [axis for axis in self.options if axis != "compile"]
@@ -76,8 +88,8 @@ class Search:
 
     def resize(self) -> None:
         """The best batch size of the fastest without the compiler, with all that came near it at the plain one."""
-        size, plain = None, self.plain.batch_size
-        near = [c for c in self.known if c.batch_size == plain and self.known[c] * BESIDE >= self.known[self.eager]]
+        size, start = None, self.start.batch_size
+        near = [c for c in self.known if c.batch_size == start and self.known[c] * BESIDE >= self.known[self.eager]]
         while self.sized and size != self.eager.batch_size:
             self.climb(self.eager)
             size = self.eager.batch_size
@@ -87,8 +99,7 @@ class Search:
     def others(self) -> None:
         """The batch sizes of the fastest with each choice, where that comes near the fastest without the compiler."""
         by_rate = sorted((c for c in self.known if not c.compile), key=lambda c: -self.known[c])
-        axes = list(self.options)
-        tops = {next(c for c in by_rate if getattr(c, a) == getattr(x, a)) for x in by_rate for a in axes}
+        tops = {next(c for c in by_rate if getattr(c, a) == getattr(x, a)) for x in by_rate for a in self.options}
         for case in sorted(tops, key=lambda c: -self.known[c]):
             if self.known[case] * BESIDE >= self.known[by_rate[0]]:
                 self.climb(case)
@@ -114,9 +125,8 @@ class Search:
 
     def run(self) -> None:
         """Looks at all that could win while there is time. Where memory does not hold the plain batch, it is halved."""
-        while not self.see(self.plain) and self.plain.batch_size > 1 and self.sized:
-            self.plain = other(self.plain, batch_size=self.plain.batch_size // 2)
-        for case in self.combined(self.plain) if self.rate else ():
+        self.begin()
+        for case in self.combined(self.start) if self.rate else ():
             self.see(case)
         before = None
         while self.rate and before != self.eager:
@@ -142,10 +152,11 @@ class Search:
 
     def rungs(self, best: Case) -> list[Case]:
         """The settings from the plain one to this, one choice after the other, each time the one that brings most."""
-        at = self.plain
+        at, near = self.plain, {other(c, batch_size=self.plain.batch_size): self.known[c] for c in self.known}
         found, left = [at], differ(at, best)
         while left:
-            at = max((other(at, **{axis: getattr(best, axis)}) for axis in left), key=lambda c: self.known.get(c, 0.0))
+            by = [other(at, **{axis: getattr(best, axis)}) for axis in left]
+            at = max(by, key=lambda c: self.known.get(c, near.get(c, 0.0)))
             found, left = [*found, at], differ(at, best)
         return found
 
