@@ -14,7 +14,7 @@ def sweet_spot(table: pd.DataFrame) -> str:
     name = table["name"].iat[0] if len(table) else "this model"
     good = table[table["runs"] > 1]
     if len(good) < 2:
-        return f'{name}: fewer than two batch sizes ran twice, so none can be recommended; BATCH_SIZE="1 8 64" REPEATS=5.'
+        return f'{name}: fewer than two batch sizes ran twice, none can be recommended; BATCH_SIZE="1 8 64" REPEATS=5.'
     sure = stats.near_best(beside(good, "batch_size"), between=good["between"].iat[0], paired=True)
     top = good.loc[good["images_per_s"].idxmax()]
     first = next((row for _, row in good.iterrows() if sure[row["batch_size"]]), top)

@@ -12,8 +12,8 @@ from typing import Any
 from siliconbench.record.schema import Case
 from siliconbench.sweep.plan import WORTH
 
-COMPILED = {"cpu": 3.0}  # times as fast as without the compiler is the most that is hoped for
-LAUNCHED = 8.0  # on an accelerator, which eager may keep waiting for launches: fp16, batch 1 on an H100 gained 15
+COMPILED = 3.0  # times as fast as without the compiler is the most that is hoped for
+LAUNCHED = 8.0  # of a request to an accelerator, which eager keeps waiting for launches: fp16 on an H100 gained 15
 BESIDE = 1.5  # times as fast, beside the fastest, with another batch size or the compiler
 NEAR = 1.1  # times slower than the fastest, by one look, may be as fast: it is looked at again
 CONTENDERS = 3  # at most so many are
@@ -107,18 +107,17 @@ class Search:
     def compile(self) -> None:
         """Each combination at the best batch size, compiled, if it could win; what is one choice apart from the fastest
         of them, if without the compiler it comes near; then another mode, and other batch sizes."""
-        most, modes = COMPILED.get(self.best.device, LAUNCHED), [mode for mode in self.options["compile"] if mode]
-        twins = [case for case in self.combined(self.eager) if case in self.known]
+        modes = [mode for mode in self.options["compile"] if mode][:: 1 if self.sized else -1]
+        most = COMPILED if self.sized or self.best.device == "cpu" else LAUNCHED
+        twins = sorted(filter(self.known.get, self.combined(self.eager)), key=lambda c: -self.known[c])
         for twin in twins if modes else ():
             if self.known[twin] * most >= self.rate:
-                self.see(other(twin, compile=modes[-1]))
+                self.see(other(twin, compile=modes[0]))
         top = other(self.best, compile=False)
-        beside = [
-            c for c in twins if self.known[c] * BESIDE >= self.known.get(top, self.rate) and len(differ(c, top)) == 1
-        ]
-        for twin in beside if self.best.compile else ():
-            self.see(other(twin, compile=modes[-1]))
-        for mode in modes[:-1]:
+        near = [c for c in twins if len(differ(c, top)) == 1 and self.known[c] * BESIDE >= self.known.get(top, self.rate)]
+        for twin in near if self.best.compile else ():
+            self.see(other(twin, compile=modes[0]))
+        for mode in modes[1:]:
             self.see(other(self.best, compile=mode))
         if self.best.compile:
             self.climb(self.best)
