@@ -114,7 +114,8 @@ class Search:
             if self.known[twin] * most >= self.rate:
                 self.see(other(twin, compile=modes[0]))
         top = other(self.best, compile=False)
-        near = [c for c in twins if len(differ(c, top)) == 1 and self.known[c] * BESIDE >= self.known.get(top, self.rate)]
+        known, least = self.known, self.known.get(top, self.rate) / BESIDE
+        near = [c for c in twins if len(differ(c, top)) == 1 and known[c] >= least]
         for twin in near if self.best.compile else ():
             self.see(other(twin, compile=modes[0]))
         for mode in modes[1:]:
