@@ -73,9 +73,9 @@ def environment() -> dict[str, str]:
 
 
 def architecture(device: torch.device) -> str | None:
-    """What code for this GPU is compiled for: sm_90, or gfx942 under HIP; None where the device is neither."""
+    """What its code is compiled for: sm_90, or gfx942 under HIP, of a CPU AVX2 or AVX512; None: torch tells none."""
     if device.type != "cuda":
-        return None
+        return torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None
     found = torch.cuda.get_device_properties(device)
     return found.gcnArchName.split(":")[0] if torch.version.hip else f"sm_{found.major}{found.minor}"
 
@@ -101,7 +101,7 @@ def describe(device: torch.device, model_fingerprint: str) -> dict[str, Any]:
         "cuda": (torch.version.cuda if on_cuda else None, no_cuda),
         "cudnn": (str(torch.backends.cudnn.version()) if on_cuda and not torch.version.hip else None, no_cuda),
         "hip": (torch.version.hip, "this torch is not built for HIP"),
-        "device_arch": (architecture(device), "only GPUs of CUDA and HIP have one that torch tells"),
+        "device_arch": (architecture(device), "torch tells none of this device"),
     })  # fmt: skip
 
 

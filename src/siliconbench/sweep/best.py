@@ -4,12 +4,12 @@ from the plain program to it, each rung in fresh processes, interleaved; then bo
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 
 import torch
 
@@ -33,7 +33,7 @@ LOOK_S = 120.0  # a look that takes longer, to compile or because it hangs, is e
 
 
 def options(device: torch.device, machine: Machine) -> Options:
-    """What can be chosen here, the plain choice first, what mostly pays last."""
+    """What can be chosen here, the plain choice first."""
     on_cpu, cores, own = device.type == "cpu", facts.usable_cores(), torch.get_num_threads()
     fast = [level.cores for level in machine.core_levels or [] if level.cores][:1]
     counts = sorted({n for n in (own // 2, *fast, cores) if 2 <= n <= cores} - {own}) if on_cpu else []
@@ -42,8 +42,7 @@ def options(device: torch.device, machine: Machine) -> Options:
     return {
         "threads": (None, *counts), "compile": (False, *(() if no_compiler(device) else modes)),
         "allocator": ("system", "tuned") if on_cpu and tuning.tuned() else ("system",),
-        "precision": ("fp32", *narrow),
-        "memory_format": tuple(LAYOUTS),
+        "precision": ("fp32", *narrow), "memory_format": tuple(LAYOUTS),
     }  # fmt: skip
 
 
@@ -51,16 +50,14 @@ class Looks:
     """Looks at settings, in child processes: one for each environment (the allocator, the threads), a line a look."""
 
     def __init__(self, request: bool, say: Callable[[Case, float, str], None]) -> None:
-        self.request, self.say, self.children = request, say, dict[str, subprocess.Popen[str]]()
+        self.request, self.say, self.children = request, say, dict[str, Popen[str]]()
 
-    def child(self, case: Case) -> subprocess.Popen[str]:
+    def child(self, case: Case) -> Popen[str]:
         """The process for this setting's environment."""
         key, command = str(own := tuning.variables(dict(case))), [sys.executable, "-m", "siliconbench.run.look"]
         if key not in self.children:
-            self.children[key] = subprocess.Popen(
-                command, env=os.environ | own, text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            env = os.environ | own
+            self.children[key] = Popen(command, env=env, text=True, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
         return self.children[key]
 
     def ask(self, case: Case, least: float) -> tuple[float, str]:
@@ -139,8 +136,8 @@ def find(given: Given, page: runner.Page) -> int:
     kept = paths.RUNS / machine.slug / f"search-{key}.json"
     if given["FRESH"]:
         kept.unlink(missing_ok=True)
-    goal = "of the shortest request" if request else "of the most images/s"
-    print(f"{machine.slug}: the setting {goal} for {plain.model} on the {device.type}, in about eight minutes")
+    goal = "shortest request" if request else "most images/s"
+    print(f"{machine.slug}: the setting of the {goal} for {plain.model} on the {device.type}, in about eight minutes")
     print(f"First a search, {terminal.minutes(SEARCH_S)} at most; {terminal.STOPS}", flush=True)
     if not (rungs := searched(plain, choices, request, kept)):
         print("No setting ran to its end with the right outputs: the lines above say why.")

@@ -6,7 +6,7 @@ is taken to other batch sizes, what may still win to the best of these; and then
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from siliconbench.record.schema import Case
@@ -15,12 +15,11 @@ from siliconbench.sweep.plan import WORTH
 COMPILED = 3.0  # times as fast as without the compiler is the most that is hoped for
 LAUNCHED = 8.0  # of a request to an accelerator, which eager keeps waiting for launches: fp16 on an H100 gained 15
 BESIDE = 1.5  # times as fast, beside the fastest, with another batch size or the compiler
-NEAR = 1.1  # times slower than the fastest, by one look, may be as fast: it is looked at again
-CONTENDERS = 3  # at most so many are
+NEAR, CONTENDERS = 1.1, 3  # what is so many times slower, by one look, may be as fast: so many are looked at again
 BATCH_S, LARGEST = 4.0, 65536  # a batch that takes longer, or has more images, is not tried
 FEW, START_S = 8, 2.0  # so many images tell about how long a batch takes; what takes longer is begun with smaller ones
 
-Options = Mapping[str, tuple[Any, ...]]  # the values of each choice, the plain one first, what mostly pays last
+Options = Mapping[str, tuple[Any, ...]]  # the values of each choice, the plain one first
 Look = Callable[[Case, float], float]  # images/s, 0 where it fails; above the second its outputs count
 
 
@@ -68,11 +67,16 @@ class Search:
             size //= 2
             self.plain = self.start = other(self.plain, batch_size=size)
 
-    def combined(self, case: Case) -> Iterator[Case]:
-        """Each combination without the compiler, at this setting's batch size; what mostly pays first."""
-        axes = [axis for axis in self.options if axis != "compile"]
-        for values in itertools.product(*(reversed(self.options[axis]) for axis in axes)):
-            yield other(case, compile=False, **dict(zip(axes, values, strict=True)))
+    def alone(self, case: Case) -> float:
+        """What its choices bring one by one, multiplied: a look at each, if there is time."""
+        plain, by_one = self.see(self.start), ({axis: getattr(case, axis)} for axis in differ(self.start, case))
+        return math.prod(self.see(other(self.start, **one)) / plain for one in by_one) if plain else 0.0
+
+    def combined(self) -> list[Case]:
+        """Each combination without the compiler, at the first batch size; what pays by single choices first."""
+        axes = {**self.options, "compile": (False,)}
+        every = (other(self.start, **dict(zip(axes, some, strict=True))) for some in itertools.product(*axes.values()))
+        return sorted(every, key=self.alone, reverse=True)
 
     def climb(self, start: Case) -> None:
         """From a setting to larger and to smaller batches, until two steps in a row (one of a compiled one) bring
@@ -105,17 +109,16 @@ class Search:
                 self.climb(case)
 
     def compile(self) -> None:
-        """Each combination at the best batch size, compiled, if it could win; what is one choice apart from the fastest
-        of them, if without the compiler it comes near; then another mode, and other batch sizes."""
+        """Compiled, at the best batch size, what could win and what is near the fastest; other modes, other sizes."""
         modes = [mode for mode in self.options["compile"] if mode][:: 1 if self.sized else -1]
         most = COMPILED if self.sized or self.best.device == "cpu" else LAUNCHED
-        twins = sorted(filter(self.known.get, self.combined(self.eager)), key=lambda c: -self.known[c])
+        size, known = self.eager.batch_size, self.known
+        twins = sorted((c for c in known if c.batch_size == size and not c.compile), key=lambda c: -known[c])
         for twin in twins if modes else ():
             if self.known[twin] * most >= self.rate:
                 self.see(other(twin, compile=modes[0]))
         top = other(self.best, compile=False)
-        known, least = self.known, self.known.get(top, self.rate) / BESIDE
-        near = [c for c in twins if len(differ(c, top)) == 1 and known[c] >= least]
+        near = [c for c in twins if len(differ(c, top)) == 1 and known[c] * BESIDE >= known.get(top, self.rate)]
         for twin in near if self.best.compile else ():
             self.see(other(twin, compile=modes[0]))
         for mode in modes[1:]:
@@ -126,7 +129,7 @@ class Search:
     def run(self) -> None:
         """Looks at all that could win while there is time. Where memory does not hold the plain batch, it is halved."""
         self.begin()
-        for case in self.combined(self.start) if self.rate else ():
+        for case in self.combined() if self.rate else ():
             self.see(case)
         before = None
         while self.rate and before != self.eager:
