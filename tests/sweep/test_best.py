@@ -159,8 +159,11 @@ def test_what_pays_by_itself_is_looked_at_together_first():
         factors = {"precision": ("bf16", 0.1), "allocator": ("tuned", 2.0), "memory_format": ("channels_last", 1.5)}
         return 10.0 * math.prod(f for axis, (value, f) in factors.items() if getattr(case, axis) == value)
 
-    best = search_of(law, most=7)[0].fastest()
-    assert (best.precision, best.allocator, best.memory_format) == ("fp32", "tuned", "channels_last")
+    found, looks = search_of(law)
+    for top in (search_of(law, most=7)[0].fastest(), found.fastest()):
+        assert (top.precision, top.allocator, top.memory_format) == ("fp32", "tuned", "channels_last")
+    hopeless = [i for i, case in enumerate(looks) if case.precision == "bf16" and case.allocator == "tuned"]
+    assert hopeless[0] > [case.compile for case in looks].index(True)
 
 
 def smooth(case):

@@ -127,16 +127,17 @@ class Search:
             self.climb(self.best)
 
     def run(self) -> None:
-        """Looks at all that could win while there is time. Where memory does not hold the plain batch, it is halved."""
+        """Looks at all that could win while there is time, last at what promises little: single choices cost much."""
         self.begin()
-        for case in self.combined() if self.rate else ():
-            self.see(case)
-        before = None
-        while self.rate and before != self.eager:
-            before = self.eager
-            self.resize()
-            self.compile()
-            self.others()
+        for least in (1 / COMPILED, 0.0) if self.rate else ():
+            for case in self.combined():
+                self.see(case) if self.alone(case) >= least else None
+            before = None
+            while before != self.eager:
+                before = self.eager
+                self.resize()
+                self.compile()
+                self.others()
 
     def fastest(self) -> Case:
         """The fastest setting, of those within 2 % of it the one with the fewest changes: the two fastest, and the
@@ -155,12 +156,11 @@ class Search:
 
     def rungs(self, best: Case) -> list[Case]:
         """The settings from the plain one to this, one choice after the other, each time the one that brings most."""
-        at, near = self.plain, {other(c, batch_size=self.plain.batch_size): self.known[c] for c in self.known}
-        found, left = [at], differ(at, best)
-        while left:
-            by = [other(at, **{axis: getattr(best, axis)}) for axis in left]
-            at = max(by, key=lambda c: self.known.get(c, near.get(c, 0.0)))
-            found, left = [*found, at], differ(at, best)
+        near = {other(c, batch_size=self.plain.batch_size): self.known[c] for c in self.known}
+        found = [self.plain]
+        while left := differ(found[-1], best):
+            by = [other(found[-1], **{axis: getattr(best, axis)}) for axis in left]
+            found.append(max(by, key=lambda c: self.known.get(c, near.get(c, 0.0))))
         return found
 
 
