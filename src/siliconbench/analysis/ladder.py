@@ -36,7 +36,7 @@ def right(r: Record) -> bool:
 
 
 def newest(records: Iterable[Record]) -> list[list[Record]]:
-    """The records of the newest ladder of each machine, model, device and goal; that which brings most comes first."""
+    """The records of the newest ladder of each machine, model, device and goal; what surely brings most comes first."""
     sweeps, found = dict[str, list[Record]](), dict[tuple[str, ...], list[Record]]()
     for r in records:
         sweeps.setdefault(r.sweep.id, []).append(r)
@@ -45,7 +45,7 @@ def newest(records: Iterable[Record]) -> list[list[Record]]:
             first, goal = looks[0], "latency" if looks[0].latency else ""
             found[first.machine.slug, first.case.model, first.case.device, goal] = mine
     ladders = [mine for mine in found.values() if rungs(mine)]  # a stranger's may have no plain setting
-    return sorted(ladders, key=lambda mine: -(total.ratio if (total := whole(rungs(mine))) else 0.0))
+    return sorted(ladders, key=lambda mine: -(((total := whole(rungs(mine))) and total.low) or 0.0))
 
 
 def rungs(records: Iterable[Record]) -> list[Rung]:
