@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -102,13 +102,42 @@ def clone(tmp_path: Path) -> Path:
     """A clone of this repository as it stands, with the records that it has published."""
     root = Path(__file__).parents[1]
     for name in ("src", "notebooks", "reports"):
-        left = shutil.ignore_patterns("__pycache__", "*.egg-info", "runs", "mine")
+        left = shutil.ignore_patterns("*.egg-info", "runs", "mine")
         shutil.copytree(root / name, tmp_path / "clone" / name, ignore=left)
     for name in (".gitignore", "Makefile", "README.md", "pyproject.toml"):
         shutil.copy(root / name, tmp_path / "clone")
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "a clone"]):
         git(tmp_path / "clone", *words)
     return tmp_path / "clone"
+
+
+@pytest.fixture(scope="module")
+def rendered() -> Iterator[Callable[..., Path]]:
+    """rendered(notebook, page, **parameters): the page's path, its notebook's cells run and put into the house template
+    as `make` does, but in one kernel for all pages of a file, emptied before each: its start takes longer than a page.
+
+    That a page comes from a kernel of its own is what the tests of the targets show, and of the tracked page."""
+    from jupyter_client.manager import start_new_kernel
+    from nbclient import NotebookClient
+    from nbformat.v4 import new_code_cell
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    from siliconbench import paths
+    from siliconbench.pages import render
+
+    manager, client = start_new_kernel(kernel_name="python3")
+
+    def rendered(notebook: str, page: Path, **parameters: object) -> Path:
+        asked = parameterize_notebook(load_notebook_node(str(paths.NOTEBOOKS / f"{notebook}.ipynb")), parameters)
+        asked.cells.insert(0, new_code_cell("%reset -f"))
+        NotebookClient(asked, km=manager).execute()
+        page.write_text(render.to_html(asked), "utf-8")
+        return page
+
+    yield rendered
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
 
 
 SWEEP = ("test_runner.py", "test_share.py")  # they share the tiny sweep

@@ -418,9 +418,9 @@ def test_make_report_prints_its_path_needs_no_torch_and_says_whose_a_machine_is(
     assert "Mac Studio (M1 Max) (yours)" in (folder / "reports" / "report.html").read_text("utf-8")
 
 
-def test_a_page_is_the_same_of_moved_records(twins, tmp_path_factory):
+def test_a_page_is_the_same_of_moved_records(twins, tmp_path_factory, compared):
     moved = shutil.copytree(twins, tmp_path_factory.mktemp("elsewhere") / "deep" / "records")
-    pages = [rendered(records, records.parent / "compare.html") for records in (twins, moved)]
+    pages = [compared(records, records.parent / "compare.html") for records in (twins, moved)]
     assert pages[0].read_bytes() == pages[1].read_bytes()
 
 
@@ -484,10 +484,13 @@ def test_ours_stand_beside_published_figures_only_by_the_originals_protocol(tmp_
     assert table["images/s"].tolist()[:3] == [247, 263, 107]
 
 
-def rendered(records, page, own=""):
-    given = {"results": str(own), "data": str(records), "figure_path": str(page.with_suffix(".svg"))}
-    given["published"] = str(paths.ROOT / "reports" / "published.csv")
-    return render.render(paths.NOTEBOOKS / "compare.ipynb", page, given)
+@pytest.fixture
+def compared(rendered):
+    """compared(records, page): the page that compares these published records."""
+    given = {"results": "", "published": str(paths.PUBLISHED)}
+    return lambda records, page: rendered(
+        "compare", page, data=str(records), figure_path=str(page.with_suffix(".svg")), **given
+    )
 
 
 def heads(text):
@@ -495,10 +498,10 @@ def heads(text):
     return [re.findall(r"<th [^>]*>(.*?)</th>", head) for head in re.findall(r"<thead>(.*?)</thead>", text)]
 
 
-def test_one_machine_alone_is_set_beside_nothing(tmp_path, chromium):
+def test_one_machine_alone_is_set_beside_nothing(tmp_path, chromium, compared):
     write(tmp_path / "data", "only", [100.0, 101.0], telemetry=hot(60.0, 900.0))
     write(tmp_path / "data", "only", [50.0], batch_size=1)
-    page = rendered(tmp_path / "data", tmp_path / "one.html")
+    page = compared(tmp_path / "data", tmp_path / "one.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
     assert "There is no other machine" in text and "no two machines" in text
@@ -506,15 +509,15 @@ def test_one_machine_alone_is_set_beside_nothing(tmp_path, chromium):
     assert "of the fastest" not in text and text.count("<img") == 3
 
 
-def test_no_machine_still_makes_a_page(tmp_path, chromium):
+def test_no_machine_still_makes_a_page(tmp_path, chromium, compared):
     (tmp_path / "data").mkdir()
-    page = rendered(tmp_path / "data", tmp_path / "none.html")
+    page = compared(tmp_path / "data", tmp_path / "none.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
     assert "The suite was not measured yet: <code>make suite</code>" in text and "Two figures to quote" not in text
 
 
-def test_the_two_figures_to_quote_stand_with_rank_ratios_and_what_is_not_ranked(tmp_path, chromium):
+def test_the_two_figures_to_quote_stand_with_rank_ratios_and_what_is_not_ranked(tmp_path, chromium, compared):
     def torch(data):
         data["software"]["torch"] = "2.11.0"
 
@@ -526,7 +529,7 @@ def test_the_two_figures_to_quote_stand_with_rank_ratios_and_what_is_not_ranked(
     sweeps += [swept(9.0, slug="older", every=torch), swept(slug="broken", vit_b_16_64=fail)]
     for record in (record for sweep in sweeps for record in sweep):
         store.write(record, tmp_path / "data")
-    page = rendered(tmp_path / "data", tmp_path / "suite.html")
+    page = compared(tmp_path / "data", tmp_path / "suite.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
     tables = re.findall(r"<figcaption>(Single|Bulk), batch \d+.*?<tbody>(.*?)</tbody>", text, re.DOTALL)
@@ -544,14 +547,14 @@ def test_the_two_figures_to_quote_stand_with_rank_ratios_and_what_is_not_ranked(
     assert "(broken) (cpu): incomplete, no figure (vit_b_16 at batch 64: killed)." in text
 
 
-def test_the_page_with_all_its_parts(twins, chromium):
+def test_the_page_with_all_its_parts(twins, chromium, compared):
     write(twins, "m1-max-macbook-pro", [90.0], telemetry=hot(99.0, 6012.0), minutes=10.0)
     write(twins, "m1-max-mac-studio", [100.0], minutes=10.0)  # without samples: said in words, not drawn
     write(twins, "m1-max-mac-studio", [300.0, 301.0], precision="fp16")
     write(twins, "m1-max-mac-studio", [99.0, 99.5], input="original", workers=0)
     lose(twins, "m1-max-macbook-pro", batch_size=256)
     write(twins, "older", [50.0, 51.0], torch="2.11.0")
-    page = rendered(twins, twins.parent / "whole.html")
+    page = compared(twins, twins.parent / "whole.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
     for words in ("equally fast within 2 %", "older is not ranked", "(out of memory)", "Too short to claim", "fp16"):
@@ -562,16 +565,15 @@ def test_the_page_with_all_its_parts(twins, chromium):
 
 
 @pytest.mark.parametrize("name", ["compare", "card", "lone"])
-def test_the_page_of_sessions_disturbed_wrong_and_failed_runs(tmp_path_factory, chromium, name):
+def test_the_page_of_sessions_disturbed_wrong_and_failed_runs(tmp_path_factory, chromium, name, request):
     folder = tmp_path_factory.getbasetemp() / "fleet"
     if not folder.is_dir():
         fleet.fill(folder)
     page = folder.parent / f"{name}.html"
     if name == "compare":
-        rendered(folder, page)
+        request.getfixturevalue("compared")(folder, page)
     else:
-        given = {"machine": name, "results": str(folder), "figure_path": ""}
-        render.render(paths.NOTEBOOKS / "machine.ipynb", page, given)
+        request.getfixturevalue("rendered")("machine", page, machine=name, results=str(folder))
     check_page(chromium, page)
     text = page.read_text("utf-8")
     words = {
@@ -598,7 +600,7 @@ def test_the_page_of_sessions_disturbed_wrong_and_failed_runs(tmp_path_factory, 
     assert max(len(head) for head in heads(text)) <= 8
 
 
-def test_the_page_of_thirty_machines_is_fit_to_be_sent(tmp_path, chromium):
+def test_the_page_of_thirty_machines_is_fit_to_be_sent(tmp_path, chromium, compared):
     rng, folder = random.Random(5), tmp_path / "data"
     for i in range(30):
         rate = rng.uniform(10, 3000)
@@ -607,7 +609,7 @@ def test_the_page_of_thirty_machines_is_fit_to_be_sent(tmp_path, chromium):
             runs = [rate * batch**0.5 * rng.gauss(1, 0.01) for _ in range(2)]
             write(folder, f"machine-{i:02d}", runs, telemetry=telemetry, batch_size=batch)
     (folder / "machine-03" / "broken.json").write_text("{")
-    page = rendered(folder, tmp_path / "thirty.html")
+    page = compared(folder, tmp_path / "thirty.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
     assert "Of 30 machines" in text and "broken.json" in text and len(text) < 1_000_000
@@ -639,7 +641,9 @@ def test_the_tracked_page_is_what_the_published_records_give(tmp_path):
     page, made = paths.DATA.with_name("compare.html"), tmp_path / "made/compare.html"
 
     def same(data):
-        rendered(data, made)
+        given = {"results": "", "data": str(data), "published": str(paths.PUBLISHED)}
+        given["figure_path"] = str(made.with_suffix(".svg"))
+        render.render(paths.NOTEBOOKS / "compare.ipynb", made, given)
         return all(
             made.with_suffix(end).read_bytes() == page.with_suffix(end).read_bytes() for end in (".html", ".svg")
         )

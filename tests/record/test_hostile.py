@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from siliconbench import paths
 from siliconbench.__main__ import TARGETS
-from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from tests.browser import open_page
@@ -268,10 +267,9 @@ MADE = [name for name in PAGES if (paths.NOTEBOOKS / f"{name}.ipynb").is_file()]
 
 
 @pytest.fixture(scope="module", params=MADE)
-def page_path(request, folder, tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("pages")
-    told = PAGES[request.param] | {"results": str(folder)}
-    return render.render(paths.NOTEBOOKS / f"{request.param}.ipynb", place / f"{request.param}.html", told)
+def page_path(request, folder, tmp_path_factory, rendered) -> Path:
+    place = tmp_path_factory.mktemp("pages") / f"{request.param}.html"
+    return rendered(request.param, place, results=str(folder), **PAGES[request.param])
 
 
 @pytest.mark.parametrize("csp", [True, False])
