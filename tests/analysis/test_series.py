@@ -148,10 +148,3 @@ def test_the_interval_of_the_median_covers_it_where_runs_differ():
         pooled.append(ordered[468] <= 1 <= ordered[531])  # binomial ranks of 1,000 at the median
     assert 0.93 <= np.mean(hits) <= 0.98
     assert np.mean(pooled) < 0.6
-
-
-def test_busy_ratio() -> None:
-    assert series.busy_ratio(12.2, 10, 2) == pytest.approx(0.61)
-    for wall_s, threads in ((0, 2), (10, 0)):
-        with pytest.raises(ValueError, match="needs time and threads"):
-            series.busy_ratio(1, wall_s, threads)

@@ -96,10 +96,3 @@ def requests(sessions: Sequence[Sequence[ArrayLike]], between: float = 0.0) -> R
         return interval([[x[math.ceil(q * x.size - 1e-9) - 1] for x in runs] for runs in kept], between)
 
     return Requests(over_runs(0.5, 1), tail, over_runs(q, least), sum(counts))
-
-
-def busy_ratio(cpu_s: float, wall_s: float, threads: int) -> float:
-    """The process's CPU seconds over wall seconds times threads: 1 when nobody else had the cores."""
-    if not (wall_s > 0 and threads > 0):
-        raise ValueError(f"A busy ratio needs time and threads; there were {wall_s:g} s and {threads} threads.")
-    return cpu_s / (wall_s * threads)

@@ -4,15 +4,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from statistics import median
 from typing import Any, NamedTuple, Self
 
 import psutil
 import torch
 
-from siliconbench.analysis import series
 from siliconbench.analysis.telemetry import heat_witness
-from siliconbench.analysis.verdict import Evidence, held_down, judge, synchronized
+from siliconbench.analysis.verdict import judge
 from siliconbench.machine import energy, facts, lock, sampler
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, explained, section, tried
@@ -129,7 +127,7 @@ class Measured(NamedTuple):
 def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     """The record's section on what the run knows of its own worth."""
     forward, on_cpu, end = measured.passes.forward, not DEVICES[bench.device.type].accelerator, measured.repeat
-    share = series.busy_ratio(forward.cpu_s, forward.seconds, torch.get_num_threads()) if forward and on_cpu else None
+    share = forward.cpu_s / (forward.seconds * torch.get_num_threads()) if forward and on_cpu else None
     no_outputs = "this is the computation that others are compared with, or it trains and its weights have changed"
     recompiles = models.graphs_compiled() - bench.graphs if bench.case.compile else 0
     compiled = schema.Compiled(seconds=bench.first_forward_s, recompiles=recompiles) if bench.case.compile else None
@@ -153,39 +151,13 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     )  # fmt: skip
 
 
-def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
-    """The run's word on itself: judged on the evidence, and what a compiler or page faults add to it."""
-    forward, whole, heat = measured.passes.forward, measured.passes.end_to_end, log.telemetry
-    assert forward, "a run that is judged has timed the model"
-    alone, blocks = forward.equal_block_s, whole.equal_block_s if whole else []
-    allowed, waited, again = checks.allowed_images_per_s, checks.synchronization, measured.repeat
-    alike = [(forward.start_s, forward.start_s + forward.seconds), (again.start_s, again.start_s + sum(again.block_s))]
-    judged = judge(Evidence(
-        device_is_cpu=not DEVICES[bench.device.type].accelerator, cpu_share=checks.cpu_share,
-        load_before=log.before.load_1m, load_after=log.after.load_1m, cores=facts.usable_cores(),
-        settled=forward.settled, synchronized=synchronized(waited) if waited else None,
-        spread=series.spread(alone), whole_spread=series.spread(blocks), whole_stalled=series.stalled(blocks),
-        drift=series.drift(alone), whole_drift=series.drift(blocks),
-        closure=whole.images_per_s / allowed if whole and allowed else None,
-        first_last=median(alone) / median(again.block_s) - 1,
-        heat_witness=heat_witness(heat, alike, log.before, log.after) if heat else None,
-        held_down=held_down(log.before),
-        swap_growth_bytes=log.swap_growth_bytes, flops_ratio=measured.limits.utilization if measured.limits else None,
-        others_share=checks.others_share, whole_others_share=checks.end_to_end_others_share,
-        unevenness=series.unevenness(checks.core_s),
-        slept_s=checks.slept_s, gpu_neighbours=checks.gpu_neighbours,
-        too_short=any(timed.too_short for timed in (measured.passes.input, whole) if timed),
-        outputs_agree=measured.outputs.agree if measured.outputs else None,
-        precision_proved=all(proof.proved for proof in checks.precision) if checks.precision else None,
-    ))  # fmt: skip
-    word, reasons, share = judged.word, list(judged.reasons), checks.system_share
-    if checks.compiled and (times := checks.compiled.recompiles):
-        word = "noisy" if word == "clean" else word
-        reasons += [f"torch.compile compiled {times} times more while it was timed: run again."]
-    if word != "clean" and share is not None and share > 0.1:  # the model's own arithmetic leaves the kernel less
-        faults = f"{100 * share:.0f} % of the CPU time in {again.page_faults_per_image:.0f} page faults"
-        reasons += [f"A cause: the kernel took {faults} an image."]
-    return judged.model_copy(update={"word": word, "reasons": [store.plain(reason) for reason in reasons]})
+def verdict(measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
+    """The run's word on itself; a fallen clock is a sign of heat within the model alone, before and after, only."""
+    forward, again, limits = measured.passes.forward, measured.repeat, measured.limits
+    spans = [(forward.start_s, forward.start_s + forward.seconds)] if forward else []
+    spans += [(again.start_s, again.start_s + sum(again.block_s))]
+    heat = heat_witness(log.telemetry, spans, log.before, log.after) if log.telemetry else None
+    return judge(measured.passes, checks, limits.utilization if limits else None, heat, facts.usable_cores())
 
 
 def record(
@@ -207,7 +179,7 @@ def record(
         sweep=schema.Sweep(**sweep or {"id": f"{created}-0000000000", "runs": 1, "order": 1}),
         software=schema.Software(**installed | seen | {"unknown": installed["unknown"] | seen["unknown"]}),
         passes=measured.passes, latency=measured.latency, limits=measured.limits, telemetry=log.telemetry,
-        memory=memory, energy=spent, checks=found, verdict=verdict(bench, measured, found, log),
+        memory=memory, energy=spent, checks=found, verdict=verdict(measured, found, log),
         unknown={name: why for name, part, why in (
             ("energy", spent, unspent), ("telemetry", log.telemetry, "TELEMETRY=0"),
             ("latency", measured.latency, LOOK), ("limits", measured.limits, LOOK)) if part is None},
