@@ -54,7 +54,7 @@ def test_the_rungs_stand_in_order_and_say_what_each_changes():
 
 def test_the_factors_are_welch_s_and_multiply_to_the_whole():
     found = ladder.rungs(looks(RATES))
-    _, *steps = ladder.steps(found)
+    _, *steps = [rung.step for rung in found]
     assert math.prod(step.ratio for step in steps) == pytest.approx(ladder.whole(found).ratio)
     logs = [[math.log(rate) for rate in own] for own in RATES]
     for a, b, step in zip(logs, logs[1:], steps, strict=False):

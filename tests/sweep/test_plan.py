@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from siliconbench import knobs, paths
+from siliconbench.analysis import ladder
 from siliconbench.record import store
 from siliconbench.record.host import Machine
 from siliconbench.record.schema import Error, Record
@@ -104,7 +105,7 @@ def test_a_disturbed_run_is_measured_again_and_all_of_them_count(tmp_path):
         assert [r.repeat for r in mine] == list(range(1, len(mine) + 1))
         assert sum(not r.verdict.disturbed for r in mine) == 3
     assert len({r.sweep.id for r in records}) == 1
-    assert len(plan.rates(records)) == 9
+    assert len(ladder.rates(records)) == 9
 
 
 def test_runs_that_are_always_disturbed_come_to_an_end(tmp_path):
@@ -130,7 +131,7 @@ def test_what_failed_is_not_measured_again_and_what_is_wrong_counts_nowhere(tmp_
     leave(this, 1)
     records = [r for _, r in store.read(tmp_path)] + [left(this, 2, wrong=True)]
     assert plan.onward(2, 2021, False, records) == []
-    assert plan.rates(records) == []
+    assert ladder.rates(records) == []
 
 
 def test_an_interrupted_sweep_is_found_by_the_same_command_only(tmp_path, monkeypatch):

@@ -15,13 +15,14 @@ from siliconbench.record.schema import Case, Record
 
 class Rung(NamedTuple):
     """A setting, what it changes in the one before it in words, and its looks: those that ran with the right outputs,
-    their rates, and why one is missing."""
+    their rates, why one is missing; and how much faster it is than the one before it that ran (None: the first)."""
 
     case: Case
     words: str
     looks: list[Record]
     rates: list[float]
     missing: str
+    step: stats.Comparison | None
 
 
 def rate(r: Record) -> float:
@@ -30,9 +31,14 @@ def rate(r: Record) -> float:
     return r.case.batch_size / median(r.latency.request_s) if r.latency else r.passes.forward.images_per_s
 
 
-def right(r: Record) -> bool:
-    """Whether a run succeeded and nothing says that it is wrong."""
-    return bool(r.verdict and r.verdict.word != "wrong")
+def right(records: Iterable[Record]) -> list[Record]:
+    """The runs that succeeded and of which nothing says that they are wrong."""
+    return [r for r in records if r.verdict and r.verdict.word != "wrong"]
+
+
+def rates(records: Iterable[Record], part: str = "end_to_end") -> list[float]:
+    """Images per second of a part, a pass, of those runs that have it."""
+    return [timed.images_per_s for r in right(records) if r.passes and (timed := getattr(r.passes, part))]
 
 
 def newest(records: Iterable[Record]) -> list[list[Record]]:
@@ -58,24 +64,16 @@ def rungs(records: Iterable[Record]) -> list[Rung]:
     plain = next(iter(held), None)
     if plain is None:
         return []
-    found, before = list[Rung](), plain
+    found, before, last = list[Rung](), plain, list[float]()
     for case in sorted(cases, key=lambda c: sum(getattr(c, axis) != getattr(plain, axis) for axis in SETTING)):
         axes = [axis for axis in SETTING if case == plain or getattr(case, axis) != getattr(before, axis)]
-        good = [r for r in cases[case] if right(r)]
+        good = right(cases[case])
         why = next((r.error.message for r in cases[case] if r.error), "" if good else "its outputs are not the CPU's")
         words = case_words(case, axes).partition(", ")[2] or ", ".join(f"{axis} as before" for axis in axes)
-        found.append(Rung(case, words, good, [rate(r) for r in good], why))
-        before = case
+        own = [rate(r) for r in good]
+        found.append(Rung(case, words, good, own, why, stats.compare(last, own) if last and own else None))
+        before, last = case, own or last
     return found
-
-
-def steps(found: list[Rung]) -> list[stats.Comparison | None]:
-    """How much faster each rung is than the one before it that ran; None for the first, and for one that did not."""
-    told, last = list[stats.Comparison | None](), list[float]()
-    for rung in found:
-        told.append(stats.compare(last, rung.rates) if last and rung.rates else None)
-        last = rung.rates or last
-    return told
 
 
 def whole(found: list[Rung]) -> stats.Comparison | None:
@@ -89,9 +87,9 @@ def timed_words(found: list[Rung]) -> str:
     return "one request at a time" if any(r.latency for rung in found for r in rung.looks) else "the model alone"
 
 
-def factor_words(step: stats.Comparison | None, rung: Rung) -> str:
+def factor_words(rung: Rung) -> str:
     """What a rung brings, in words."""
-    if step is None:
+    if (step := rung.step) is None:
         return rung.missing or "the start"
     gained = step.low is None or step.low > 1
     return f"× {times_words(step)}{'' if gained else ', no gain' if (step.high or 2) > 1 else ', slower'}"
@@ -100,30 +98,30 @@ def factor_words(step: stats.Comparison | None, rung: Rung) -> str:
 def table(found: list[Rung]) -> pd.DataFrame:
     """A row a rung: what it changes, its rate over these runs, its factor, whether its outputs agree."""
     request, rows = timed_words(found).startswith("one"), []
-    for rung, step in zip(found, steps(found), strict=True):
+    for rung in found:
         mean = stats.interval(rung.rates)[:3] if rung.rates else (None, None, None)
         checks = [r.checks.outputs for r in rung.looks if r.checks and r.checks.outputs]
         agree = "yes" if checks else "it is that computation" if rung.looks else "–"
         ms = f"{significant(1000 * rung.case.batch_size / mean[0])} ms a request, " if request and mean[0] else ""
-        rows.append((rung.words, ms + rate_words(*mean), factor_words(step, rung), agree))
+        rows.append((rung.words, ms + rate_words(*mean), factor_words(rung), agree))
     return pd.DataFrame(rows, columns=["setting", "speed", "factor", "outputs agree with the CPU's"])
 
 
 def bars(found: list[Rung]) -> pd.DataFrame:
     """The rungs that ran, for a figure: setting, rate with its interval, the factor in words."""
     rows = []
-    for rung, step in zip(found, steps(found), strict=True):
+    for rung in found:
         if rung.rates:
             mean, low, high, _ = stats.interval(rung.rates)
             known = low is not None and high is not None and high < APART * low
-            words = "" if step is None else factor_words(step, rung)
-            rows.append((rung.words, mean, low if known else None, high if known else None, words))
+            words = factor_words(rung) if rung.step else ""
+            rows.append((rung.words, mean, *((low, high) if known else (None, None)), words))
     return pd.DataFrame(rows, columns=["setting", "rate", "low", "high", "factor"])
 
 
 def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:
     """What the whole ladder brings, and whether the runs in full say so, too."""
-    full, total = [r for r in records if not r.sweep.search and right(r)], whole(found)
+    full, total = [r for r in right(records) if not r.sweep.search], whole(found)
     first, last = found[0].case, found[-1].case
     if total is None:
         return [f"{first.model} on the {first.device}: no other setting is faster than the plain one."]
@@ -132,15 +130,11 @@ def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:
     said = [f"{first.model} on the {first.device}: {times_words(total)} times as fast as the plain program. {how}"]
     ends = [[r for r in full if r.case.model_copy(update={"image_px": None}) == case] for case in (first, last)]
     if all(ends):
-        told, alone = (stats.compare(_rates(ends[0], p), _rates(ends[1], p)) for p in ("end_to_end", "forward"))
-        rate, checks = significant(stats.interval(_rates(ends[1], "end_to_end")).mean), ends[1][0].checks
+        told, alone = (stats.compare(rates(ends[0], p), rates(ends[1], p)) for p in ("end_to_end", "forward"))
+        rate, checks = significant(stats.interval(rates(ends[1])).mean), ends[1][0].checks
         more = f"the model alone {ratio_words(alone.ratio)} times; its bottleneck now: {checks and checks.bottleneck}"
         said += [f"In full, end to end: {times_words(told)} times, to {rate} images/s ({more})."]
     return said
-
-
-def _rates(runs: list[Record], part: str) -> list[float]:
-    return [timed.images_per_s for r in runs if r.passes and (timed := getattr(r.passes, part))]
 
 
 def agreement(r: Record) -> str:

@@ -25,7 +25,7 @@ from siliconbench.run.device import choose, lacks
 from siliconbench.run.models import no_compiler
 from siliconbench.sweep import runner, terminal
 from siliconbench.sweep.lines import using
-from siliconbench.sweep.plan import asked, cases, planned, rates
+from siliconbench.sweep.plan import asked, cases, planned
 from siliconbench.sweep.search import Options, Search
 
 SEARCH_S = 95.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
@@ -60,27 +60,24 @@ class Looks:
             self.children[key] = Popen(command, env=env, text=True, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
         return self.children[key]
 
-    def ask(self, case: Case, least: float) -> tuple[float, str]:
-        """What a child sees of this setting: its images/s; or 0 and why."""
+    def look(self, case: Case, least: float) -> float:
+        """The images/s that a child sees of a setting, said aloud; 0 where it fails or its outputs are wrong: those
+        above `least` are checked."""
         child, line = self.child(case), {"case": case.model_dump(), "request": self.request, "least": least}
         assert child.stdin and child.stdout, "both are pipes"
         limit, start_s = threading.Timer(LOOK_S, child.kill), time.monotonic()
         limit.start()
         try:
             print(json.dumps(line), file=child.stdin, flush=True)
-            rate, why = json.loads(child.stdout.readline())
-            return float(rate), str(why)
+            told = json.loads(child.stdout.readline())
+            rate, why = float(told[0]), str(told[1])
         except (OSError, ValueError):
             late = time.monotonic() - start_s >= LOOK_S
             child.kill()
             self.children = {key: other for key, other in self.children.items() if other is not child}
-            return 0.0, f"it took over {LOOK_S:.0f} s" if late else "its process ended: out of memory?"
+            rate, why = 0.0, f"it took over {LOOK_S:.0f} s" if late else "its process ended: out of memory?"
         finally:
             limit.cancel()
-
-    def look(self, case: Case, least: float) -> float:
-        """The images/s of a setting, 0 where it fails or its outputs are wrong: those above `least` are checked."""
-        rate, why = self.ask(case, least)
         self.say(case, rate, why)
         return rate
 
@@ -120,7 +117,7 @@ def searched(plain: Case, choices: Options, request: bool, kept: Path) -> list[C
 
 def result(records: list[Record]) -> list[str]:
     """What was found, rung by rung, then in full; and the lines to use it."""
-    found, full = ladder.rungs(records), [r for r in records if not r.sweep.search and rates([r])]
+    found, full = ladder.rungs(records), [r for r in records if not r.sweep.search and ladder.rates([r])]
     best = [r for r in full if found and asked(r.case) == found[-1].case] or full
     if not best:
         return ["No setting ran to its end with the right outputs: the lines above say why."]
@@ -146,4 +143,4 @@ def find(given: Given, page: runner.Page) -> int:
     print(f"Then {len(plan.runs)} runs in fresh processes: {len(rungs)} rungs, both ends in full", flush=True)
     records = runner.stages(plan, lambda _: [], result, page)
     kept.unlink(missing_ok=True)
-    return int(not any(rates([r]) for r in records if not r.sweep.search))
+    return int(not ladder.rates(r for r in records if not r.sweep.search))

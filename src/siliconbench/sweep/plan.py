@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from siliconbench import paths
 from siliconbench.analysis import stats, verdict
+from siliconbench.analysis.ladder import rates
 from siliconbench.knobs import KNOBS, Given, WrongKnob
 from siliconbench.machine.facts import versions
 from siliconbench.record import share, store
@@ -139,12 +140,6 @@ def larger(records: list[Record]) -> list[Case]:
     """Each setting at twice its largest batch size, unless it ends there."""
     rising = {c: mine for c, mine in settings(records).items() if not ends(mine)}
     return [asked(c, batch_size=2 * max(r.case.batch_size for r in mine)) for c, mine in rising.items()]
-
-
-def rates(records: list[Record]) -> list[float]:
-    """Images per second, end to end, of the runs that succeeded and are not wrong."""
-    right = [r for r in records if r.verdict and r.verdict.word != "wrong"]
-    return [r.passes.end_to_end.images_per_s for r in right if r.passes and r.passes.end_to_end]
 
 
 def short_of_memory(records: list[Record]) -> str | None:
