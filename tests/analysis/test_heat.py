@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siliconbench.analysis import cases, heat
+from siliconbench.analysis import cases, heat, telemetry
 from siliconbench.pages import charts
 from siliconbench.record.schema import Record
 from tests.samples import sample, samples, timed
@@ -62,7 +62,7 @@ def test_a_dip_that_passes_is_no_slowing_for_good():
 
 
 def test_without_telemetry_all_is_unknown():
-    assert heat.conditions(run()) == heat.Conditions()
+    assert heat.conditions(run()) == telemetry.Conditions()
     assert "not known" in heat.sustained_words(run())
 
 

@@ -93,7 +93,7 @@ def test_no_counted_mean_is_above_the_peak(joules, values):
 
 
 def test_samples_of_power_count_where_there_are_eight_within_the_pass():
-    assert of(made(system_w=[9.0] * 3 + [50.0] * 17 + [9.0]), None, 2.5, 19.5, 850) == telemetry.Energy(
+    assert of(made(system_w=[9.0] * 3 + [50.0] * 17 + [9.0]), None, 2.5, 19.5, 850) == telemetry.Conditions(
         1.0, "whole system, sampled", 50.0
     )
     short = of(made(system_w=[50.0] * 21), None, 2.0, 9.9)  # seven whole seconds
@@ -134,7 +134,7 @@ def test_energy_on_battery():
 
 def test_nothing_is_known_of_an_empty_section():
     section = made(fan_rpm=[])
-    assert telemetry.energy(None, section, 0, 10, 100) == telemetry.Energy(no_energy="too few samples")
+    assert telemetry.energy(None, section, 0, 10, 100) == telemetry.Conditions(no_energy="too few samples")
     assert telemetry.heat_witness(section, [(0, 10)], at(NOMINAL), at(NOMINAL)) is None
 
 

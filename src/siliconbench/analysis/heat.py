@@ -1,7 +1,7 @@
 """Heat, fan, power and energy of a run, and how long its speed is kept: from raw samples, nothing is estimated."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -24,15 +24,6 @@ SHOWN = {  # channel: what the timeline calls it, and its unit
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Conditions(telemetry.Energy):
-    """Heat, fan, power and energy of an end-to-end pass; None: unknown."""
-
-    heat_of: str | None = None  # GPU or CPU; "mean": over its sensors, 15 to 30 degrees below the hottest
-    peak_c: float | None = None  # by the device's own sensors where there are any
-    fan_rpm: float | None = None  # the highest seen
-
-
 class Flips(NamedTuple):
     """The two speeds of a device that goes to and fro between them, images/s, and its share of time at the slower."""
 
@@ -53,11 +44,11 @@ class Sustained(NamedTuple):
     witness: str | None  # a second sign of heat, in words
 
 
-def conditions(record: Record) -> Conditions:
+def conditions(record: Record) -> telemetry.Conditions:
     """Heat, fan, power and energy of the run's end-to-end pass, from its samples."""
     samples, timed = record.telemetry, record.passes and record.passes.end_to_end
     if not samples or not timed:
-        return Conditions()
+        return telemetry.Conditions()
     span = (timed.start_s, timed.start_s + timed.seconds)
     parts = ("CPU", "GPU") if record.case.device == "cpu" else ("GPU", "CPU")
     hot = {part: telemetry.values(samples, f"{part.lower()}_temperature_c", *span) for part in parts}
@@ -66,7 +57,7 @@ def conditions(record: Record) -> Conditions:
     energy = telemetry.energy(record.energy, samples, *span, timed.images)
     fans = telemetry.values(samples, "fan_rpm", *span)
     peak_c = max(hot[part]) if part else None
-    return Conditions(**vars(energy), heat_of=part and part + mean, peak_c=peak_c, fan_rpm=max(fans, default=None))
+    return replace(energy, heat_of=part and part + mean, peak_c=peak_c, fan_rpm=max(fans, default=None))
 
 
 def spans(timed: Pass, edges: Any) -> Any:

@@ -21,14 +21,18 @@ SERIOUS = 2  # of NSProcessInfo.thermalState; 1 (fair) was read 367 of 367 times
 
 
 @dataclass(frozen=True)
-class Energy:
-    """The energy of so many images. None: unknown. joules_of: of what part, and whether counted or sampled as power."""
+class Conditions:
+    """Energy, heat and fan of so many images. None: unknown. joules_of: of what part, and whether counted or sampled as
+    power; heat_of: GPU or CPU, peak_c by the device's own sensors where there are any; fan_rpm: the highest seen."""
 
     images_per_j: float | None = None
     joules_of: str | None = None
     mean_w: float | None = None
     battery_percent_per_1000_images: float | None = None  # percentage points, from two of them on
     no_energy: str | None = None  # why there are no joules
+    heat_of: str | None = None  # with "mean": over its sensors, 15 to 30 degrees below the hottest
+    peak_c: float | None = None
+    fan_rpm: float | None = None
 
 
 def points(telemetry: Telemetry, name: str, start_s: float = -math.inf, end_s: float = math.inf) -> Points:
@@ -43,27 +47,29 @@ def values(telemetry: Telemetry, name: str, start_s: float, end_s: float) -> lis
     return [value for _, value in points(telemetry, name, start_s, end_s)]
 
 
-def energy(counted: schema.Energy | None, telemetry: Telemetry, start_s: float, end_s: float, images: int) -> Energy:
+def energy(counted: schema.Energy | None, samples: Telemetry, start_s: float, end_s: float, images: int) -> Conditions:
     """The energy of the images from start_s to end_s: by a counter read at these edges; else of the widest part that
     did the work and whose power was sampled, but never of the part whose counter failed. A mean above the highest power
     that was sampled of the part in the whole run by more than sensors differ is no figure: one of the two is wrong."""
-    seconds, charge = end_s - start_s, values(telemetry, "battery_percent", start_s, end_s)
+    seconds, charge = end_s - start_s, values(samples, "battery_percent", start_s, end_s)
     fell = charge[0] - charge[-1] if charge else 0.0
     battery = 1000 * fell / images if fell >= 2 and images else None
     if counted and counted.joules:
         mean_w, part = counted.joules / seconds, counted.part
-        peak_w = max((w for _, w in points(telemetry, POWER[part])), default=mean_w)
+        peak_w = max((w for _, w in points(samples, POWER[part])), default=mean_w)
         if mean_w <= SENSORS * peak_w:
-            return Energy(images / counted.joules, f"{part}, counted", mean_w, battery)
-        return Energy(None, None, None, battery, f"{mean_w:.0f} W by the counter, {peak_w:.0f} W at most by samples")
-    loads = values(telemetry, "gpu_utilization", start_s, end_s)
-    nvidia = getattr(telemetry.channels.get("gpu_w"), "source", "") == "NVML"  # a Mac's package has its GPU in it
+            return Conditions(images / counted.joules, f"{part}, counted", mean_w, battery)
+        why = f"{mean_w:.0f} W by the counter, {peak_w:.0f} W at most by samples"
+        return Conditions(None, None, None, battery, why)
+    loads = values(samples, "gpu_utilization", start_s, end_s)
+    nvidia = getattr(samples.channels.get("gpu_w"), "source", "") == "NVML"  # a Mac's package has its GPU in it
     left_out = [counted and counted.part, "GPU" if loads and fmean(loads) <= 0.02 else "package" if nvidia else ""]
     for whose, name in POWER.items():
-        watts = values(telemetry, name, start_s + telemetry.interval_s, end_s)  # each a mean over its last second
-        if whose not in left_out and len(watts) >= max(SAMPLES, 0.8 * seconds / telemetry.interval_s) and any(watts):
-            return Energy(images / (fmean(watts) * seconds), f"{whose}, sampled", fmean(watts), battery)
-    return Energy(None, None, None, battery, (counted.unknown if counted else {}).get("joules", "too few samples"))
+        watts = values(samples, name, start_s + samples.interval_s, end_s)  # each a mean over its last second
+        if whose not in left_out and len(watts) >= max(SAMPLES, 0.8 * seconds / samples.interval_s) and any(watts):
+            return Conditions(images / (fmean(watts) * seconds), f"{whose}, sampled", fmean(watts), battery)
+    why = (counted.unknown if counted else {}).get("joules", "too few samples")
+    return Conditions(None, None, None, battery, why)
 
 
 def heat_witness(telemetry: Telemetry, spans: Spans, before: State, after: State) -> str | None:
