@@ -16,11 +16,11 @@ class Device:
 
     name, part = "NVML", "GPU"
 
-    def __init__(self, uuid: str = "") -> None:
+    def __init__(self, uuid: str = "", at: int | None = None) -> None:
         self.nvml, self.total = import_module("pynvml"), Unwrapped()
         try:
             self.nvml.nvmlInit()
-            self.gpu = self.found(uuid)
+            self.gpu = self.found(uuid) if at is None else self.nvml.nvmlDeviceGetHandleByIndex(at)
         except self.nvml.NVMLError as error:
             raise Absent(f"no NVIDIA GPU answers ({type(error).__name__})") from None
 
@@ -39,11 +39,11 @@ class Device:
 
     def ask(self, name: str, *more: Any) -> Any:
         """What one call of the library gives, None where this GPU or driver has it not."""
-        return tried(lambda: getattr(self.nvml, name)(self.gpu, *more))
+        return tried(lambda: getattr(self.nvml, f"nvmlDeviceGet{name}")(self.gpu, *more))
 
     def joules(self) -> float:
         """Joules since the first reading; Absent where this GPU has no counter (before Volta, and a part of one)."""
-        if (millijoules := self.ask("nvmlDeviceGetTotalEnergyConsumption")) is None:
+        if (millijoules := self.ask("TotalEnergyConsumption")) is None:
             raise Absent("this GPU tells no energy")
         return self.total(millijoules / 1000)
 
@@ -55,10 +55,10 @@ def neighbours(uuid: str, own: set[int], since_us: int) -> int | str:
         ask = Device(uuid).ask
     except Exception as error:
         return absence(error, Nvml.package)
-    pids = {process.pid for process in ask("nvmlDeviceGetComputeRunningProcesses") or []}
+    pids = {process.pid for process in ask("ComputeRunningProcesses") or []}
     if not pids & own:
         return "NVML does not show this process itself (usual in a container), so it may hide others"
-    busy = ask("nvmlDeviceGetProcessUtilization", since_us) if pids - own else None
+    busy = ask("ProcessUtilization", since_us) if pids - own else None
     return len(pids - own if busy is None else (pids - own) & {sample.pid for sample in busy if sample.smUtil > 0})
 
 
@@ -66,19 +66,16 @@ def gpus(uuid: str = "") -> tuple[list[Gpu], str | None]:
     """All NVIDIA GPUs, the one with torch's UUID first, and the driver; raises what the library raises."""
     nvml: Any = import_module("pynvml")
     nvml.nvmlInit()
-    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    handles.sort(key=lambda handle: tried(nvml.nvmlDeviceGetUUID, handle) != f"GPU-{uuid}")
-    return [described(nvml, handle) for handle in handles], tried(nvml.nvmlSystemGetDriverVersion)
+    devices = [Device(at=i) for i in range(nvml.nvmlDeviceGetCount())]
+    devices.sort(key=lambda device: device.ask("UUID") != f"GPU-{uuid}")
+    return [described(device) for device in devices], tried(nvml.nvmlSystemGetDriverVersion)
 
 
-def described(nvml: Any, handle: Any) -> Gpu:
+def described(device: Device) -> Gpu:
     """One GPU as NVML has it: of its link the best generation, as an idle one slows down, and the width at present."""
-
-    def ask(name: str, *more: int) -> Any:
-        return tried(lambda: getattr(nvml, f"nvmlDeviceGet{name}")(handle, *more))
-
+    ask = device.ask
     try:
-        mig: bool | None = bool(nvml.nvmlDeviceGetMigMode(handle)[0])
+        mig: bool | None = bool(device.nvml.nvmlDeviceGetMigMode(device.gpu)[0])
     except Exception as error:
         mig = False if getattr(error, "value", None) == NOT_SUPPORTED else None
     return gpu(
@@ -108,18 +105,18 @@ class Nvml(Source):
     def read(self) -> Reading:
         """What NVML tells now, in our units."""
         ask = self.device.ask
-        power = ask("nvmlDeviceGetPowerUsage")
-        used = hundredth(getattr(ask("nvmlDeviceGetUtilizationRates"), "gpu", None))
+        power = ask("PowerUsage")
+        used = hundredth(getattr(ask("UtilizationRates"), "gpu", None))
         dead = power == 0 and (used or 0) > BUSY
-        bits = ask("nvmlDeviceGetCurrentClocksEventReasons")
-        heat_c = ask("nvmlDeviceGetTemperatureV", 0)  # 0: the sensor of the GPU itself
+        bits = ask("CurrentClocksEventReasons")
+        heat_c = ask("TemperatureV", 0)  # 0: the sensor of the GPU itself
         return {
-            "gpu_temperature_c": ask("nvmlDeviceGetTemperature", 0) if heat_c is None else heat_c,
+            "gpu_temperature_c": ask("Temperature", 0) if heat_c is None else heat_c,
             "gpu_w": NO_WATTS if dead else None if power is None else power / 1000,
-            "gpu_clock_mhz": ask("nvmlDeviceGetClockInfo", 1),  # 1: of the multiprocessors
-            "memory_clock_mhz": ask("nvmlDeviceGetClockInfo", 2),
+            "gpu_clock_mhz": ask("ClockInfo", 1),  # 1: of the multiprocessors
+            "memory_clock_mhz": ask("ClockInfo", 2),
             "gpu_utilization": used,
-            "gpu_memory_used_bytes": getattr(ask("nvmlDeviceGetMemoryInfo"), "used", None),
-            "throttle_bits": ask("nvmlDeviceGetCurrentClocksThrottleReasons") if bits is None else bits,
-            "fan_percent": highest(ask("nvmlDeviceGetFanSpeed_v2", k) for k in range(ask("nvmlDeviceGetNumFans") or 0)),
+            "gpu_memory_used_bytes": getattr(ask("MemoryInfo"), "used", None),
+            "throttle_bits": ask("CurrentClocksThrottleReasons") if bits is None else bits,
+            "fan_percent": highest(ask("FanSpeed_v2", k) for k in range(ask("NumFans") or 0)),
         }
