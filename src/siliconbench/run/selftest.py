@@ -20,6 +20,7 @@ from siliconbench.run import models
 from siliconbench.run.images import finisher
 from siliconbench.run.passes import Bench
 from siliconbench.run.timing import Call, Clock, block, nothing
+from siliconbench.run.vision import uncompiled
 
 IMAGES = 16  # fixed ones, for the comparison of outputs
 IN_FLOAT64 = 4  # of them: on a CPU that takes two to four times as long
@@ -229,7 +230,7 @@ def work_per_image(bench: Bench) -> tuple[float, float]:
 
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
-    with register_module_forward_hook(count), torch.no_grad(), counter:
+    with uncompiled(), register_module_forward_hook(count), torch.no_grad(), counter:
         torch.func.functional_call(bench.model, shapes, (few,))
     torch.backends.mha.set_fastpath_enabled(fused)
     flop, weights = counter.get_total_flops() / len(few), sum(p.nbytes for p in bench.model.parameters())
