@@ -101,6 +101,17 @@ def test_the_runs_in_full_say_what_it_comes_to_end_to_end():
     assert ladder.newest(records) == [records]
 
 
+def test_a_rung_that_brings_nothing_is_not_the_best():
+    """Once a busy host's search ended with a setting half as fast as the plain one, and its lines were printed."""
+    found = ladder.rungs(looks([*RATES[:3], (20, 21, 22)]))
+    assert ladder.best(found).words == "tuned allocator" and ladder.best([]) is None
+    (said,) = ladder.sentences(found, [])
+    assert said.startswith("resnet18 on the cpu: 2.33 (") and said.endswith("what comes after the best brings nothing.")
+    slower = ladder.rungs(looks([RATES[0], *[(5, 5.1, 5.2)] * 3]))
+    assert ladder.best(slower) is slower[0] and ladder.whole(slower) is None
+    assert "no other setting is faster" in ladder.sentences(slower, [])[0]
+
+
 def test_of_two_batch_sizes_of_the_reference_the_plain_one_is_first_whatever_ran_first():
     for plain, best in ((64, 128), (64, 8), (16, 8)):
         sizes = [look(rate, i, batch_size=n) for i, (n, rate) in enumerate([(best, 20), (plain, 10), (best, 21)], 1)]

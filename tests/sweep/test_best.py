@@ -277,8 +277,7 @@ def test_the_looks_of_a_ladder_are_records_of_the_model_alone(tmp_path):
     tuned = {"allocator": "tuned"} if tuning.tuned() else {"memory_format": "channels_last"}
     steps = [plain, plain.model_copy(update=tuned | {"precision": "bf16"})]
     this = plan.planned(given, "cpu", facts.machine("m"), "best latency", lambda _: [], steps)
-    assert [run.search for run in this.runs] == [True] * 2 + [False] * 2
-    assert {run.case for run in this.runs[2:]} == {steps[0], steps[-1]}
+    assert [run.search for run in this.runs] == [True] * 2
     bar = terminal.Bar(this.runs, {})
     records = [runner.run(this, order, [], bar) for order in (1, 2)]
     bar.close()
@@ -287,6 +286,9 @@ def test_the_looks_of_a_ladder_are_records_of_the_model_alone(tmp_path):
     assert all(r.checks.page_faults_per_image is not None for r in records)
     assert all(r.checks.outputs.agree for r in records if not r.case.reference)
     assert [rung.case for rung in ladder.rungs(records)] == steps
+    then = best.in_full(1, records)
+    assert {run.case for run in then} == {steps[0], ladder.best(ladder.rungs(records)).case}
+    assert not any(run.search for run in then) and all(run.repeat == 1 for run in then)
     assert (
         cases.runs(records).empty
         and len(plan.planned(given, "cpu", this.machine, "best latency", list, steps).done) == 2

@@ -76,10 +76,16 @@ def rungs(records: Iterable[Record]) -> list[Rung]:
     return found
 
 
+def best(found: list[Rung]) -> Rung | None:
+    """The fastest rung, of those within 2 % of it the first: the search's last may be no gain; None where none ran."""
+    means = [stats.interval(rung.rates).mean if rung.rates else 0.0 for rung in found]
+    return next((rung for rung, mean in zip(found, means, strict=True) if (1 + stats.MARGIN) * mean > max(means)), None)
+
+
 def whole(found: list[Rung]) -> stats.Comparison | None:
-    """How much faster the last rung that ran is than the first; None where fewer than two did."""
-    ran = [rung.rates for rung in found if rung.rates]
-    return stats.compare(ran[0], ran[-1]) if len(ran) > 1 and found[0].rates else None
+    """How much faster the best rung is than the first; None where it is the first, or the first did not run."""
+    top = best(found)
+    return stats.compare(found[0].rates, top.rates) if top and top is not found[0] and found[0].rates else None
 
 
 def timed_words(found: list[Rung]) -> str:
@@ -104,7 +110,7 @@ def table(found: list[Rung]) -> pd.DataFrame:
         agree = "yes" if checks else "it is that computation" if rung.looks else "–"
         ms = f"{significant(1000 * rung.case.batch_size / mean[0])} ms a request, " if request and mean[0] else ""
         rows.append((rung.words, ms + rate_words(*mean), factor_words(rung), agree))
-    return pd.DataFrame(rows, columns=["setting", "speed", "factor", "outputs agree with the CPU's"])
+    return pd.DataFrame(rows, columns=["setting", "speed", "factor", "outputs agree"])
 
 
 def bars(found: list[Rung]) -> pd.DataFrame:
@@ -122,13 +128,13 @@ def bars(found: list[Rung]) -> pd.DataFrame:
 def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:
     """What the whole ladder brings, and whether the runs in full say so, too."""
     full, total = [r for r in right(records) if not r.sweep.search], whole(found)
-    first, last = found[0].case, found[-1].case
-    if total is None:
+    first, top = found[0].case, best(found)
+    if total is None or top is None:
         return [f"{first.model} on the {first.device}: no other setting is faster than the plain one."]
     how = f"{timed_words(found).capitalize()}, {len(found[0].rates)} fresh processes a rung, interleaved; "
-    how += "the factors multiply to the whole."
+    how += "the factors multiply to the whole." if top is found[-1] else "what comes after the best brings nothing."
     said = [f"{first.model} on the {first.device}: {times_words(total)} times as fast as the plain program. {how}"]
-    ends = [[r for r in full if r.case.model_copy(update={"image_px": None}) == case] for case in (first, last)]
+    ends = [[r for r in full if r.case.model_copy(update={"image_px": None}) == case] for case in (first, top.case)]
     if all(ends):
         told, alone = (stats.compare(rates(ends[0], p), rates(ends[1], p)) for p in ("end_to_end", "forward"))
         rate, checks = significant(stats.interval(rates(ends[1])).mean), ends[1][0].checks

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 
@@ -25,7 +26,7 @@ from siliconbench.run.device import choose, lacks
 from siliconbench.run.models import no_compiler
 from siliconbench.sweep import runner, terminal
 from siliconbench.sweep.lines import using
-from siliconbench.sweep.plan import asked, cases, planned
+from siliconbench.sweep.plan import Runs, asked, cases, numbered, planned, shuffled
 from siliconbench.sweep.search import Options, Search
 
 SEARCH_S = 95.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
@@ -115,10 +116,19 @@ def searched(plain: Case, choices: Options, request: bool, kept: Path) -> list[C
     return [Case(**case) for case in told["rungs"]]
 
 
+def in_full(seed: int, records: list[Record]) -> Runs:
+    """The runs in full after the ladder: one of its plain setting and one of its best, for which there is time."""
+    found = ladder.rungs(records)
+    ends = dict.fromkeys(rung.case for rung in (*found[:1], ladder.best(found)) if rung and rung.rates)
+    done = any(not r.sweep.search for r in records)
+    return [] if done else numbered(shuffled([*ends], 1, seed, f"{records[0].sweep.id} in full"), [])
+
+
 def result(records: list[Record]) -> list[str]:
     """What was found, rung by rung, then in full; and the lines to use it."""
     found, full = ladder.rungs(records), [r for r in records if not r.sweep.search and ladder.rates([r])]
-    best = [r for r in full if found and asked(r.case) == found[-1].case] or full
+    top = ladder.best(found)
+    best = [r for r in [*full, *(top.looks if top else [])] if top and asked(r.case) == top.case]
     if not best:
         return ["No setting ran to its end with the right outputs: the lines above say why."]
     rows = [f"  {row.setting:<44} {row.factor:<24} {row.speed}" for row in ladder.table(found).itertuples()]
@@ -139,8 +149,9 @@ def find(given: Given, page: runner.Page) -> int:
     if not (rungs := searched(plain, choices, request, kept)):
         print("No setting ran to its end with the right outputs: the lines above say why.")
         return 1
-    plan = planned(given, device.type, machine, f"best {given['GOAL']}", lambda _: [], rungs)
-    print(f"Then {len(plan.runs)} runs in fresh processes: {len(rungs)} rungs, both ends in full", flush=True)
-    records = runner.stages(plan, lambda _: [], result, page)
+    further = partial(in_full, given["SEED"])
+    plan = planned(given, device.type, machine, f"best {given['GOAL']}", further, rungs)
+    print(f"Then {len(plan.runs)} runs in fresh processes: {len(rungs)} rungs; then the best in full", flush=True)
+    records = runner.stages(plan, further, result, page)
     kept.unlink(missing_ok=True)
     return int(not ladder.rates(r for r in records if not r.sweep.search))

@@ -23,7 +23,6 @@ from siliconbench.record.schema import Case, Record
 
 T = TypeVar("T")
 WORTH = 0.02  # a doubling of the batch size that brings less is not worth it
-FULL = 1  # run in full of the plain and of the fastest setting: what `make best` has time for
 
 
 class Run(NamedTuple):
@@ -110,7 +109,7 @@ def planned(
 ) -> Plan:
     """The sweep that the knobs ask for: the newest of its key if it has runs or a stage to go, else a new one. The key,
     which ends its id, is of the command, the versions and `search`, the name of one by stages; looks: the settings that
-    it looks at instead, before the first and the last run in full. WrongKnob where the machine's name is another's,
+    it looks at instead. WrongKnob where the machine's name is another's,
     here or among the published ones."""
     every, results = list(looks) or cases(given, device), store.folder_at(given["RESULTS"])
     found = [r for _, r in store.read(results, machine.slug) if isinstance(r, Record)]
@@ -124,8 +123,6 @@ def planned(
     interrupted = mine and (len(mine) < max(r.sweep.runs for r in mine) or further(mine))
     sweep_id, done = (newest, {r.sweep.order: r for r in mine}) if interrupted else (f"{store.now()}-{key}", {})
     runs = numbered(shuffled(every, given["REPEATS"], given["SEED"], sweep_id), [], bool(looks))
-    ends = list(dict.fromkeys([*looks[:1], *looks[-1:]]))
-    runs += numbered(shuffled(ends, min(FULL, given["REPEATS"]), given["SEED"], f"{sweep_id} in full"), [])
     suite, request = given.get("SUITE", ""), given.get("GOAL") == "latency"
     return Plan(sweep_id, machine, results, runs, given["TELEMETRY"], done, suite, request)
 
