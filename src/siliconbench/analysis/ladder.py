@@ -109,8 +109,8 @@ def table(found: list[Rung]) -> pd.DataFrame:
         checks = [r.checks.outputs for r in rung.looks if r.checks and r.checks.outputs]
         agree = "yes" if checks else "it is that computation" if rung.looks else "–"
         ms = f"{significant(1000 * rung.case.batch_size / mean[0])} ms a request, " if request and mean[0] else ""
-        rows.append((rung.words, ms + rate_words(*mean), factor_words(rung), agree))
-    return pd.DataFrame(rows, columns=["setting", "speed", "factor", "outputs agree"])
+        rows.append((rung.words, factor_words(rung), ms + rate_words(*mean), agree))
+    return pd.DataFrame(rows, columns=["setting", "factor", "speed", "outputs agree"])
 
 
 def bars(found: list[Rung]) -> pd.DataFrame:
