@@ -1,14 +1,15 @@
-"""How the system's tools and files are asked: one that is absent, hangs or answers nonsense makes its fact None."""
+"""How tools, files and slow modules are asked: what is absent, hangs or answers nonsense makes its fact None."""
 
 import os
 import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, Popen, TimeoutExpired
+from types import ModuleType
 from typing import Any, TypeVar
 
 from siliconbench.record.host import Gpu
@@ -78,6 +79,18 @@ def number(text: str | None, most: int = 10**6) -> int | None:
     """The whole number that a text is, None unless it lies between 1 and most."""
     value = tried(int, text)
     return value if value is not None and 1 <= value <= most else None
+
+
+@contextmanager
+def instead(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
+    """While the body runs, these stand for modules that are not loaded yet; None: that can't be imported."""
+    mine = {name: module for name, module in modules.items() if name not in sys.modules}
+    sys.modules.update(mine)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in mine:
+            del sys.modules[name]
 
 
 def pip(package: str) -> str:

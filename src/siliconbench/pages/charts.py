@@ -1,7 +1,6 @@
 """The house theme, and the figures: each of a table, shown as HTML with caption and alt text, the same bytes always."""
 
 import re
-import sys
 import textwrap
 import warnings
 from collections.abc import Iterable
@@ -17,16 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from siliconbench.analysis.words import THIN, UNKNOWN
+from siliconbench.machine.tools import instead
 from siliconbench.pages.html import clean, escaped
 
-# seaborn takes them for clustered maps and summed densities alone, which no page has: a second of each page's time.
-SPARE = [name for name in ("scipy.stats", "scipy.cluster") if name not in sys.modules]
-sys.modules.update(dict.fromkeys(SPARE))  # type: ignore[arg-type]
-try:
+# It takes them for clustered maps and summed densities alone, which no page has: a second of each page's time.
+with instead(dict.fromkeys(("scipy.stats", "scipy.cluster"))):
     import seaborn as sns
-finally:
-    for name in SPARE:
-        del sys.modules[name]
 
 # Of seaborn's colorblind palette all but its yellow and pale pink, faint on white.
 COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 1, 2, 3, 4, 5, 9, 7)]
