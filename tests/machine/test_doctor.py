@@ -56,8 +56,8 @@ def test_an_unknown_state_is_no_doubt():
 
 @pytest.mark.parametrize(("state", "sample", "word"), [
     ({"power_source": "battery"}, {}, "plug it in"),
-    ({"power_mode": "low power"}, {}, "low power: choose automatic"),
-    ({"power_mode": "low-power"}, {}, "low-power: choose"),
+    ({"power_mode": "low power"}, {}, "in low power mode: plug it in, choose automatic"),
+    ({"power_mode": "low-power"}, {}, "in low-power mode: plug it in, choose"),
     ({"governor": "powersave (acpi-cpufreq)", "unknown": {}}, {}, "cpupower frequency-set -g performance"),
     ({"thermal_pressure": "heavy"}, {}, "thermal pressure is heavy: let it cool"),
     ({"load_1m": 5.0}, {}, "wait a minute"),

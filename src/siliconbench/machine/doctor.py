@@ -9,7 +9,7 @@ from typing import Any
 
 from siliconbench import paths
 from siliconbench.analysis.telemetry import MAC
-from siliconbench.analysis.verdict import SLOW_MODES
+from siliconbench.analysis.verdict import PLUG_IN, held_down
 from siliconbench.machine import facts, sampler, tools
 from siliconbench.record import share, store
 from siliconbench.record.host import Machine, State
@@ -88,15 +88,13 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
     swap, drawn = values.get("swap_used_bytes") or [0.0], samples.channels.get("gpu_utilization")
     short = values.get("memory_pressure")  # a Mac has little free memory when it is well
     most = DRAWN if drawn and drawn.source in MAC else BUSY
-    mode = f"The power mode is {state.power_mode}: choose automatic or high power in the system's settings."
     clock = "The CPU governor holds the lowest clock: sudo cpupower frequency-set -g performance"
     memory = f"Only {(free or 0) / 2**30:.1f} GiB of memory are free: close programs that hold much of it."
     limits = {name: HOT_MEAN_C if channel.statistic == "mean" else HOT_C for name, channel in samples.channels.items()}
     heats = {name: values[name][-1] for name in ("cpu_temperature_c", "gpu_temperature_c") if values.get(name)}
     hot = [(c > limits[n], f"{spoken(n)} is {c:.0f} C before any work: let it cool.") for n, c in heats.items()]
     doubts = (
-        (state.power_source == "battery", "It runs on its battery: plug it in."),
-        (state.power_mode in SLOW_MODES, mode),
+        (bool(held_down(state)), f"It runs {held_down(state)}: {PLUG_IN}."),
         (governor.startswith("powersave") and "pstate" not in governor, clock),  # a pstate driver follows the load
         (pressure not in (None, "nominal"), f"The thermal pressure is {pressure}: let it cool for some minutes."),
         (short[-1] >= 2 if short else free is not None and free < LOW_MEMORY_BYTES, memory),
