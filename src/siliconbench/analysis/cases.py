@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial, reduce
 from itertools import chain
-from statistics import geometric_mean
+from statistics import geometric_mean, median
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class Column(NamedTuple):
     machines are compared only where they agree in those of them that are of the case (gate)."""
 
     read: str | Callable[[Any], object]  # a run's value: a path from its record (None where a part is), or a function
-    over: Callable[[pd.Series], object] | None = None  # a case's, of those that its usable runs know; None: no column
+    over: Callable[[list[Any]], object] | None = None  # a case's, of those that its usable runs know; None: no column
     words: Callable[[Any], str] | None = None  # the value as a label says it
     gate: bool = True
 
@@ -48,8 +48,8 @@ def _block_rate(run: SimpleNamespace, share: float) -> float | None:
     return float(timed.block_images / np.quantile(timed.equal_block_s, 1 - share))
 
 
-def _most(values: pd.Series) -> object:
-    return values.mode().iat[0]
+def _most(values: list[Any]) -> object:
+    return max(sorted(set(values)), key=values.count)
 
 
 def _state(read: Callable[[Any], object], words: str = "{}") -> Column:
@@ -114,14 +114,14 @@ COLUMNS = {
     "sweep": Column("sweep.id"), "agree": Column("checks.outputs.agree"),
     "suite": Column(lambda r: protocol.followed(r.sweep, r.case), words=str, gate=False),
     **{name: Column(f"checks.before.{name}") for name in ("power_source", "power_mode")},
-    "system_share": Column("checks.system_share", pd.Series.median),
+    "system_share": Column("checks.system_share", median),
     "images_per_s": Column("passes.end_to_end.images_per_s", geometric_mean),
     **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", geometric_mean)
        for name in ("forward", "copy_", "input", "end_to_end")},
     "allowed_images_per_s": Column("checks.allowed_images_per_s", geometric_mean),
     "bottleneck": Column(lambda r: concluded(r.checks), _most),
     "loading_cores": Column(lambda r: r.checks and min(r.checks.workers.used or 1, r.machine.cores or math.inf), max),
-    "utilization": Column("limits.utilization", pd.Series.median), "roof": Column("limits.roof", _most),
+    "utilization": Column("limits.utilization", median), "roof": Column("limits.roof", _most),
     "slow_images_per_s": Column(partial(_block_rate, share=0.05), geometric_mean),
     "quick_images_per_s": Column(partial(_block_rate, share=0.95), geometric_mean),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
@@ -133,7 +133,7 @@ COLUMNS = {
     "compile_s": Column("checks.compiled.seconds", max),
     "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
     "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),
-    **{name: Column(f"conditions.{name}", pd.Series.median)
+    **{name: Column(f"conditions.{name}", median)
        for name in ("mean_w", "images_per_j", "battery_percent_per_1000_images")},
 }  # fmt: skip
 POOL = [name for name, column in COLUMNS.items() if column.words]  # runs alike in all of these are one population
@@ -174,8 +174,10 @@ def _used(group: pd.DataFrame) -> pd.DataFrame:
 
 def _sessions(used: pd.DataFrame, name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:
     """A column's values by session, in the order of their ids; keep=False: without disturbed runs, [] where none."""
-    days = (day if keep else day[~day["disturbed"]] for _, day in used.groupby("sweep", dropna=False))
-    return [list(day[name]) for day in days]
+    days: dict[str, list[Any]] = {sweep: [] for sweep in sorted(used["sweep"])}
+    for sweep, value, disturbed in zip(used["sweep"], used[name], used["disturbed"], strict=True):
+        days[sweep] += [value] if keep or not disturbed else []
+    return list(days.values())
 
 
 def cases(frame: pd.DataFrame) -> pd.DataFrame:
@@ -188,8 +190,8 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
         days.setdefault(group["machine"].iat[0], []).append(_sessions(used))
     between, rows = stats.between_sd(days.values()), []
     for group, used in groups:
-        known = {name: used[name].dropna().infer_objects() for name in over}
-        found = {name: read(known[name]) if len(known[name]) else None for name, read in over.items()}
+        known = {name: [value for value in used[name] if value is not None and value == value] for name in over}
+        found = {name: read(known[name]) if known[name] else None for name, read in over.items()}
         sessions, quiet = _sessions(used), _sessions(used, keep=False)
         rate = stats.interval(sessions, between.sd) if len(used) else stats.Interval(math.nan, None, None, 0)
         ok, requests = group["status"] == "ok", [list(filter(len, runs)) for runs in _sessions(used, "request_s")]

@@ -172,6 +172,8 @@ def alike(runs: pd.DataFrame) -> pd.DataFrame:
     """A case's runs without the energy of another part, or had in another way, than most: no median is over both."""
     ways = runs["joules_of"].mode()
     other = runs["joules_of"].ne(ways.iat[0]) if len(ways) else runs["joules_of"].notna()
+    if not other.any():
+        return runs
     return runs.assign(**{name: runs[name].mask(other) for name in ("joules_of", "mean_w", "images_per_j")})
 
 
