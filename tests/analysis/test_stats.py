@@ -349,11 +349,6 @@ def test_within_the_margin_nothing_is_ever_found() -> None:
 
 
 def test_between_machines_more_runs_of_one_day_do_not_help() -> None:
-    rng = np.random.default_rng(20)
-    a, b = (sessions(rng, 2000, 1, 5) for _ in range(2))
-    found = np.mean([stats.compare(x[0], 1.1 * y[0], between=0.03).word == "faster" for x, y in zip(a, b, strict=True)])
-    assert stats.power(0.005, 5, 0.10, between=0.03) == pytest.approx(found, abs=0.035)
-    assert stats.power(0.005, 10**4, 0.05, between=0.03) < 0.5
     assert stats.runs_needed([100, 101, 99], [104, 105, 103], between=0.03) is None
     assert stats.runs_needed([100, 101, 99], [104, 105, 103]) == 0
 

@@ -225,7 +225,7 @@ def runs_needed(a: Rates, b: Rates, between: float = 0.0) -> int | None:
     return None
 
 
-def power(sd_log: float, n: int, change: float, margin: float = MARGIN, between: float = 0.0) -> float:
+def power(sd_log: float, n: int, change: float, margin: float = MARGIN) -> float:
     """The chance that compare() calls b faster where its rate is higher by this change (0.05 or -0.05: 5 %), or slower,
     from n runs a side of one session; ValueError for n < 2. sd_log: standard deviation of log rates between runs.
     By the law of the two sample variances: their sum is chi-squared, their shares are a beta variable, the difference
@@ -233,20 +233,17 @@ def power(sd_log: float, n: int, change: float, margin: float = MARGIN, between:
     if n < 2:
         raise ValueError(f"At least two runs a side are needed to find a difference; there were {n}.")
     effect, edge = abs(math.log1p(change)), math.log1p(margin)
-    if not sd_log and not between:
+    if not sd_log:
         return float(effect > edge)
     share = betaincinv((n - 1) / 2, (n - 1) / 2, np.arange(0.01, 1, 0.02))[:, None]
-    both = max(sd_log, 1e-12) ** 2 * 2 * gammaincinv(n - 1, np.arange(0.005, 1, 0.01)) / (n - 1) / n  # of both means
-    total = both + 2 * between**2
-    df = total**2 / (both**2 * (share**2 + (1 - share) ** 2) / (n - 1) + 2 * between**4 / FREEDOM)
-    half = stdtrit(df, (1 + LEVEL) / 2) * np.sqrt(total)
-    true = math.sqrt(2 * (sd_log**2 / n + between**2))
-    return float(ndtr((effect - np.maximum(half, edge)) / true).mean())
+    both = sd_log**2 * 2 * gammaincinv(n - 1, np.arange(0.005, 1, 0.01)) / (n - 1) / n  # of both means
+    half = stdtrit((n - 1) / (share**2 + (1 - share) ** 2), (1 + LEVEL) / 2) * np.sqrt(both)
+    return float(ndtr((effect - np.maximum(half, edge)) / (sd_log * math.sqrt(2 / n))).mean())
 
 
-def repeats_for(sd_log: float, change: float, wanted: float = 0.9) -> int | None:
-    """The fewest runs a side with which compare() finds that change in that share of cases, at least 2.
+def repeats_for(sd_log: float, change: float) -> int | None:
+    """The fewest runs a side with which compare() finds that change in nine of ten cases, at least 2.
     None: never, since the change is within the margin, or needs more than a million runs."""
-    if abs(math.log1p(change)) <= math.log1p(MARGIN) * (1 + 1e-9) or power(sd_log, 10**6, change) < wanted:
+    if abs(math.log1p(change)) <= math.log1p(MARGIN) * (1 + 1e-9) or power(sd_log, 10**6, change) < 0.9:
         return None
-    return bisect_left(range(10**6), True, 2, key=lambda n: power(sd_log, n, change) >= wanted)
+    return bisect_left(range(10**6), True, 2, key=lambda n: power(sd_log, n, change) >= 0.9)

@@ -6,7 +6,7 @@ is taken to other batch sizes, what may still win to the best of these; and then
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from siliconbench.record.schema import Case
@@ -164,7 +164,7 @@ class Search:
         return found
 
 
-def differ(a: Case, b: Case, among: Iterable[str] = Case.model_fields) -> list[str]:
+def differ(a: Case, b: Case) -> list[str]:
     """The choices in which two settings differ; the batch size, then the compiler last."""
-    names = [axis for axis in among if getattr(a, axis) != getattr(b, axis)]
+    names = [axis for axis in Case.model_fields if getattr(a, axis) != getattr(b, axis)]
     return sorted(names, key=["batch_size", "compile"].__contains__)

@@ -30,10 +30,12 @@ class System(Source):
         self.version, self.last = psutil.__version__, tried(cpu_seconds)
 
     def read(self) -> Reading:
-        """What psutil tells now; the load is the share of all cores busy since the last reading."""
-        now = tried(cpu_seconds)
-        load = share(self.last, now)
-        self.last = now if load is not None or self.last is None else self.last
+        """What psutil tells now; the load is the share of all cores busy since the last reading, or the one before it:
+        too few ticks of the clock tell none."""
+        then, now, load = self.last, tried(cpu_seconds), None
+        if then and now and now[1] - then[1] >= 0.25 * (os.cpu_count() or 1):
+            load = min(1.0, max(0.0, (now[0] - then[0]) / (now[1] - then[1])))
+        self.last = now if load is not None or then is None else then
         linux = tools.PLATFORM != "darwin"  # on a Mac cpu_freq is nominal, and there are no sensors
         sensors = tried(lambda: psutil.sensors_temperatures()) or {} if linux else {}
         return {
@@ -53,13 +55,6 @@ def memory_pressure() -> int:
     if ctypes.CDLL(None).sysctlbyname(name, ctypes.byref(level), ctypes.byref(size), None, ctypes.c_size_t(0)):
         raise OSError(name)
     return level.value
-
-
-def share(then: tuple[float, float] | None, now: tuple[float, float] | None) -> float | None:
-    """The busy share between two cpu_seconds(), None without both or with too few ticks of the clock between them."""
-    if then is None or now is None or now[1] - then[1] < 0.25 * (os.cpu_count() or 1):
-        return None
-    return min(1.0, max(0.0, (now[0] - then[0]) / (now[1] - then[1])))
 
 
 HWMON = {  # what a driver of a GPU gives: channel: its statistic, file, the units of the file in one of ours
