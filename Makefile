@@ -46,6 +46,9 @@ trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % 
 mistakes: $(READY) ## find out how wrong a careless benchmark would be here: ten mistakes, done live (about five minutes)
 	@$(PY) -m siliconbench mistakes
 
+pages: $(READY) ## do what measure, mistakes and trust do, and render each as a page to show (about ten minutes)
+	@$(PY) -m siliconbench pages
+
 best: $(READY) ## find the fastest setting of one model here that still gives the right outputs
 	@$(PY) -m siliconbench best
 
@@ -102,4 +105,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help setup image suite report trust mistakes best share check lab doctor test lint bench lock clean
+.PHONY: help setup image suite report trust mistakes pages best share check lab doctor test lint bench lock clean

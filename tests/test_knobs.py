@@ -77,3 +77,60 @@ def test_the_refusal_is_one_line_exit_2_and_comes_before_torch(tmp_path):
     assert done.returncode == 2 and done.stdout == "False\n"
     assert done.stderr.count("\n") == 1 and "BATCH_SIZE: given '0'" in done.stderr
     assert time.perf_counter() - start < 10  # a hang, not a speed: what it costs is told by `make bench`
+
+
+CELLS = """model: str = "resnet50"  # a classifier
+batch_size: int = 64
+min_seconds: float = 10.0
+workers: int = None
+compile: bool = False
+device: str = "auto"
+results: str = "reports/mine"
+"""
+OWN = {"model": "resnet50", "batch_size": 64, "min_seconds": 10.0, "workers": None, "compile": False, "device": "auto"}
+
+
+def cell(injected="", **given):
+    """A notebook's variables after its parameters' cells, as IPython has them; given by hand, or injected."""
+    return {"In": ["", CELLS, *filter(None, [injected])], "results": "reports/mine"} | OWN | given
+
+
+def test_a_notebooks_parameters_are_the_values_that_a_case_takes_and_its_files_those_of_the_clone():
+    read = knobs.parameters(cell(workers="auto", compile="reduce-overhead"))
+    assert read == OWN | {"compile": "reduce-overhead", "results": str(knobs.paths.ROOT / "reports/mine")}
+    for results in ("", "/elsewhere"):
+        assert knobs.parameters(cell(results=results))["results"] == results
+    assert knobs.parameters(cell('# Parameters\nworkers = 2\nmodel = "alexnet"\n', workers=2))["workers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            {"model": "resnet5"},
+            "model: given 'resnet5'; allowed: torchvision's classifiers (the nearest are resnet50, ",
+        ),
+        ({"batch_size": 0}, "batch_size: given '0'; allowed: a whole number from 1 to 65536"),
+        ({"batch_size": None}, "batch_size: given 'auto'; allowed: a whole number"),
+        ({"min_seconds": float("nan")}, "min_seconds: given 'nan'; allowed: seconds from 0 to 86400"),
+        ({"workers": -1}, "workers: given '-1'; allowed: auto or a whole number from 0 to 256"),
+        ({"compile": "fast"}, "compile: given 'fast'; allowed: 0 or 1 or reduce-overhead or max-autotune"),
+        ({"device": ["cuda"]}, "device: given \"['cuda']\"; allowed: auto or cpu or cuda or mps or xpu"),
+        ({"results": "nowhere://x"}, "results: given 'nowhere://x'; allowed: a folder"),
+        (
+            {"injected": "# Parameters\nworker = 2\n"},
+            "worker: this notebook has no such parameter; the nearest are workers",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_one_sentence_in_the_notebooks_spelling(given, why):
+    with pytest.raises(WrongKnob) as refused:
+        knobs.parameters(cell(**given))
+    assert str(refused.value).startswith(why) and refused.value._render_traceback_() == [str(refused.value)]
+
+
+def test_a_name_that_was_taken_back_is_asked_for():
+    own = cell()
+    del own["compile"]
+    with pytest.raises(WrongKnob, match="compile: run the parameters' cell again"):
+        knobs.parameters(own)

@@ -15,8 +15,10 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from siliconbench import paths
+from siliconbench.analysis import cases
 from siliconbench.machine import sampler
 from siliconbench.pages import lab
+from siliconbench.record import store
 from tests.conftest import git, run_in
 from tests.test_make import ALONE, HOLD, held
 
@@ -115,7 +117,9 @@ def server(clone, tmp_path):
         port = free.getsockname()[1]
     settings = tmp_path / "config/labconfig/default_setting_overrides.json"
     settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"@jupyterlab/docmanager-extension:plugin": {"autosaveInterval": 1}}))
+    often, all_cells = {"autosaveInterval": 1}, {"windowingMode": "none"}  # else cells out of sight are not there
+    said = {"@jupyterlab/docmanager-extension:plugin": often, "@jupyterlab/notebook-extension:tracker": all_cells}
+    settings.write_text(json.dumps(said))
     own = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     own |= {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)}
     options = f"--no-browser --port {port} --IdentityProvider.token= --LabApp.news_url=None"
@@ -135,7 +139,35 @@ def server(clone, tmp_path):
         child.wait()
 
 
-def test_a_notebook_that_is_open_in_lab_is_saved_links_the_others_and_no_tracked_file_changes(chromium, server, clone):
+FRONT = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # the notebook that is seen
+
+
+def run_all(page):
+    """Runs all cells of the notebook that is in front, once its kernel waits for them: before, Lab may lose them."""
+    page.get_by_text("| Idle").wait_for(timeout=60_000)
+    page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
+    page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
+
+
+def output(page, text, count=1):
+    """Waits until so many outputs of the notebook in front have this text."""
+    shown = page.locator(f"{FRONT} .jp-OutputArea-output", has_text=text)
+    shown.nth(count - 1).wait_for(timeout=60_000)
+    return shown.nth(count - 1).inner_text()
+
+
+FEW = """model: str = "squeezenet1_1"
+device: str = "cpu"
+batch_size: int = 2
+num_images: int = 4
+min_seconds: float = 0.6
+workers: int = 0
+telemetry: bool = False
+"""
+
+
+def test_lab_as_people_use_it_changes_no_tracked_file_and_measures_alone(chromium, server, clone):
+    """One Lab, one browser for all of it: saved by itself, links, a widget, a changed parameter, run twice."""
     source, copy = clone / "notebooks/trust.ipynb", clone / "lab/trust.ipynb"
     page = chromium.new_page()
     page.goto(server + "trust.ipynb")
@@ -144,8 +176,37 @@ def test_a_notebook_that_is_open_in_lab_is_saved_links_the_others_and_no_tracked
         if copy.read_bytes() != source.read_bytes():
             break
         page.wait_for_timeout(100)
-    page.get_by_role("link", name="compare").click()
-    page.get_by_role("heading", name="Which machine should I pick?").wait_for(timeout=60_000)
-    page.close()
     assert copy.read_bytes() != source.read_bytes(), "it was not saved"
+    run_all(page)
+    assert output(page, "make trust") == "No run is there to read: run `make trust` first."
+    page.get_by_role("link", name="explore").click()
+    page.get_by_role("heading", name="What do the records say?").wait_for(timeout=60_000)
+    page.goto(server + "explore.ipynb")
+    page.get_by_role("heading", name="What do the records say?").wait_for(timeout=60_000)
+    run_all(page)
+    figure = page.locator(".widget-html img")
+    figure.wait_for(timeout=60_000)
+    before = figure.get_attribute("alt")
+    page.locator(".widget-dropdown select").nth(2).select_option("peak_bytes")
+    page.locator('.widget-html img[alt^="peak_bytes"]').wait_for(timeout=30_000)
+    assert before.startswith("images_per_s by batch_size: from ")
+    page.goto(server + "measure.ipynb")
+    page.get_by_role("heading", name="How fast does this model run here").wait_for(timeout=60_000)
+    cell = page.locator(f"{FRONT} .jp-CodeCell .cm-content").first
+    cell.click()
+    page.keyboard.press("Control+End")
+    page.keyboard.insert_text("\n" + FEW)
+    run_all(page)
+    page.locator("progress").wait_for(timeout=60_000)
+    refused = run_in(clone, "image", USE_GPU="0", IMAGE_MODEL="squeezenet1_1")
+    told = output(page, "not for comparison")
+    assert refused.returncode == 2 and "runs here now (a notebook, process " in refused.stderr
+    assert told.startswith("squeezenet1_1, 0 workers, batch 2, cpu: ") and "The bottleneck is " in told
+    assert page.locator(f"{FRONT} .jp-OutputArea-output img").count() >= 4 and page.locator("progress").count() == 0
+    assert page.locator(f'{FRONT} [data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts() == []
+    run_all(page)
+    assert "It was measured by hand, in a kernel that had measured before" in output(page, "not ranked")
+    found = [record for _, record in store.read_all([clone / "reports/mine"])]
+    assert [len(found), len(cases.runs(found))] == [2, 1]
+    page.close()
     assert git(clone, "status", "--porcelain") == ""

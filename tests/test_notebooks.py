@@ -10,8 +10,13 @@ import nbconvert
 import nbformat
 import papermill
 import pytest
+import torch
 
+from siliconbench import paths
+from siliconbench.pages import render
 from siliconbench.sweep import kernel
+from tests.pages import fleet
+from tests.samples import samples
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -49,14 +54,48 @@ class TestForm:
         assert len(set(ids)) == len(ids) and all(i.startswith(path.stem) for i in ids)
 
 
-def test_measure_runs_by_hand_with_few_images_and_keeps_no_record(tmp_path, monkeypatch):
+def notebook(name):
+    return next(path for path in NOTEBOOKS if path.stem == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "why"),
+    [
+        ("machine", {"resluts": "x"}, "resluts: this notebook has no such parameter; the nearest are results, "),
+        ("trust", {}, "No run is there to read: run `make trust` first."),
+        ("measure", {"device": "cuda"}, "device: given 'cuda'; allowed: auto or cpu"),
+        ("measure", {"min_seconds": -1.0}, "min_seconds: given '-1.0'; allowed: seconds from 0 to 86400"),
+    ],
+)
+def test_papermill_by_hand_stops_with_one_sentence(tmp_path, monkeypatch, name, given, why):
+    if given.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("here is one")
     monkeypatch.chdir(tmp_path)
-    source = next(p for p in NOTEBOOKS if p.stem == "measure")
-    few = {"model": "squeezenet1_1", "batch_size": 2, "num_images": 4, "min_seconds": 0.1, "device": "cpu"}
-    done = kernel.execute(source, None, few)
-    printed = "".join(o.text for c in done.cells if c.cell_type == "code" for o in c.outputs if "text" in o)
-    assert "images/s" in printed and "no record is kept" in printed
-    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    more = {"results": ""} if name == "measure" else {"runs": str(tmp_path / "none.json")} if name == "trust" else {}
+    with pytest.raises(papermill.PapermillExecutionError) as stopped:
+        kernel.execute(notebook(name), None, given | more)
+    assert stopped.value.evalue.startswith(why) and stopped.value.traceback == [stopped.value.evalue]
+
+
+def test_explore_says_what_published_and_own_records_say_wherever_it_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    watched = {"telemetry": samples(-1.0, 60.0, 70, cpu_temperature_c=lambda t: 60.0)}
+    watched["energy"] = {"counter": "NVML", "part": "GPU", "joules": 2.0, "update_interval_s": 0.01, "unknown": {}}
+    for day, shift in ((1, 1.0), (2, 1.1), (3, 1 / 1.1)):
+        for size in (1, 8, 64):  # a batch takes 10 ms, and 10 ms for each of its images
+            rates = [shift * 100 * size / (size + 1) * luck for luck in (0.99, 1 / 0.99)]
+            fleet.leave(tmp_path / "own", "mine", rates, day, batch_size=size, torch="2.11.0", **watched)
+    done = kernel.execute(notebook("explore"), tmp_path / "explore.ipynb", {"results": str(tmp_path / "own")})
+    shown = render.to_html(done)
+    published = len(list((paths.DATA).glob("*/*.json")))
+    assert published and re.search(r"\d+ runs of \d+ cases on 4 machines are on record", shown)
+    assert "What is scatter made of?" in shown and "From one day to the next a rate scatters by" in shown
+    assert re.search(r"Chip of mine.*: at most 100 images/s, half of it at batch 1.00", shown)
+    assert "images per joule" in shown
+    state = done.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
+    (drawn,) = [widget["state"]["value"] for widget in state if widget["model_name"] == "HTMLModel"]
+    assert '<img alt="images_per_s by batch_size: from ' in drawn
 
 
 def test_the_kernel_is_this_python_whatever_lies_about(tmp_path, monkeypatch):

@@ -68,7 +68,6 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
     if records:
         writable(late("record.store:folder_at")(given["RESULTS"]), "RESULTS")
         given["MACHINE"] = named(given["MACHINE"])
-        late("record.share:older")(given["RESULTS"])
     writable(paths.RUNS, "reports")
     late("machine.lock:alone")()  # until this process ends
     child = awake()  # as long
@@ -95,6 +94,7 @@ TARGETS: dict[str, Callable[[], int]] = {
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
     "mistakes": partial(measure, knobs.read_mistakes, "sweep.mistakes:make_mistakes", "pages.render:render", False),
+    "pages": partial(measure, knobs.read_mistakes, "pages.render:make_pages", "pages.render:render", False),
     "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "share": share,
     "check": lambda: late("record.share:check")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),

@@ -16,12 +16,19 @@ Kind = tuple[str, Callable[[str], Any]]  # what is allowed in words, and how a t
 WHOLE, DECIMAL = "[0-9]{1,12}", r"[0-9]{1,9}(?:\.[0-9]{1,6})?"  # the patterns of numbers
 
 
-class WrongKnob(Exception):
-    """One line for the user: what was given and what is allowed."""
+class Said(Exception):
+    """One line for the user; a notebook, too, shows no more."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
-class Stopped(Exception):
-    """One line for the user: why the work ends before its end, and what to do."""
+class WrongKnob(Said):
+    """What was given and what is allowed."""
+
+
+class Stopped(Said):
+    """Why the work ends before its end, and what to do."""
 
 
 class Knob(NamedTuple):
@@ -146,6 +153,31 @@ SUITE = {"IMAGE_MODEL": " ".join(protocol.MODELS), "BATCH_SIZE": "1 64", "MIN_SE
 FREE = ("USE_GPU", "MACHINE", "TELEMETRY", "RESULTS", "FRESH")  # they change no protocol
 TRUST = {"IMAGE_MODEL": "mobilenet_v3_small", "BATCH_SIZE": "8", "MIN_SECONDS": "5"}  # five minutes on a laptop
 MISTAKES = TRUST | {"MIN_SECONDS": "1", "REPEATS": "6"}  # five minutes on two cores
+PARAMETERS = {knob.field or name.lower(): knob._replace(many=False) for name, knob in KNOBS.items()} | {
+    "batch_size": Knob("64", *number(1, 65536)), "device": Knob("auto", *one_of(("auto", *axes.DEVICES)))
+}  # fmt: skip
+FILES = ("results", "data", "published", "runs", "figure_path")  # of these; a relative path counts from the clone
+
+
+def parameters(own: Mapping[str, Any]) -> Given:
+    """The values of a notebook's parameters, by what its cells were (In, as IPython has them) and its variables.
+    WrongKnob, in the notebook's spelling, at the first that is wrong or, misspelt, would go by in silence."""
+    known = dict.fromkeys(re.findall(r"^(\w+): \w+ = ", "\n".join(own["In"]), re.MULTILINE))
+    injected = (cell for cell in own["In"] if cell.startswith("# Parameters"))  # so papermill marks its own
+    for name in re.findall(r"^(\w+) = ", "\n".join(injected), re.MULTILINE):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0)
+            raise WrongKnob(f"{name}: this notebook has no such parameter; the nearest are {', '.join(near)}")
+    given = {name: own.get(name, known) for name in known}
+    for name, value in given.items():
+        if value is known:
+            raise WrongKnob(f"{name}: run the parameters' cell again, then this one")
+        text = {"None": "auto", "True": "1", "False": "0"}.get(str(value), str(value))
+        if name in PARAMETERS and (text or name not in FILES):
+            given[name] = _value(name, PARAMETERS[name], text)
+        if name in FILES and text and "://" not in text:
+            given[name] = str(paths.ROOT / text)
+    return given
 
 
 def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:

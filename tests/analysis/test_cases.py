@@ -147,7 +147,7 @@ def test_a_session_is_a_sweep_and_the_figure_knows_how_many():
 
 UNLIKE_STATES = [
     ("software.threads", 1, "1 threads"), ("case.min_seconds", 2.0, "2 s a pass"),
-    ("checks.workers.used", 2, "2 workers used"), ("software.device_name", "Other", "Other"),
+    ("checks.workers.used", 2, "workers used: 2"), ("software.device_name", "Other", "Other"),
     ("checks.before.power_source", "battery", "battery"), ("checks.before.power_mode", "low power", "low power"),
 ]  # fmt: skip
 
@@ -196,7 +196,7 @@ def test_a_models_batch_sizes_are_one_line_whatever_workers_each_of_them_took():
     made = [run(100.0, batch_size=b, edit=put("checks.workers.used", n)) for b, n in took.items()]
     more = [run(99.0, 2, batch_size=64, edit=put("checks.workers.used", 4))]
     named = cases.named(table(*made, *more))
-    assert sorted(named["name"]) == ["resnet18"] * 3 + ["resnet18, 4 workers used"]
+    assert sorted(named["name"]) == ["resnet18"] * 3 + ["resnet18, workers used: 4"]
 
 
 def test_requests_are_those_of_runs():

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from siliconbench import knobs
+from siliconbench.analysis import cases
 from siliconbench.record import axes, share, store
-from siliconbench.record.schema import Case, Record
+from siliconbench.record.schema import AGAIN, Case, Record
 from tests.samples import sample
 
 NOW = "20261123T140000Z"
@@ -132,3 +133,13 @@ def test_trust_refuses_what_it_would_not_do(given):
 def test_trust_takes_one_of_each():
     read = knobs.read_trust({"BATCH_SIZE": "16", "REPEATS": "2"})
     assert (read["BATCH_SIZE"], read["REPEATS"], read["IMAGE_MODEL"]) == ([16], 2, ["mobilenet_v3_small"])
+
+
+def test_one_measurement_recorded_twice_is_one_run_and_what_a_used_kernel_measured_is_none(tmp_path):
+    software = sample()["software"]
+    for repeat, rate, process in ((1, 100.0, "kernel"), (2, 100.0, "kernel"), (3, 101.0, AGAIN)):
+        more = {"repeat": repeat, "created": f"20261123T14000{repeat}Z", "software": software | {"process": process}}
+        store.write(Record.model_validate(sample(rate) | more), tmp_path)
+    found = [record for _, record in store.read_all([tmp_path])]
+    assert [record.repeat for record in found] == [1, 3]
+    assert cases.runs(found)["repeat"].tolist() == [1]

@@ -1,7 +1,9 @@
 """Progress: lines of JSON for the program that runs the notebook, a bar for whoever runs it by hand."""
 
 import json
+from types import SimpleNamespace
 
+from siliconbench.run import timing
 from siliconbench.run.timing import Progress
 
 
@@ -23,8 +25,13 @@ def test_what_is_left_is_that_of_the_part_and_of_those_after_it():
     assert progress.left_s("latency", 1.0) == {"latency": 0.0} and not progress.left_s("forward", 0.5)
 
 
-def test_by_hand_there_is_a_bar(monkeypatch, capsys):
+def test_by_hand_there_is_one_bar_with_what_is_done_and_the_time_left(monkeypatch, capsys):
+    """In Lab, too: test_lab.py."""
     monkeypatch.delenv("SILICONBENCH_PROGRESS", raising=False)
-    Progress()("copy")(0.5)
-    shown = capsys.readouterr().err
-    assert "copy" in shown and "50%" in shown and "{" not in shown
+    shown, progress = [], Progress()
+    progress.expected = {"copy": 40.0}
+    monkeypatch.setattr(timing, "display", lambda html, display_id: SimpleNamespace(update=shown.append))
+    progress("copy")(1.0)
+    progress.end()
+    bars = [html.data for html in shown]
+    assert bars[0].endswith("</progress> copy, 40 s left") and bars[-1] == "" and capsys.readouterr().err == ""

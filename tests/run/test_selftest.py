@@ -19,9 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from siliconbench.analysis.verdict import synchronized
 from siliconbench.machine import sampler
 from siliconbench.machine.sources import system
-from siliconbench.record.schema import Case, Experiment, Synchronization
+from siliconbench.record.schema import Case, Synchronization
 from siliconbench.run import experiment, images, loader, models, passes, selftest, timing
-from siliconbench.run.experiment import Answer, Parts
 from siliconbench.run.passes import Bench
 from siliconbench.run.result import Log
 from siliconbench.run.selftest import Neighbours
@@ -261,17 +260,6 @@ def test_the_end_is_timed_again_with_the_share_of_the_kernel(plain):
     assert 0 <= quiet.system_share <= 1
     assert loud.page_faults_per_image > quiet.page_faults_per_image + 10
     assert loud.system_share > quiet.system_share
-
-
-def test_what_the_parts_allow_is_put_into_a_sentence():
-    parts = Parts(200.0, "forward", {})
-    found = Experiment(part="forward", images_per_s_with=1.0, images_per_s_without=2.0, confirmed=True)
-    text = experiment.sentence(parts, Answer("forward", found), 150.0)
-    assert "6.67 ms" in text and "allow 5:" in text and "75 %" in text and "the bottleneck is forward" in text
-    assert "nothing stands out" in experiment.sentence(parts, Answer("balanced", None), 150.0)
-    assert "may be forward (too few blocks)" in experiment.sentence(
-        parts, Answer("forward", None, "too few blocks"), 9.0
-    )
 
 
 def test_the_machine_rests_before_and_after_a_run_where_its_heat_is_told(monkeypatch):

@@ -68,12 +68,16 @@ MISTAKES = {"Images by one core", "10 to warm up, 40 timed", "First call in the 
 MISTAKES |= {"Mean of rates", "Test within a process", "A neighbour at work"}
 
 
-def test_make_mistakes_does_each_that_can_happen_here_and_leaves_nothing_running(chromium, tmp_path):
+def test_make_pages_does_each_mistake_that_can_happen_here_measures_and_leaves_nothing_running(chromium, tmp_path):
     few = {"IMAGE_MODEL": "squeezenet1_1", "BATCH_SIZE": "2", "MIN_SECONDS": "0.1", "REPEATS": "2", "WORKERS": "2"}
-    command, env = [sys.executable, "-m", "siliconbench", "mistakes"], os.environ | few | {"USE_GPU": "0"}
+    command, env = [sys.executable, "-m", "siliconbench", "pages"], os.environ | few | {"USE_GPU": "0"}
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "reports/mistakes.html"
+    made = [line for line in done.stdout.splitlines() if line.startswith("reports/")]
+    assert made == [f"reports/{name}.html" for name in ("measure", "mistakes", "trust")], done.stderr
+    measured = (tmp_path / made[0]).read_text()
+    assert measured.count("<img") >= 4 and "end to end: " in measured and "reports/mine" not in measured
+    assert not (tmp_path / "reports/mine").exists()
+    check_page(chromium, tmp_path / made[0])
     page = tmp_path / "reports/mistakes.html"
     told = dict(re.findall(r'class="finding">([^<:]+): ([^<]+)', html.unescape(page.read_text())))
     assert {name for name, words in told.items() if words.startswith("can't happen here.")} == NEVER

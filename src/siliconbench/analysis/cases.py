@@ -16,7 +16,7 @@ from siliconbench.analysis.bottleneck import concluded
 from siliconbench.analysis.series import requests as requests_of
 from siliconbench.analysis.words import THIN, percent_words, ratio_words
 from siliconbench.record import protocol, store
-from siliconbench.record.schema import Case, Record
+from siliconbench.record.schema import AGAIN, Case, Record
 
 APART = 4  # an interval that spans such a factor tells no speed: it is said in words
 DIFFER = "its runs differ too much for an interval"
@@ -88,7 +88,8 @@ COLUMNS = {
     "mode": Column("case.mode", words=lambda mode: "training" if mode == "train" else mode),
     "input": Column("case.input", words="{} input".format),
     "image_px": Column("case.image_px", words=lambda px: f"{px} px" if px else "image size unknown"),
-    "workers": Column(lambda r: "auto" if r.case.workers is None else str(r.case.workers), words="{} workers".format),
+    "workers": Column(lambda r: "auto" if r.case.workers is None else str(r.case.workers),
+                      words=lambda n: f"{n} worker{'' if n == '1' else 's'}"),
     "machine": Column("machine.slug", words=str),
     "torch": Column(lambda r: ".".join((r.software.torch or "unknown").split("+")[0].split(".")[:2]),
                     words="torch {}".format),
@@ -102,7 +103,7 @@ COLUMNS = {
     "ranks": Column("case.ranks", words="{} ranks".format),
     "min_seconds": _state(lambda r: f"{r.case.min_seconds:g}", "{} s a pass"),
     "threads_used": _state(lambda r: r.software.threads, "{} threads"),
-    "workers_used": _state(lambda r: str(r.checks.workers.used), "{} workers used"),
+    "workers_used": _state(lambda r: str(r.checks.workers.used), "workers used: {}"),
     "device_name": _state(lambda r: r.software.device_name),
     "driver": _state(lambda r: r.case.device != "cpu" and (r.machine.driver or "").split(".")[0], "driver {}"),
     "power_limit_w": _state(_power_limit, "{} W allowed"), "power": _state(_power),
@@ -152,9 +153,11 @@ KINDS = {"images_per_s": float, **dict.fromkeys(("reference", "sustained"), bool
 
 def runs(records: Iterable[Record]) -> pd.DataFrame:
     """One row a run, sorted by case and time; without a record it has its columns, too. Looks of `make best` are none,
-    but say that its sweep was searched. A run that failed has the image size of its model's others, else 0."""
+    but say that its sweep was searched; nor are runs of a kernel that had measured before. A run that failed has the
+    image size of its model's others, else 0."""
     every = list(records)
-    looked, full = {r.sweep.id for r in every if r.sweep.search}, [r for r in every if not r.sweep.search]
+    full = [r for r in every if not r.sweep.search and r.software.process != AGAIN]
+    looked = {r.sweep.id for r in every if r.sweep.search}
     parts = (SimpleNamespace(**dict(record), conditions=heat.conditions(record)) for record in full)
     frame = pd.DataFrame([[column.of(run) for column in COLUMNS.values()] for run in parts], columns=list(COLUMNS))
     frame["searched"] = frame["sweep"].isin(looked)

@@ -116,7 +116,7 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(set(table[x])), [str(value) for value in sorted(set(table[x]))], minor=False)
     axes.set(ylim=(foot, (2 if wide else 1.35) * top if top == top else None), yscale="log" if wide else "linear")
-    return _finished(fig, len(hue), xlabel, ylabel)
+    return finished(fig, len(hue), xlabel, ylabel)
 
 
 def bars(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
@@ -124,7 +124,7 @@ def bars(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
     table = table.assign(**{y: table[y].map(label)})
     fig, axes = plt.subplots(figsize=(7, 1.3 + 0.75 * max(1, table[y].nunique())))
     sns.barplot(table, y=y, x=x, hue=hue, errorbar=None, orient="h", ax=axes)
-    return _finished(fig, table[hue].nunique(), xlabel, "")
+    return finished(fig, table[hue].nunique(), xlabel, "")
 
 
 def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Figure:
@@ -133,7 +133,7 @@ def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Fig
     hue, *_ = looks({part for parts in ways.values() for part in parts})
     pd.DataFrame(ways).T[::-1].plot.barh(stacked=True, color=hue, width=0.6, ax=axes)
     axes.axvline(total, color=INK, ls="--", label="measured")
-    return _finished(fig, len(hue) + 1, xlabel, "")
+    return finished(fig, len(hue) + 1, xlabel, "")
 
 
 def relative(table: pd.DataFrame, xlabel: str) -> Figure:
@@ -171,7 +171,7 @@ def steps(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
     sns.ecdfplot(table, x=x, hue="name", palette=hue, log_scale=True, legend=False, ax=axes)
     for who, colour in hue.items():
         axes.plot([], [], c=colour, label=who)
-    return _finished(fig, table["name"].nunique(), xlabel, "share of requests")
+    return finished(fig, table["name"].nunique(), xlabel, "share of requests")
 
 
 def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
@@ -199,10 +199,10 @@ def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str
     for who, group in table.groupby(hue):
         axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
     axes.set(ylim=(0, 1.2 * table[y].max()))
-    return _finished(fig, len(colour), xlabel, ylabel)
+    return finished(fig, len(colour), xlabel, ylabel)
 
 
-def _finished(fig: Figure, names: int, xlabel: str, ylabel: str) -> Figure:
+def finished(fig: Figure, names: int, xlabel: str, ylabel: str) -> Figure:
     """The figure with its legend above the axes, two names to a line; from the third line on it grows with it."""
     (axes,) = fig.axes
     axes.set(xlabel=xlabel, ylabel=ylabel)

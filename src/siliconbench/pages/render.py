@@ -1,6 +1,8 @@
 """From a notebook to a page: executed in a fresh kernel, then without its code in the house template."""
 
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill import PapermillExecutionError
 
-from siliconbench import paths
+from siliconbench import knobs, paths
 from siliconbench.knobs import Stopped
 from siliconbench.record import store
-from siliconbench.sweep import failure, kernel
+from siliconbench.record.fields import PARAMETERS
+from siliconbench.sweep import failure, kernel, mistakes, plan, trust
 
 TEMPLATES = Path(__file__).parent / "templates"
 for loud in ("papermill", "asyncio"):  # the caller reports what goes wrong, in one line
@@ -38,7 +41,6 @@ def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
 def machine_page(slug: str, results: Path) -> str:
     """The path of a machine's page, rendered anew; in words why not, if that failed (the records stay)."""
     parameters = {"machine": slug, "results": str(results.resolve()), "data": str(paths.DATA)}
-    parameters["figure_path"] = str((paths.REPORTS / f"{slug}.svg").resolve())
     try:
         return str(render(paths.NOTEBOOKS / "machine.ipynb", paths.REPORTS / f"{slug}.html", parameters))
     except Stopped as error:
@@ -48,3 +50,11 @@ def machine_page(slug: str, results: Path) -> str:
 def trust_page(measured: Path) -> Path:
     """The path of the page of `make trust`, rendered from what it measured."""
     return render(paths.NOTEBOOKS / "trust.ipynb", paths.REPORTS / "trust.html", {"runs": str(measured.resolve())})
+
+
+def make_pages(given: knobs.Given, page: Callable[[Path, Path, dict[str, Any]], Path]) -> int:
+    """The exit status of `make pages`, that of its trust: the notebooks that measure, done here and now, as pages."""
+    own = knobs.read_trust(os.environ)
+    case = plan.cases(own, plan.device_type(own["USE_GPU"]))[0].model_dump(include={*PARAMETERS})
+    print(page(paths.NOTEBOOKS / "measure.ipynb", paths.REPORTS / "measure.html", case | {"results": ""}))
+    return mistakes.make_mistakes(given, page) or trust.make_trust(own, trust_page)

@@ -81,7 +81,7 @@ class Machine(Section):
 class Software(Section):
     """What ran: versions, and the device, threads and flags as torch read them back.
 
-    environment: the variables that change arithmetic or threads; process: what measured, a notebook's kernel."""
+    environment: the variables that change arithmetic or threads; process: what measured, a kernel, or schema.AGAIN."""
 
     siliconbench: fields.Name
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}(\+changes)?$")] | None

@@ -14,6 +14,7 @@ OLDER = (
 )
 
 
+AGAIN = "by hand, in a kernel that had measured before"  # its memory, its heat are another run's: it is never ranked
 STOCK = 0.01  # the share of a pass's images that a loader may have had ready beforehand
 
 

@@ -168,21 +168,22 @@ def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | Val
 
 
 def read_all(folders: Iterable[Path], machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
-    """What `read` gives of each of these folders in turn; a record that was there before, by its content, once."""
+    """What `read` gives of each of these folders in turn; what was there before, by its case and raw seconds, once."""
     seen = set[bytes]()
     for folder in folders:
         for path, found in read(folder, machine):
-            mark = hashlib.sha256(found.model_dump_json().encode()).digest() if isinstance(found, Record) else b""
+            told = (found.machine.slug, found.case, found.passes or found) if isinstance(found, Record) else path
+            mark = hashlib.sha256(repr(told).encode()).digest()
             if mark not in seen:
                 yield path, found
-            seen |= {mark} if mark else set()
+            seen.add(mark)
 
 
 def newest_machine(*folders: Path) -> str:
-    """The slug of the machine with the newest record; ValueError when there is no record."""
+    """The slug of the machine with the newest record; Stopped when there is none."""
     read_back = [found for _, found in read_all(folders)]
     good = [(r.created, r.machine.slug) for r in read_back if isinstance(r, Record)]
     if not good:
         refused = f"; {len(read_back)} refused, the first was {read_back[0]}" if read_back else ""
-        raise ValueError(f"there is no record: `make image` makes some{refused}")
+        raise Stopped(f"there is no record: `make image` makes some{refused}")
     return max(good)[1]

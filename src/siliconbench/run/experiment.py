@@ -97,16 +97,3 @@ def experiment(bench: Bench, part: Part, stream: Loader, whole: Pass, report: Re
     found = {"images_per_s_with": whole.images_per_s, "images_per_s_without": rest.images_per_s}
     confirmed = word == "confirmed"
     return Answer(part if confirmed else "balanced", Experiment(part=part, confirmed=confirmed, **found))
-
-
-def sentence(parts: Parts, answer: Answer, images_per_s: float) -> str:
-    """What the parts allow, how near the whole comes to it, and what the bottleneck is, in a sentence."""
-    word = f"the bottleneck is {answer.bottleneck}"
-    if answer.bottleneck == "balanced":
-        word = "nothing stands out as the bottleneck"
-    elif answer.experiment is None:
-        word = f"the bottleneck may be {answer.bottleneck} ({answer.why})"
-    return (
-        f"One image takes {1000 / images_per_s:.3g} ms where its parts allow {1000 / parts.allowed_images_per_s:.3g}: "
-        f"the whole comes to {100 * images_per_s / parts.allowed_images_per_s:.0f} % of what they allow, and {word}."
-    )

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from siliconbench.knobs import Said
 from siliconbench.machine.tuning import untrue
 from siliconbench.record.axes import DEVICES, PRECISIONS
 from siliconbench.record.schema import Case, Latency, Pass, Passes
@@ -30,7 +31,7 @@ SELF_TESTS_S = 6.0  # about: precision, limits, the end of the sampler; on a CPU
 LAG = 4  # steps under way when the end of one is looked at: enough to keep a device busy, few enough for its memory
 
 
-class Refused(RuntimeError):
+class Refused(Said):
     """The case can't be measured here as it was asked for; the message says why."""
 
 
@@ -136,14 +137,20 @@ class Bench:
         return result.model_copy(update={"start_s": result.start_s - self.zero_s})
 
 
-def set_up(case: Case) -> Bench:
-    """The bench of a case: its model built, on the device, called once. Refused where the case can't be had here."""
-    zero_s, device = time.perf_counter(), torch.device(case.device)
+def refuse(case: Case) -> torch.device:
+    """The device of a case; Refused where the case can't be had here."""
+    device = torch.device(case.device)
     why = refusal(device, case.reference) or lacks(device, case.precision) or untrue(case.allocator)
     if case.input == "jpeg-device" and device.type != "cuda":
         why = "jpeg-device decodes on CUDA alone, as torchvision does: INPUT=jpeg"
     if why := why or (models.no_compiler(device) if case.compile else None):
         raise Refused(why)
+    return device
+
+
+def set_up(case: Case) -> Bench:
+    """The bench of a case: its model built, on the device, called once; Refused, as by refuse()."""
+    zero_s, device = time.perf_counter(), refuse(case)
     if case.threads:
         torch.set_num_threads(case.threads)
     tf32 = PRECISIONS[case.precision].tf32  # else float32 means float32, for convolutions and matrix products alike

@@ -11,6 +11,7 @@ import torch
 
 from siliconbench.analysis.telemetry import heat_witness
 from siliconbench.analysis.verdict import judge
+from siliconbench.knobs import Stopped
 from siliconbench.machine import energy, facts, lock, sampler
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, explained, section, tried
@@ -39,9 +40,12 @@ class Log:
     told. In the rest before it, the counter of energy is polled. Meanwhile no other process may measure. With a
     notebook's cell that fails, all that ends; so it does with the next run in the same process."""
 
+    runs = 0  # of this process
+
     def __init__(self, telemetry: bool, case: schema.Case) -> None:
         lock.free()  # by an earlier run of this process
         lock.alone()
+        Log.runs += 1
         self.before = self.after = facts.state()
         self.telemetry: schema.Telemetry | None = None
         self.asleep_s, self.uuid = facts.asleep_s(), gpu_uuid(case.device)
@@ -89,7 +93,7 @@ class Log:
     def stop(self, zero_s: float) -> Self:
         """The same, with the state after the run, and the samples with their times counted from the run's zero."""
         if not lock.LEAVE:
-            raise RuntimeError("this run has ended, as a cell failed or it was stopped: run all cells again")
+            raise Stopped("this run has ended, as a cell failed or it was stopped: run all cells again")
         ended, self.after, asleep_s = time.perf_counter(), facts.state(), facts.asleep_s()
         if self.asleep_s is not None and asleep_s is not None:
             self.slept_s = round(max(0.0, asleep_s - self.asleep_s), 3)
@@ -166,7 +170,7 @@ def record(
     """The record of the run, validated; empty are a sweep of its own, created now, and a machine named by its chip."""
     created, found = created or store.now(), checks(bench, measured, log)
     installed, seen = facts.versions(), describe(bench.device, models.fingerprint(bench.model))
-    whole = measured.passes.end_to_end
+    whole, hand = measured.passes.end_to_end, {"process": schema.AGAIN} if Log.runs > 1 else {}
     spent, unspent = log.energy(bench.zero_s, whole) if whole else (None, "end to end was not timed")
     memory = section(schema.Memory, {
         "peak_device_bytes": (measured.memory.device_bytes, measured.memory.why),
@@ -177,7 +181,7 @@ def record(
         status="ok", error=None, created=created, repeat=repeat, case=bench.case,
         machine=facts.machine(machine, log.uuid),
         sweep=schema.Sweep(**sweep or {"id": f"{created}-0000000000", "runs": 1, "order": 1}),
-        software=schema.Software(**installed | seen | {"unknown": installed["unknown"] | seen["unknown"]}),
+        software=schema.Software(**installed | seen | {"unknown": installed["unknown"] | seen["unknown"]} | hand),
         passes=measured.passes, latency=measured.latency, limits=measured.limits, telemetry=log.telemetry,
         memory=memory, energy=spent, checks=found, verdict=verdict(measured, found, log),
         unknown={name: why for name, part, why in (

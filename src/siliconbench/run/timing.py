@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
-from typing import Any
+from typing import Any, cast
 
-from tqdm import tqdm
+from IPython.display import HTML, display
 
 from siliconbench.record.schema import STOCK, Pass
 
@@ -222,12 +222,12 @@ def requests(
 class Progress:
     """Tells how far a run is: for each part, progress(part) is the call that reports the share done of it (0 to 1).
 
-    A bar on stderr; lines of JSON there, four a second and the last, where the environment has SILICONBENCH_PROGRESS=1:
-    with the seconds left of the run once those of its parts are known (expected, in order), and of these those of the
-    search for loader processes, which other runs of its case will not have."""
+    One bar, in the notebook's cell that works; lines of JSON on stderr where SILICONBENCH_PROGRESS is 1.
+    Four times a second and the last, with the seconds left of the run once those of its parts are known (expected, in
+    order), and of these those of the search for loader processes, which other runs of its case will not have."""
 
     def __init__(self) -> None:
-        self.expected = dict[str, float]()
+        self.expected, self.start, self.bar = dict[str, float](), time.monotonic(), cast(Any, None)
 
     def left_s(self, part: str, done: float) -> dict[str, float]:
         """The seconds left of each part when this share of one is done, by their names; empty where that is unknown."""
@@ -238,18 +238,27 @@ class Progress:
     def __call__(self, part: str) -> Report:
         """The call that reports the share done of this part; it has reported 0 already."""
         lines, due = os.environ.get("SILICONBENCH_PROGRESS") == "1", 0.0
-        bar = tqdm(total=100, desc=part, bar_format="{desc} {percentage:.0f}% {bar:20}", disable=lines)
+        self.end()
+        self.bar = bar = None if lines else display(HTML(""), display_id=True)
 
         def report(done: float) -> None:
             nonlocal due
-            bar.n = round(100 * done)
-            bar.refresh()
-            if lines and (time.monotonic() >= due or done >= 1):
-                due = time.monotonic() + 0.25
-                left_s = self.left_s(part, done)
-                told = {"part": part, "done": round(done, 4), "left_s": sum(left_s.values()) if left_s else None}
-                told["search_s"] = left_s.get("loader processes", 0.0)
+            if (now := time.monotonic()) < due and done < 1:
+                return
+            due, left_s, spent_s = now + 0.25, self.left_s(part, done), now - self.start
+            left = sum(left_s.values()) if left_s else None
+            search_s, value = left_s.get("loader processes", 0.0), spent_s / (spent_s + left) if left else 0.0
+            if lines:
+                told = {"part": part, "done": round(done, 4), "left_s": left, "search_s": search_s}
                 print(json.dumps(told), file=sys.stderr, flush=True)
+            elif bar:
+                words = f"{part}, {left:.0f} s left" if left else part
+                bar.update(HTML(f'<progress value="{value:.3f}"></progress> {words}'))
 
         report(0.0)
         return report
+
+    def end(self) -> None:
+        """Takes the bar away."""
+        if self.bar:
+            self.bar.update(HTML(""))

@@ -79,13 +79,13 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
     return records
 
 
-def ending(plan: Plan, auto: bool, records: list[Record]) -> list[str]:
+def ending(machine: str, results: Path, auto: bool, records: list[Record]) -> list[str]:
     """What a sweep ends with: its figures, for each setting of BATCH_SIZE=auto why its batch sizes end and which one to
     use; then, as its page has it, the bottleneck and what to believe, the next step and the machine's place."""
     why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
     why += batch_advice(cases.cases(cases.runs(records)))
-    every = (r for _, r in store.read_all([plan.results, paths.DATA]) if isinstance(r, Record))
-    _, belief, step, place = answer(Asked(cases.runs(every), plan.machine.slug))
+    every = (r for _, r in store.read_all([results, paths.DATA]) if isinstance(r, Record))
+    _, belief, step, place = answer(Asked(cases.runs(every), machine))
     return [*terminal.headline(records), *(why if auto else []), belief, f"{step} {place}"]
 
 
@@ -96,7 +96,7 @@ def measured(given: Given, page: Page) -> list[Record]:
     further = partial(onward, given["REPEATS"], given["SEED"], auto)
     plan = planned(given, used, machine, "auto" if auto else given.get("SUITE", ""), further)
     print(*terminal.header(given, plan), sep="\n", flush=True)
-    return stages(plan, further, partial(ending, plan, auto), page)
+    return stages(plan, further, partial(ending, plan.machine.slug, plan.results, auto), page)
 
 
 def make_image(given: Given, page: Page) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from siliconbench import paths
 from siliconbench.analysis import stats
@@ -89,9 +88,9 @@ def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
     order = shuffled(LABELS, given["REPEATS"], given["SEED"], store.now())
     print(f"{case.model}, batch {case.batch_size}, {case.device}: {len(order)} runs in fresh processes", flush=True)
     try:
-        for number, label in enumerate(tqdm(order, desc="runs", disable=not sys.stderr.isatty()), 1):
+        for number, label in enumerate(order, 1):
             rows.append({"order": number} | observe(case, label))
-            tqdm.write(f"{number:2d} {label:<14} {rows[-1]['images_per_s']:9.1f} images/s", file=sys.stdout)
+            print(f"{number:2d} {label:<14} {rows[-1]['images_per_s']:9.1f} images/s", flush=True)
     except RuntimeError as error:
         print(f"make trust: a run failed: {error}", file=sys.stderr)
         return 1
