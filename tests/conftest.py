@@ -130,7 +130,7 @@ def rendered() -> Iterator[Callable[..., Path]]:
 
     def rendered(notebook: str, page: Path, **parameters: object) -> Path:
         asked = parameterize_notebook(load_notebook_node(str(paths.NOTEBOOKS / f"{notebook}.ipynb")), parameters)
-        asked.cells.insert(0, new_code_cell("%reset -f"))
+        asked.cells.insert(0, new_code_cell("%reset -f\n%reset -f in out"))
         NotebookClient(asked, km=manager).execute()
         page.write_text(render.to_html(asked), "utf-8")
         return page

@@ -68,6 +68,7 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
     if records:
         writable(late("record.store:folder_at")(given["RESULTS"]), "RESULTS")
         given["MACHINE"] = named(given["MACHINE"])
+        late("record.share:older")(given["RESULTS"])
     writable(paths.RUNS, "reports")
     late("machine.lock:alone")()  # until this process ends
     child = awake()  # as long

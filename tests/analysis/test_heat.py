@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,7 +164,7 @@ def test_the_published_case_is_judged_by_its_last_fifth():
 def test_a_run_that_comes_back_neither_slows_nor_varies():
     dip = run(None, blocks_at(lambda t: 80 if 240 < t < 400 else 100), minutes=10.0)
     found = heat.sustained(dip)
-    assert (found.kept_percent, found.slows_after_s) == (pytest.approx(100, abs=0.5), None)
+    assert (found.kept_percent, found.slows_after_s, found.flips) == (pytest.approx(100, abs=0.5), None, None)
 
 
 def test_a_slower_last_fifth_that_was_fast_between_varies():
@@ -172,6 +173,46 @@ def test_a_slower_last_fifth_that_was_fast_between_varies():
     varied = run(None, blocks_at(rate), minutes=10.0)
     assert heat.sustained(varied).slows_after_s is None and heat.sustained(varied).kept_percent < 97
     assert "not for good: it varies" in heat.sustained_words(varied)
+
+
+@pytest.mark.parametrize("stay", [6, 30, 110])
+@pytest.mark.parametrize("apart", [0.035, 0.2])
+def test_a_device_that_flips_between_two_speeds_is_named(stay, apart):
+    rough = noise(stay, 0.5, 0.003)
+    rate = lambda t: 2922 * rough(t) * (1 if int(t / stay) % 2 == 0 else 1 - apart)  # noqa: E731
+    flipping = run(None, blocks_at(rate), minutes=10.0)
+    found = heat.sustained(flipping).flips
+    assert (found.slower, found.faster) == pytest.approx((2922 * (1 - apart), 2922), rel=0.004)
+    assert found.slower_share == pytest.approx(0.5, abs=0.12)
+    words = heat.sustained_words(flipping)
+    assert "It flips between two speeds" in words and "begins to slow" not in words and "varies" not in words
+
+
+def test_a_stall_now_and_then_does_not_hide_the_flips():
+    rate = lambda t: (30 if int(t) % 97 == 50 else 100) * (1 if int(t / 30) % 2 else 0.9)  # noqa: E731
+    assert heat.sustained(run(None, blocks_at(rate), minutes=10.0)).flips
+
+
+STEADY = {
+    "throttled": lambda t: 100 if t < 240 else 80, "a dip": lambda t: 80 if 200 < t < 350 else 100,
+    "a ramp": lambda t: 100 - t / 30, "a wave": lambda t: 100 + 5 * math.sin(t / 20),
+    "too near": lambda t: 100 if int(t / 30) % 2 else 98, "too short a stay": lambda t: 100 if int(t / 3) % 2 else 90,
+    "too seldom": lambda t: 90 if t % 100 < 15 else 100, "steady": lambda t: 100.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_what_does_not_flip_is_not_said_to(name):
+    assert heat.sustained(run(None, blocks_at(STEADY[name]), minutes=10.0)).flips is None
+
+
+@pytest.mark.parametrize(("rho", "sd"), [(0.0, 0.02), (0.5, 0.05), (0.9, 0.02), (0.98, 0.03)])
+def test_noise_of_one_speed_is_no_flipping(rho, sd):
+    def found(seed):
+        rough = noise(seed, rho, sd)
+        return heat.flips(pd.DataFrame({"images_per_s": [100 * rough(t) for t in range(600)]}))
+
+    assert sum(found(seed) is not None for seed in range(200)) <= 2
 
 
 def test_a_case_has_no_median_over_two_ways_of_measuring_energy():

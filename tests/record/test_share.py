@@ -191,6 +191,18 @@ def test_older_records_are_one_line_a_machine_that_says_what_to_do_and_none_is_t
     assert all(json.loads(path.read_text()) == older() for path in files)
 
 
+def test_a_user_of_0_1_is_told_in_one_line_where_the_old_records_lie(tmp_path, data, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert share.older("reports/mine") == "reports/mine" and capsys.readouterr().out == ""
+    leave(data)
+    files = [*leave_older(data, "m1-max", 3), *leave_older(data, MACHINE, 1), *leave_older(tmp_path / "mine", "x", 1)]
+    (data / MACHINE / "away.json").symlink_to("nowhere")
+    share.older(str(tmp_path / "mine"))
+    where = f"{data}/{MACHINE}, {data}/m1-max, {tmp_path}/mine/x"
+    assert capsys.readouterr().out == f"{where}: 5 records {OLDER}\n"
+    assert all(json.loads(path.read_text()) == older() for path in files)
+
+
 def test_check_of_good_records_is_one_line_without_torch_and_fast(tmp_path):
     leave(tmp_path)
     code = "import sys; from siliconbench import __main__; s = __main__.main(); print('torch' in sys.modules, s)"

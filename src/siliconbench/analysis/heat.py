@@ -1,14 +1,18 @@
 """Heat, fan, power and energy of a run, and how long its speed is kept: from raw samples, nothing is estimated."""
 
+import math
 from dataclasses import replace
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import telemetry
+from siliconbench.analysis.words import significant
 from siliconbench.record.schema import Pass, Record
 
+STAY_S = 5  # at one speed, in seconds, that count as a stay
 KEPT = 0.97  # below this share of the first minute's rate a machine has begun to slow: the drift of 3 %
 NO_FAN = ("MacBook Neo", "Mac17,5", "MacBook Air", "MacBookAir", "Mac14,2", "Mac14,15", "Mac15,12", "Mac15,13",
           "Mac16,12", "Mac16,13")  # fmt: skip
@@ -20,12 +24,21 @@ SHOWN = {  # channel: what the timeline calls it, and its unit
 }  # fmt: skip
 
 
+class Flips(NamedTuple):
+    """The two speeds of a device that goes to and fro between them, images/s, and its share of time at the slower."""
+
+    slower: float
+    faster: float
+    slower_share: float
+
+
 class Sustained(NamedTuple):
     """How a sustained run kept its speed: its first minute against its last fifth, as images over seconds."""
 
     minutes: float
     kept_percent: float
     slows_after_s: float | None  # the median over a minute is under 97 % of the first minute's for good; None: never
+    flips: Flips | None  # it goes to and fro between two speeds
     claimed: bool  # whether it lasted least_minutes, as "sustained" takes
     least_minutes: float
     witness: str | None  # a second sign of heat, in words
@@ -59,6 +72,28 @@ def rates(timed: Pass) -> pd.DataFrame:
     return pd.DataFrame({"time_s": (edges[1:] + edges[:-1]) / 2, "images_per_s": spans(timed, edges)})
 
 
+def flips(table: pd.DataFrame) -> Flips | None:
+    """Two speeds that a device goes to and fro between, from rates(): each at least twice and for a fifth of the time,
+    5 s and more at a time, 3 % apart, and 4.5 times as far apart as they scatter; None without. (One normal speed cut
+    in two halves gives 2.3 of their scatter, a steady change 2.7, a wave 3.9.)"""
+    y = np.log(table["images_per_s"].rolling(STAY_S, center=True, min_periods=1).median().to_numpy())  # no hiccups
+    if len(y) < 4 * STAY_S:
+        return None
+    ordered, count = np.sort(y), np.arange(1, len(y))
+    below, above = np.cumsum(ordered)[:-1] / count, np.cumsum(ordered[::-1])[-2::-1] / count[::-1]
+    cut = int(np.argmax(count * count[::-1] * (above - below) ** 2))  # Otsu's: the two halves scatter least
+    halves, fast = (ordered[: cut + 1], ordered[cut + 1 :]), y > ordered[cut]
+    low, high = (float(np.median(half)) for half in halves)
+    scatter = 1.4826 * max(float(np.median(np.abs(half - np.median(half)))) for half in halves)  # of a normal law
+    ends = np.flatnonzero(np.diff(fast, append=~fast[-1])) + 1
+    stays = [(bool(fast[end - 1]), end - start) for start, end in pairwise((0, *ends)) if end - start >= STAY_S]
+    visits = len(list(groupby(at for at, _ in stays)))  # a hiccup between two stays at one speed is none
+    least = min(sum(seconds for at, seconds in stays if at == speed) for speed in (False, True))
+    if high - low < max(-math.log(KEPT), 4.5 * scatter) or visits < 4 or least < len(y) / 5:
+        return None
+    return Flips(math.exp(low), math.exp(high), float(1 - fast.mean()))
+
+
 def sustained(record: Record) -> Sustained | None:
     """How a sustained run kept its speed; None for any other run."""
     timed = record.passes and record.passes.end_to_end
@@ -72,12 +107,12 @@ def sustained(record: Record) -> Sustained | None:
     least = 30.0 if fanless else 10.0  # minutes: heat builds up later without a fan
     table = rates(timed)
     low = table["images_per_s"].rolling(60, min_periods=1, center=True).median() < KEPT * first
-    good = np.flatnonzero(~low.to_numpy())
+    good, between = np.flatnonzero(~low.to_numpy()), flips(table)
     slows = float(table["time_s"][good[-1]]) if len(good) else 0.0
     varies = slows > 0.8 * seconds and low[: good[-1]].any()  # slow before, and now and then fast in its last fifth
-    never = last >= KEPT * first or varies
+    never = last >= KEPT * first or varies or between is not None
     kept, claimed = 100 * last / first, seconds >= 60 * least
-    return Sustained(seconds / 60, kept, None if never else slows, claimed, least, witness)
+    return Sustained(seconds / 60, kept, None if never else slows, between, claimed, least, witness)
 
 
 def conditions_words(found: Any) -> str:
@@ -93,7 +128,11 @@ def sustained_words(record: Record) -> str:
     if found is None:
         return f"No sustained run (MINUTES=10) was made: how the speed holds is not known; {state} over a short run."
     sentences = [f"It keeps {found.kept_percent:.0f} % of its speed after {found.minutes:.3g} minutes; {state}."]
-    if found.slows_after_s is not None:
+    if found.flips:
+        speeds = " and ".join(significant(rate, 4) for rate in found.flips[:2])
+        share = f"{100 * found.flips.slower_share:.0f} % of the time at the slower: the cause is not known"
+        sentences.append(f"It flips between two speeds, {speeds} images/s, {share}.")
+    elif found.slows_after_s is not None:
         why = f"heat: {found.witness}" if found.witness else "its cause is not known: no second sign of heat"
         sentences.append(f"It begins to slow after {found.slows_after_s / 60:.1f} minutes ({why}).")
     elif found.kept_percent < 100 * KEPT:

@@ -247,7 +247,7 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
 
 def make_report(results: str) -> int:
     """The exit status of `make report`: the page of the published records, or with one's own its own beside it."""
-    own = share.own_folder(results)
+    own = share.own_folder(share.older(results))
     if own and any(own.glob("*/*.json")):
         print(page_of(paths.REPORTS / "report.html", str(own.resolve() if isinstance(own, Path) else own)))
     else:
