@@ -13,7 +13,27 @@ WRONG = {
     "USE_GPU": ["2", "-1", "yes", "true", "0.0", "1 0"],
     "NUM_IMAGES": ["0", "-1", "1e3", "ten", "1000.5", "10000000000", "1 2", "١٠"],
     "BATCH_SIZE": ["0", "-8", "8.0", "65537", "8;16", "8 x", "99999999999999"],
-    "IMAGE_MODEL": ["resnet5O", "ResNet50", "resnet50 nothing", "../resnet50", "fcn_resnet50", "<script>"],
+    "IMAGE_MODEL": [
+        "resnet5O",
+        "ResNet50",
+        "resnet50 nothing",
+        "../resnet50",
+        "timm:resnet5O",
+        "<script>",
+        "timm:",
+        ":resnet50",
+        "no/such.py:net",
+        "a" * 300 + ".py:net",
+        "src:net",
+        "no.such:net",
+        "a" * 10_000,
+        f"{__file__}:no_such_factory",
+        f"{__file__}:test_defaults_and_list",
+        f"{__file__}:needs",
+        "README.md:net",
+        "os:getcwd",
+        "json:../x",
+    ],
     "MIN_SECONDS": ["-1", "inf", "nan", "1e9", "ten", "86401", "1s"],
     "WORKERS": ["-1", "257", "all", "1.5", "AUTO"],
     "INPUT": ["FAST", "slow", "fast original"],
@@ -39,6 +59,10 @@ def test_a_wrong_knob_says_what_was_given_and_what_is_allowed(name, text):
     assert told.startswith(f"{name}: given ") and "allowed: " in told and "\n" not in told
 
 
+def needs(width):
+    """A factory that asks for too much."""
+
+
 def test_there_are_more_than_forty_wrong_ones():
     assert sum(map(len, WRONG.values())) >= 40
 
@@ -55,7 +79,13 @@ def test_defaults_and_lists():
 def test_the_names_are_those_of_torchvision():
     import torchvision
 
-    assert knobs.classifiers() == sorted(torchvision.models.list_models(module=torchvision.models))
+    every, tasks = (
+        torchvision.models,
+        (torchvision.models, torchvision.models.detection, torchvision.models.segmentation),
+    )
+    assert knobs.registered("torchvision") == sorted(name for task in tasks for name in every.list_models(module=task))
+    timm = pytest.importorskip("timm")
+    assert knobs.registered("timm") == sorted(timm.list_models())
 
 
 def test_a_near_miss_names_the_nearest():

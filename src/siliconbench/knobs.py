@@ -1,9 +1,12 @@
 """The knobs of every make target: a wrong one stops everything in one line, before anything slow is imported."""
 
+import ast
 import difflib
 import importlib
 import importlib.util
+import os
 import re
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +16,8 @@ from siliconbench.record import axes, protocol
 
 Given = dict[str, Any]  # the value of each knob by its name
 Kind = tuple[str, Callable[[str], Any]]  # what is allowed in words, and how a text becomes a value (else an error)
+OWN = "SILICONBENCH_OWN_"  # and a name: the environment's variable that says where that model of the user's is made
+MODEL = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"  # a model's name, of whatever source
 WHOLE, DECIMAL = "[0-9]{1,12}", r"[0-9]{1,9}(?:\.[0-9]{1,6})?"  # the patterns of numbers
 
 
@@ -42,13 +47,35 @@ class Knob(NamedTuple):
     field: str = ""  # of the record's Case
 
 
-def classifiers() -> list[str]:
-    """The names of torchvision's classifiers, read from its source without importing it (that takes seconds)."""
-    spec = importlib.util.find_spec("torchvision")
+def registered(package: str) -> list[str]:
+    """The names of a package's models for images, read from its source without importing it (that takes seconds)."""
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise WrongKnob("torchvision is not installed: `make setup` installs it")
-    texts = [source.read_text("utf-8") for source in (Path(spec.origin).parent / "models").glob("*.py")]
-    return sorted(name for text in texts for name in re.findall(r"@register_model\(\)[\s\S]*?\ndef (\w+)\(", text))
+        raise ValueError(f"{package} is not installed: `make setup` or pip installs it")
+    files = (file for task in ("", "detection/", "segmentation/")
+             for file in Path(spec.origin).parent.glob(f"models/{task}*.py"))  # fmt: skip
+    pattern = r"@register_model(?:\(\))?\n[\s\S]*?(?<=\n)def (\w+)\("
+    return sorted({name for file in files for name in re.findall(pattern, file.read_text("utf-8"))})
+
+
+def named(word: str) -> dict[str, str]:
+    """A case's source and model, by a word of IMAGE_MODEL. Where an own one is made stands in the environment alone:
+    this process and those that it starts find it there, no record holds it. NAME= is a name for it, but the host's."""
+    place, _, name = word.rpartition(":")
+    if place in ("", "timm"):
+        return {"source": place or "torchvision", "model": name}
+    given = os.environ.get("NAME", "").strip()
+    name = name if given in ("", socket.gethostname()) else given  # WSL has its host's name there
+    if not re.fullmatch(MODEL, name):
+        raise WrongKnob(f"NAME: given {name[:60]!r}; allowed: letters, digits, _ . and -, at most 64")
+    os.environ[OWN + name] = word
+    return {"source": "own", "model": name}
+
+
+def word(source: str, model: str, here: bool = False) -> str:
+    """The word of IMAGE_MODEL for a case's model; here: with the place of an own one, which no page is to tell."""
+    own = os.environ.get(OWN + model) if here else ""
+    return {"torchvision": model, "timm": f"timm:{model}"}.get(source) or own or f"file.py:{model}"
 
 
 def number(least: int, most: int, words: str = "a whole number", pattern: str = WHOLE, auto: bool = False) -> Kind:
@@ -93,11 +120,40 @@ def address(text: str) -> str:
     return text
 
 
+def nearest(name: str, known: list[str]) -> str:
+    """Nothing if the name is known; ValueError with the nearest names."""
+    if name not in known:
+        raise ValueError("the nearest are " + ", ".join(difflib.get_close_matches(name[:64], known, 3, 0) or known[:3]))
+    return name
+
+
 def model(text: str) -> str:
-    """The name of a classifier that torchvision has; ValueError with the nearest names."""
-    known = classifiers()
-    if text not in known:
-        raise ValueError("the nearest are " + ", ".join(difflib.get_close_matches(text, known, 3, 0) or known[:3]))
+    """The word as it stands; ValueError where no source has such a model: the nearest names, or what a file lacks."""
+    place, colon, name = text.rpartition(":")
+    if place == "timm" or not colon:
+        nearest(name, registered(place or "torchvision"))
+        return text
+    file, (top, *rest) = Path(place), place.split(".")
+    if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", place) and not place.endswith(".py"):
+        spec = importlib.util.find_spec(top)
+        found = Path(spec.origin or "") if spec else file
+        inner = found.parent.joinpath(*rest)
+        file = found if not rest else inner.with_suffix(".py") if not inner.is_dir() else inner / "__init__.py"
+    try:
+        tree = ast.walk(ast.parse(file.read_bytes()))
+    except OSError as error:
+        raise ValueError(f"{place[:60]!r}, seen from this folder, can't be read: {error.strerror}") from None
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno} of that file is no Python: {error.msg}") from None
+    every = {getattr(node, key): node for node in tree for key in ("id", "asname", "name") if getattr(node, key, None)}
+    if "*" not in every:  # what comes by `from x import *` is seen only when it is built
+        nearest(name, [known for known in every if re.fullmatch(MODEL, str(known))])
+    if isinstance(made := every.get(name), ast.FunctionDef):
+        given = made.args
+        needed = (given.posonlyargs + given.args)[: len(given.posonlyargs + given.args) - len(given.defaults)]
+        needed += [one for one, value in zip(given.kwonlyargs, given.kw_defaults, strict=True) if value is None]
+        if needed:
+            raise ValueError(f"{name} needs an argument, {needed[0].arg}, and is called without any")
     return text
 
 
@@ -109,8 +165,12 @@ KNOBS = {
     "BATCH_SIZE": Knob("64", *number(1, 65536, auto=True), True, field="batch_size", meaning=
         "one or many; `auto` alone: doubled from 1 until that surely brings under 2 %, twice, memory ends, or a batch "
         "lasts `MIN_SECONDS`"),
-    "IMAGE_MODEL": Knob("resnet50", "torchvision's classifiers", model, True,
-        "any of torchvision's classifiers, one or many", "model"),
+    "IMAGE_MODEL": Knob("resnet50", "torchvision's names, timm:NAME, path/to/file.py:factory, package.module:factory",
+        model, True, "one or many: torchvision's classifiers, detectors and segmenters by name, `timm:NAME`, or your "
+        "own: `path/to/file.py:factory`, `package.module:factory` (a function without arguments; `NAME=` names it)",
+        "model"),
+    "IMAGE_PX": Knob("auto", *number(8, 4096, auto=True), True,
+        "the side of the images, one or many; auto: what the model was made for", "asked_px"),
     "MIN_SECONDS": Knob("10", *number(0, 86400, "seconds", DECIMAL), False,
         "end to end lasts at least so long, its parts half of it or less; 0: exactly `NUM_IMAGES`, in whole batches",
         "min_seconds"),
@@ -183,7 +243,13 @@ def parameters(own: Mapping[str, Any]) -> Given:
 def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:
     """Each knob's value by its name; its default if not set, or set to nothing. WrongKnob at the first that is wrong.
     A knob that takes a list gives a list without doubles, in the order given."""
-    return {name: _value(name, KNOBS[name], environment.get(name, "").strip()) for name in names}
+    given = {name: _value(name, KNOBS[name], environment.get(name, "").strip()) for name in names}
+    words = [str(named(word)) for word in given.get("IMAGE_MODEL", ())]
+    if len({*words}) < len(words):
+        raise wrong(
+            "IMAGE_MODEL", environment["IMAGE_MODEL"], "models of different names: NAME= gives one's own another"
+        )
+    return given
 
 
 def read_best(environment: Mapping[str, str]) -> Given:

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from siliconbench.analysis import advice, cases, stats
+from siliconbench.pages import compare
 from siliconbench.record import host
 from siliconbench.record.schema import Record
 from tests.samples import sample
@@ -63,7 +64,7 @@ def test_a_case_has_the_interval_that_scipy_gives_and_the_day_in_it():
     )
     assert case["high"] / case["low"] < 1.16
     assert (case["runs"], case["clean"], case["failed"], case["between"], case["assumed"]) == (5, 5, 0, 0.03, True)
-    assert "3 %" in cases.between_words(table(*several(rates))) and cases.between_words(table()) == ""
+    assert "3 %" in compare.between_words(table(*several(rates))) and compare.between_words(table()) == ""
 
 
 def test_all_right_runs_count_whatever_was_found_in_them():
@@ -142,7 +143,7 @@ def test_a_session_is_a_sweep_and_the_figure_knows_how_many():
     assert [len(session) for session in case["sessions"]] == [3, 3, 3] and not case["assumed"]
     assert len(case["sweeps"]) == 3 and len(case["rates"]) == 9
     assert 0.03 < case["between"] < 0.04
-    assert "three sessions and more" in cases.between_words(table(*days))
+    assert "three sessions and more" in compare.between_words(table(*days))
 
 
 UNLIKE_STATES = [

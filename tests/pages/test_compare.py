@@ -669,3 +669,21 @@ def test_no_sentence_says_a_share_by_powers_of_ten(tmp_path, share):
     assert f"c is the slowest, at {percent_words(share)} of" in said[0] and f"{percent_words(share)} of" in said[3]
     if share == 0.995:
         assert "99.5 %" in said[0] and "99.5 %" in said[1] and "99.5 %" in said[2] and "99.5 %" in said[3]
+
+
+def test_two_things_of_one_name_are_ranked_apart_and_that_is_said(tmp_path):
+    write(tmp_path, "one", [100.0, 101.0])
+    write(tmp_path, "two", [120.0, 121.0])
+    for path in (tmp_path / "two").glob("*.json"):
+        path.write_text(
+            re.sub(r'"model_fingerprint": "?[\w]+"?', '"model_fingerprint": "0123456789ab"', path.read_text())
+        )
+    for path in (tmp_path / "one").glob("*.json"):
+        path.write_text(
+            re.sub(r'"model_fingerprint": "?[\w]+"?', '"model_fingerprint": "ba9876543210"', path.read_text())
+        )
+    found = ranking.gather(tmp_path)
+    rank = ranking.ranking(found)
+    assert len(rank) == 1 and len(found.refused) == 0
+    told = " ".join(ranking.not_ranked(found, rank))
+    assert "resnet50 is not the same thing everywhere" in told and "0123456789ab" in told and "ba9876543210" in told

@@ -92,3 +92,20 @@ def test_a_head_says_whose_heat_it_is_and_each_cell_does_where_they_differ():
     two = one.assign(heat_of=["GPU", "CPU"])
     assert tables.shown(two, tables.HEAT)["hottest, °C"].tolist() == ["60 (GPU)", "70 (CPU)"]
     assert "fan, rpm" not in tables.shown(one, tables.HEAT)
+
+
+def test_throughput_over_resolution_has_a_point_a_size_and_one_for_that_which_was_refused():
+    made = [
+        run(100.0, image_px=160),
+        run(40.0, image_px=224),
+        lost(image_px=None, asked_px=320),
+        run(9.0, model="alexnet"),
+    ]
+    table = tables.over_px(tables.labelled(cases.cases(cases.runs(made))))
+    assert list(table["image_px"]) == [160, 224, 320] and table["name"].nunique() == 1
+    assert (
+        tables.px_sentence(table)
+        == "In images/s: resnet18, batch 8: 100.0 at 160 px, 40.00 at 224 px, failed at 320 px."
+    )
+    alone = tables.over_px(tables.labelled(cases.cases(cases.runs([run(100.0)]))))
+    assert alone.empty and "IMAGE_PX=" in tables.px_sentence(alone)

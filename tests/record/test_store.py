@@ -17,9 +17,10 @@ from tests.samples import sample
 
 NOW = "20261123T140000Z"
 AXES = {
-    "model": ["resnet18", "alexnet"], "batch_size": [1, 11], "device": list(axes.DEVICES), "mode": list(axes.MODES),
+    "model": ["resnet18", "alexnet"], "batch_size": [1, 11], "device": ["cpu", "cuda"], "mode": list(axes.MODES),
     "precision": list(axes.PRECISIONS), "memory_format": list(axes.LAYOUTS),
-    "compile": [False, True, *axes.COMPILE_MODES], "allocator": list(axes.ALLOCATORS), "threads": [None, 1, 11],
+    "compile": [False, True, *axes.COMPILE_MODES], "allocator": list(axes.ALLOCATORS), "threads": [None, 11],
+    "asked_px": [None, 11], "source": ["torchvision", "own"],
 }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def batch_advice(table: pd.DataFrame) -> list[str]:
 def reference_of(top: pd.Series, cases: pd.DataFrame) -> pd.Series | None:
     """The reference case that a tuned one is held against: that of the same sweep (the finalist of `make best`), else
     the machine's. Of several batch sizes it is that at 64, or as many as memory held; None where there is none."""
-    same = ["machine", "model", "mode", "input", "image_px", "torch", "device", "method"]
+    same = ["machine", "model", "source", "made", "mode", "input", "image_px", "torch", "device", "method"]
     plain = cases[cases["reference"] & ~cases["sustained"] & (cases[same] == top[same]).all(axis=1)]
     plain = plain[plain["batch_size"] <= PLAIN]
     together = plain[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in plain["sweeps"]]]
@@ -76,7 +76,7 @@ def tuned(table: pd.DataFrame) -> pd.DataFrame:
     """The fastest setting of each machine and model, over its reference case."""
     rows = []
     table = table.dropna(subset=["images_per_s"])
-    for (_, model, mode), group in table[~table["reference"]].groupby(["machine", "model", "mode"]):
+    for (_, _, model, mode), group in table[~table["reference"]].groupby(["machine", "source", "model", "mode"]):
         top = group.loc[group["images_per_s"].idxmax()]
         plain = reference_of(top, table)
         times = None if plain is None else times_words(gain(plain, top))

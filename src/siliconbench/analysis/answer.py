@@ -10,6 +10,7 @@ from siliconbench.analysis.advice import gain, tuned
 from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, speed_words
 from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.analysis.words import grouped, listed, significant, told_apart
+from siliconbench.knobs import word
 
 MOST = 4  # cases in one sentence
 LIMITS = {"forward": "the model itself", "input": "data loading", "copy": "the copy", "balanced": "no part alone"}
@@ -125,7 +126,8 @@ def step(asked: Asked) -> str:
     """The most useful next step: the first sentence whose condition holds."""
     if found := trouble(asked):
         return found
-    main, runs, good, best = asked.main, asked.runs, asked.good, f"`make best IMAGE_MODEL={asked.main['model']}`"
+    main, runs, good = asked.main, asked.runs, asked.good
+    best = f"`make best IMAGE_MODEL={word(main['source'], main['model'])}`"
     sizes = asked.alike(main, [column for column in LIKE if column != "batch_size"], own=True)
     starved, usual = main["bottleneck"] == "input", main["input"] != "original" and main["workers"] == "auto"
     less = ", or INPUT=jpeg-device-resize" if main["input"] == "jpeg" and main["device"] != "cpu" else ""
@@ -134,7 +136,10 @@ def step(asked: Asked) -> str:
         f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
         for _, case in sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()].iterrows()
     ]
-    same, mine = ["chip", "device", "model", "mode"], good.loc[good["model"] == main["model"], "images_per_s"].max()
+    same, mine = (
+        ["chip", "device", "model", "source", "mode"],
+        good.loc[good["model"] == main["model"], "images_per_s"].max(),
+    )
     known = tuned(asked.cases[(asked.cases[same] == main[same]).all(axis=1)]).sort_values("images/s")[::-1]
     faster = [
         f"A faster setting is known {'here' if slug == asked.machine else f'on {asked.names[slug]}, of the same chip'}"

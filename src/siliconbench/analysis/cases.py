@@ -14,10 +14,11 @@ import pandas as pd
 from siliconbench.analysis import heat, stats
 from siliconbench.analysis.bottleneck import concluded
 from siliconbench.analysis.series import requests as requests_of
-from siliconbench.analysis.words import THIN, percent_words, ratio_words
+from siliconbench.analysis.words import THIN, ratio_words
 from siliconbench.record import protocol, store
 from siliconbench.record.schema import AGAIN, Case, Record
 
+POWER = ("power_source", "power_mode", "governor")  # of a state
 APART = 4  # an interval that spans such a factor tells no speed: it is said in words
 DIFFER = "its runs differ too much for an interval"
 COMPILED: dict[object, str] = {False: "eager", True: "compiled"}  # else the mode of torch.compile
@@ -75,9 +76,10 @@ def _chip(run: Any) -> object:
     return (name or "unknown chip") + (f", {cores} cores" if cores and run.case.device in ("cpu", "mps") else "")
 
 
-def _power(run: Any) -> object:
-    before = run.checks.before
-    return ", ".join(filter(None, (before.power_source, before.power_mode, before.governor)))
+def _made(run: Any) -> object:
+    """What was built under its name, where that is known: two things of one name are never ranked together."""
+    mark, flop = run.software.model_fingerprint, run.limits and run.limits.flop_per_image
+    return f"{mark}, {flop:.3g} FLOP" if mark and flop and run.case.source == "own" else mark
 
 
 COLUMNS = {
@@ -87,14 +89,17 @@ COLUMNS = {
     "compile": Column(lambda r: COMPILED.get(r.case.compile, r.case.compile), words=lambda on: COMPILED.get(on, on)),
     "mode": Column("case.mode", words=lambda mode: "training" if mode == "train" else mode),
     "input": Column("case.input", words="{} input".format),
-    "image_px": Column("case.image_px", words=lambda px: f"{px} px" if px else "image size unknown"),
+    "image_px": Column(lambda r: r.case.image_px or r.case.asked_px,
+                       words=lambda px: f"{px} px" if px else "image size unknown"),
     "workers": Column(lambda r: "auto" if r.case.workers is None else str(r.case.workers),
                       words=lambda n: f"{n} worker{'' if n == '1' else 's'}"),
     "machine": Column("machine.slug", words=str),
     "torch": Column(lambda r: ".".join((r.software.torch or "unknown").split("+")[0].split(".")[:2]),
                     words="torch {}".format),
     "sustained": Column(lambda r: r.case.minutes > 0, words=lambda long: "sustained" if long else ""),
-    "method": Column("method", words="method {}".format), "source": Column("case.source", words="from {}".format),
+    "method": Column("method", words="method {}".format),
+    "source": Column("case.source", words={"torchvision": "", "own": "own model", "timm": "from timm"}.__getitem__),
+    "made": Column(_made, words=lambda mark: f"built as {mark}" if mark else ""),
     "threads": Column(lambda r: str(r.case.threads or "auto"),
                       words=lambda n: "" if n in (None, "auto") else f"{n} threads asked"),
     "allocator": Column("case.allocator", words=lambda name: "" if name == "system" else f"{name} allocator"),
@@ -104,8 +109,11 @@ COLUMNS = {
     "workers_used": _state(lambda r: str(r.checks.workers.used), "workers used: {}"),
     "device_name": _state(lambda r: r.software.device_name),
     "driver": _state(lambda r: r.case.device != "cpu" and (r.machine.driver or "").split(".")[0], "driver {}"),
-    "power_limit_w": _state(_power_limit, "{} W allowed"), "power": _state(_power),
-    "reference": Column("case.reference"), **{name: Column(name) for name in ("repeat", "created", "status")},
+    "power_limit_w": _state(_power_limit, "{} W allowed"),
+    "power": _state(lambda r: ", ".join(filter(None, (getattr(r.checks.before, name) for name in POWER)))),
+    "reference": Column(lambda r: r.case.reference and "PYTORCH_ENABLE_MPS_FALLBACK" not in r.software.environment),
+    "asked_px": Column(lambda r: r.case.asked_px or 0),
+    **{name: Column(name) for name in ("repeat", "created", "status")},
     "error": Column("error.kind"), "why": Column("error.message"), "verdict": Column("verdict.word"),
     "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
     "findings": Column(lambda r: r.verdict.findings if r.verdict else []),
@@ -152,15 +160,18 @@ KINDS = {"images_per_s": float, **dict.fromkeys(("reference", "sustained"), bool
 def runs(records: Iterable[Record]) -> pd.DataFrame:
     """One row a run, sorted by case and time; without a record it has its columns, too. Looks of `make best` are none,
     but say that its sweep was searched; nor are runs of a kernel that had measured before. A run that failed has the
-    image size of its model's others, else 0."""
+    image size of its model's others, else 0; made is empty where all that is known of a model is the same."""
     every = list(records)
     full = [r for r in every if not r.sweep.search and r.software.process != AGAIN]
     looked = {r.sweep.id for r in every if r.sweep.search}
     parts = (SimpleNamespace(**dict(record), conditions=heat.conditions(record)) for record in full)
     frame = pd.DataFrame([[column.of(run) for column in COLUMNS.values()] for run in parts], columns=list(COLUMNS))
     frame["searched"] = frame["sweep"].isin(looked)
-    known = pd.to_numeric(frame["image_px"])
-    frame["image_px"] = known.fillna(known.groupby(frame["model"]).transform("max")).fillna(0).astype(int)
+    frame["image_px"], same = pd.to_numeric(frame["image_px"]), ["source", "model", "asked_px"]
+    frame["image_px"] = frame["image_px"].fillna(frame.groupby(same)["image_px"].transform("max")).fillna(0).astype(int)
+    made = frame["made"].fillna(frame.groupby(["machine", *same])["made"].transform("first"))  # of a run that failed
+    several = made.groupby([frame[name] for name in ("source", "model", "image_px", "mode")]).transform("nunique") > 1
+    frame["made"] = made.where(several, "").fillna("")  # said, and a reason to rank them apart, where it differs
     for name in POOL:
         if not COLUMNS[name].gate:  # a run that failed did so in the state of the others
             seen = frame.groupby(LIKE, dropna=False)[name].transform("first")
@@ -210,16 +221,6 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*POOL, *FIGURES, *over]).astype(KINDS)
 
 
-def between_words(table: pd.DataFrame) -> str:
-    """In a sentence, the scatter from day to day that intervals and comparisons of these cases have in them."""
-    if table.empty:
-        return ""
-    sd = percent_words(float(f"{table['between'].iat[0]:.2g}"))
-    if table["assumed"].iat[0]:
-        return f"A rate is taken to scatter by {sd} from one day to the next: no case has three sessions to tell it by."
-    return f"From one day to the next a rate scatters by {sd}, by the cases with three sessions and more."
-
-
 def compared(table: pd.DataFrame, key: str = "machine") -> dict[tuple[Any, Any], stats.Comparison]:
     """Each pair of these cases by their `key`, the second's rate over the first's, all pairs at once (Holm). Cases of
     one machine are compared by the sessions that they share, others with the scatter from day to day added. Undecided
@@ -247,8 +248,10 @@ def beside(table: pd.DataFrame, key: str, name: str = "sessions") -> dict[Any, l
 
 def case_words(case: Any, axes: Iterable[str]) -> str:
     """A row or a Case in words: its model, then each of these axes."""
-    values = dict(case)
-    words = [values["model"], *(in_words(values[name]) for name in axes if (in_words := COLUMNS[name].words))]
+    words = [
+        (values := dict(case))["model"],
+        *(in_words(values[name]) for name in axes if (in_words := COLUMNS[name].words)),
+    ]
     return ", ".join(filter(None, words))
 
 

@@ -49,7 +49,7 @@ def newest(records: Iterable[Record]) -> list[list[Record]]:
     for _, mine in sorted(sweeps.items()):
         if looks := [r for r in mine if r.sweep.search and r.passes and not r.passes.end_to_end]:
             first, goal = looks[0], "latency" if looks[0].latency else ""
-            found[first.machine.slug, first.case.model, first.case.device, goal] = mine
+            found[first.machine.slug, first.case.source + first.case.model, first.case.device, goal] = mine
     ladders = [mine for mine in found.values() if rungs(mine)]  # a stranger's may have no plain setting
     return sorted(ladders, key=lambda mine: -(((total := whole(rungs(mine))) and total.low) or 0.0))
 
@@ -146,8 +146,9 @@ def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:
 def agreement(r: Record) -> str:
     """Whether a run's outputs are the CPU's, in a sentence."""
     outputs = r.checks.outputs if r.checks else None
-    if outputs is None or outputs.largest_difference is None or outputs.top1_agreement is None:
-        return "Its outputs are the CPU's in fp32: it is that very computation."
+    if outputs is None or outputs.largest_difference is None:
+        return f"Its outputs were not compared: {r.checks.unknown.get('outputs', '?') if r.checks else '?'}."
     difference = f"{outputs.largest_difference:.2g} of their scatter ({outputs.tolerance:g} is allowed)"
-    same = f"the class is the same for {100 * outputs.top1_agreement:.0f} %"
-    return f"Its outputs agree with the CPU's in fp32: the largest difference is {difference}, {same}."
+    top1 = outputs.top1_agreement
+    same = "" if top1 is None else f", the class is the same for {100 * top1:.0f} %"
+    return f"Its outputs agree with the CPU's in fp32: the largest difference is {difference}{same}."

@@ -7,8 +7,9 @@ import pandas as pd
 from siliconbench import paths
 from siliconbench.analysis import advice, heat, stats
 from siliconbench.analysis.answer import health_words
-from siliconbench.analysis.cases import ALIKE, PARTS, POOL, between_words, case_words, compared, rate_words, speed_words
+from siliconbench.analysis.cases import ALIKE, PARTS, POOL, case_words, compared, rate_words, speed_words
 from siliconbench.analysis.words import listed, percent_words, ratio_words, significant
+from siliconbench.knobs import word as word_of
 from siliconbench.pages import tables
 from siliconbench.pages.ranking import Study, comparable, scope, timelines, weight, with_state
 from siliconbench.record import share
@@ -107,6 +108,16 @@ def relative(rank: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame([stats.compare(first, own, between=rank.iloc[0]["between"]) for own in rank["sessions"]])
     table.loc[0, ["low", "high"]] = None
     return table.assign(name=[*rank["name"]], clean=[*(rank["clean"] > 0)])
+
+
+def between_words(table: pd.DataFrame) -> str:
+    """In a sentence, the scatter from day to day that intervals and comparisons of these cases have in them."""
+    if table.empty:
+        return ""
+    sd = percent_words(float(f"{table['between'].iat[0]:.2g}"))
+    if table["assumed"].iat[0]:
+        return f"A rate is taken to scatter by {sd} from one day to the next: no case has three sessions to tell it by."
+    return f"From one day to the next a rate scatters by {sd}, by the cases with three sessions and more."
 
 
 def relative_sentence(rank: pd.DataFrame) -> str:
@@ -232,8 +243,8 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
     """How to repeat the ranking's measurement, what prices stand on, and by machine how many records lie where."""
     if rank.empty:
         return []
-    command = "make image IMAGE_MODEL={model} BATCH_SIZE={batch_size} INPUT={input} WORKERS={workers}"
-    again = command.format(**rank.iloc[0])
+    command = "make image IMAGE_MODEL={asked} BATCH_SIZE={batch_size} INPUT={input} WORKERS={workers}"
+    again = command.format(asked=word_of(*rank.iloc[0][["source", "model"]]), **rank.iloc[0])
     lines = [f"{again} measures the ranking's case on another machine; make report renders this page."]
     for given in (label for _, label in sorted(study.labels.items()) if label.price):
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"

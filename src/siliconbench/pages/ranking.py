@@ -16,6 +16,7 @@ from siliconbench.record import store
 from siliconbench.record.schema import OLDER, Record
 from siliconbench.record.share import refusals
 
+SAME = ["source", "model", "made"]  # what a model is
 STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
 
 
@@ -142,6 +143,12 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
         why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {rank.iloc[0][k]}" for k in differ)
         own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed_words(case)}."
         lines.append(f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
+    several = study.runs[study.runs["made"] != ""].groupby(["source", "model"])
+    for (_, model), own in several:
+        marks = [
+            f"{made} ({', '.join(map(study.name, sorted({*mine})))})" for made, mine in own.groupby("made")["machine"]
+        ]
+        lines.append(f"{model} is not the same thing everywhere, so it is ranked apart: {'; '.join(marks)}.")
     return lines + others(study, rank)
 
 
@@ -150,7 +157,7 @@ def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     if rank.empty:
         cases = study.cases.assign(machine=study.cases["machine"].map(study.name))
         return named(cases).assign(label=lambda table: table["name"])
-    case, table = rank.iloc[0], comparable(study).merge(rank[:1][["model", "image_px", "torch", "method"]])
+    case, table = rank.iloc[0], comparable(study).merge(rank[:1][[*SAME, "image_px", "torch", "method"]])
     several = table.groupby("machine")["device"].transform("nunique") > 1
     names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
     for key in ("input", "workers"):

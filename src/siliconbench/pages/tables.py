@@ -107,6 +107,23 @@ def speed_sentence(table: pd.DataFrame) -> str:
     return " ".join(words) or "No case succeeded: there is no speed to show."
 
 
+def over_px(table: pd.DataFrame) -> pd.DataFrame:
+    """The cases that were measured at several image sizes: name, without that."""
+    names = [c["label"].replace(f", {c['image_px']} px", "") for _, c in table.iterrows()]
+    table = table.assign(name=names).sort_values(["name", "image_px"])
+    return table[table.groupby("name")["image_px"].transform("nunique") > 1]
+
+
+def px_sentence(table: pd.DataFrame) -> str:
+    """For the first of these cases, the speed at each image size, or why there is none."""
+    said = []
+    for name, group in table.groupby("name"):
+        rates = [significant(rate, 4) if rate > 0 else "failed" for rate in group["images_per_s"]]
+        said += [f"{name}: {', '.join(f'{r} at {px} px' for r, px in zip(rates, group['image_px'], strict=True))}"]
+    words = 'One image size was measured: IMAGE_PX="160 224 320" tells more.'
+    return f"In images/s: {listed(said, 4)}." if said else words
+
+
 def parts(table: pd.DataFrame, names: Iterable[str] = PARTS) -> pd.DataFrame:
     """Milliseconds an image of these parts of each case that has a figure: case, part, ms."""
     good = table.dropna(subset=["images_per_s"]).set_index("label")

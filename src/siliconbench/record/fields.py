@@ -62,11 +62,12 @@ class Encoded(Model):
 
 
 class Case(Model):
-    """What is asked for. None: for workers auto, for threads torch's own, for image_px, before the run, the model's.
+    """What is asked for. None: for workers auto, for threads torch's own, for asked_px the model's own image size;
+    image_px: what that is, once it is built. An own model has the name of its factory, or the one that it was given.
 
     ranks: processes that work on it together; devices: how many devices of the type they use."""
 
-    model: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
     batch_size: Annotated[int, Field(ge=1, le=65536)]
     device: Annotated[str, one_of(axes.DEVICES)]
     precision: Annotated[str, one_of(axes.PRECISIONS)] = "fp32"
@@ -80,6 +81,7 @@ class Case(Model):
     minutes: Annotated[float, Field(ge=0, le=1440, allow_inf_nan=False)] = 0.0
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2021
     image_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+    asked_px: Annotated[int, Field(ge=8, le=4096)] | None = None
     source: Annotated[str, one_of(axes.MODEL_SOURCES)] = "torchvision"
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     allocator: Annotated[str, one_of((*axes.ALLOCATORS, "default")), AfterValidator(
@@ -94,7 +96,7 @@ class Case(Model):
         return own == ("fp32", "contiguous", False, "inference", "system", None)
 
 
-RESERVED = ("source", "devices", "ranks")  # no knob asks for them yet
+RESERVED = ("source", "devices", "ranks")  # the model's word has the first, no knob asks for the others yet
 PARAMETERS = [name for name in Case.model_fields if name not in ("image_px", *RESERVED)]  # what a run is given
 
 

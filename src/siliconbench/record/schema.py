@@ -86,7 +86,7 @@ class Kernel(Model):
 
 
 class Limits(Section):
-    """How fast the device can be at all, in this precision: 2 FLOP per multiply-add."""
+    """How fast the device can be at all, in this precision: 2 FLOP per multiply-add; what operators are not counted."""
 
     flop_per_image: fields.Rate | None
     kernels: Annotated[list[Kernel], Field(max_length=32)]
@@ -95,6 +95,7 @@ class Limits(Section):
     bytes_per_image: fields.Rate | None
     utilization: fields.Amount | None
     roof: Literal["compute", "bandwidth"] | None
+    uncounted: Annotated[list[fields.Text], Field(default_factory=list, max_length=16)]
 
 
 class Memory(Section):

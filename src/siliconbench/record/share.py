@@ -2,8 +2,10 @@
 
 import getpass
 import json
+import os
 import re
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -154,10 +156,23 @@ def published(good: list[Record], label: Path) -> list[Path]:
     return made
 
 
+def offered(good: list[Record]) -> list[Record]:
+    """The records but for those of the user's own models, unless they agree: asked here, or by SHARE_OWN=1."""
+    own = sorted({r.case.model for r in good if r.case.source == "own"})
+    if not own or os.environ.get("SHARE_OWN", "").strip() == "1":
+        return good
+    what = f"records of your own models ({', '.join(own)}): a name and a fingerprint, no source"
+    if sys.stdin.isatty() and input(f"Copy the {what}, too? [y/N] ").strip().lower() in ("y", "yes"):
+        return good
+    print(f"Left out: the {what}; SHARE_OWN=1 copies them.")
+    return [r for r in good if r.case.source != "own"]
+
+
 def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:
     """The exit status of `make share`: 1 if a record is bad or none is there; page renders what others see."""
     results = own_folder(address) or paths.DATA
     good, bad = sorted_out([results], slug)
+    good = good if bad else offered(good)
     lines = [f"{slug}: {counted(len(good), 'good record')} in {results / slug}", *(f"bad: {n}" for n in refusals(bad))]
     if bad and good:
         lines += [f"Move the {counted(len(bad), 'bad file')} to a folder elsewhere, then `make share` again."]

@@ -39,7 +39,16 @@ class Label(Model):
 def file_name(case: Case, created: str, repeat: int) -> str:
     """The name of a record's file in its machine's folder, by each axis in which two runs of a sweep can differ."""
     compiled = case.compile if isinstance(case.compile, str) else "compile" if case.compile else ""
-    more = (case.memory_format, compiled, case.mode, case.allocator, f"t{case.threads}" if case.threads else "")
+    source, px = case.source.replace("torchvision", ""), f"{case.asked_px}px" if case.asked_px else ""
+    more = (
+        source,
+        px,
+        case.memory_format,
+        compiled,
+        case.mode,
+        case.allocator,
+        f"t{case.threads}" if case.threads else "",
+    )
     words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference", "system"))
     return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{words}-{created}-r{repeat}.json"
 

@@ -40,12 +40,12 @@ def choose(use_gpu: bool) -> torch.device:
     return torch.device(found.type if found and found.type in DEVICES else "cpu")
 
 
-def refusal(device: torch.device, reference: bool) -> str | None:
-    """Why the reference class may not be measured here, or None."""
+def refusal(device: torch.device, reference: bool, own: bool = False) -> str | None:
+    """Why the reference class may not be measured here, or None. An own model may lean on the CPU: that is no rank."""
     name, macos = DEVICES[device.type].fallback, platform.mac_ver()[0].partition(".")[0]
     if device.type == "mps" and macos.isdecimal() and 10 < int(macos) < 15:
         return f"torch's Metal needs macOS 15 or later, and this is {macos}: USE_GPU=0 measures the CPU"
-    if reference and name and os.environ.get(name, "0").strip() not in ("", "0"):
+    if reference and name and not own and os.environ.get(name, "0").strip() not in ("", "0"):
         return f"{name} lets the CPU do part of the work in silence, so the figure would not be the GPU's: unset it"
     for name, true in UNTRUE.items() if reference else ():
         if (value := os.environ.get(name, "")) and value.upper() != true:

@@ -14,6 +14,7 @@ from siliconbench.record.schema import Experiment, Pass, Passes
 from siliconbench.run.loader import Loader
 from siliconbench.run.passes import Bench
 from siliconbench.run.timing import Call, Report, block, nothing
+from siliconbench.run.zoo import leaves
 
 Part = Literal["forward", "copy", "input", "balanced"]
 
@@ -77,7 +78,7 @@ def without(bench: Bench, part: str, stream: Loader) -> Call:
         nonlocal last
         next(stream)
         if device.accelerator and not device.copies_beside:
-            last.flatten()[0].item()
+            leaves(last)[0].flatten()[0].item()
         last = bench.call(ready)
 
     return step

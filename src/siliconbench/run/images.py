@@ -18,7 +18,9 @@ from siliconbench.record.axes import DEVICES
 from siliconbench.record.fields import Encoded
 from siliconbench.run.vision import functional, io, v2
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as every torchvision classifier expects
+Norm = tuple[float, ...]  # of each channel
+MEAN: Norm = (0.485, 0.456, 0.406)  # of ImageNet, as every torchvision classifier expects
+STD: Norm = (0.229, 0.224, 0.225)
 BEFORE_CROP = 256 / 224  # the shorter side, in sides of the crop
 POOL, HEIGHT_PX, WIDTH_PX, QUALITY = 16, 375, 500, 90  # of the JPEG images: as many, so large, at libjpeg's quality
 
@@ -36,10 +38,10 @@ def byte_noise(rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(words.view(np.uint8)[: height * width * 3].reshape(height, width, 3)).permute(2, 0, 1)
 
 
-def original(pixels: np.ndarray, crop_px: int) -> torch.Tensor:
+def original(pixels: np.ndarray, crop_px: int, mean: Norm = MEAN, std: Norm = STD) -> torch.Tensor:
     """Normalised float32 (3, crop_px, crop_px) by PIL: Resize, CenterCrop, ToTensor, Normalize."""
     resized = functional.resize(Image.fromarray(pixels), [round(crop_px * BEFORE_CROP)])
-    return functional.normalize(functional.to_tensor(functional.center_crop(resized, [crop_px, crop_px])), MEAN, STD)
+    return functional.normalize(functional.to_tensor(functional.center_crop(resized, [crop_px, crop_px])), mean, std)
 
 
 def cropped(pixels: torch.Tensor, crop_px: int) -> torch.Tensor:
@@ -72,12 +74,12 @@ def decoded(seed: int, index: int) -> torch.Tensor:
     return io.decode_jpeg(pool(seed)[0][index % POOL], io.ImageReadMode.RGB)
 
 
-WAYS: dict[str, Callable[[int, int, int], torch.Tensor]] = {  # what the loader makes of (seed, index, crop_px)
-    "fast": lambda seed, index, px: cropped(byte_noise(np.random.default_rng([seed, index])), px),
-    "original": lambda seed, index, px: original(float_noise(np.random.default_rng([seed, index])), px),
-    "jpeg": lambda seed, index, px: cropped(decoded(seed, index), px),
-    "jpeg-device-resize": lambda seed, index, px: decoded(seed, index),
-    "jpeg-device": lambda seed, index, px: pool(seed)[0][index % POOL],
+WAYS: dict[str, Callable[..., torch.Tensor]] = {  # what the loader makes of (seed, index, crop_px, mean, std)
+    "fast": lambda seed, index, px, *_: cropped(byte_noise(np.random.default_rng([seed, index])), px),
+    "original": lambda seed, index, *fit: original(float_noise(np.random.default_rng([seed, index])), *fit),
+    "jpeg": lambda seed, index, px, *_: cropped(decoded(seed, index), px),
+    "jpeg-device-resize": lambda seed, index, px, *_: decoded(seed, index),
+    "jpeg-device": lambda seed, index, px, *_: pool(seed)[0][index % POOL],
 }
 
 
@@ -88,20 +90,27 @@ class Images(Dataset[torch.Tensor]):
     kind: str
     seed: int
     crop_px: int
+    mean: Norm = MEAN
+    std: Norm = STD
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return WAYS[self.kind](self.seed, index, self.crop_px)
+        return WAYS[self.kind](self.seed, index, self.crop_px, self.mean, self.std)
 
 
 def finisher(
-    device: torch.device, dtype: torch.dtype, layout: torch.memory_format, crop_px: int
+    device: torch.device,
+    dtype: torch.dtype,
+    layout: torch.memory_format,
+    crop_px: int,
+    mean: Norm = MEAN,
+    std: Norm = STD,
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """The call that brings a batch from the host to the device, ready for the model: (N, 3, H, W) in dtype.
 
     There it is decoded, cropped and normalised, where it is not yet. Only a copy from pinned memory, where the device
     type has one on a stream beside, returns before it is done: elsewhere it may read memory used for the next batch."""
-    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (MEAN, STD))
-    beside, scale = DEVICES[device.type].copies_beside, 1 / std
+    middle, scale = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (mean, std))
+    beside, scale = DEVICES[device.type].copies_beside, 1 / scale
 
     def finish(batch: torch.Tensor) -> torch.Tensor:
         if batch.dim() == 2:
@@ -110,7 +119,7 @@ def finisher(
             moved = batch.to(device, non_blocking=beside and batch.is_pinned())
         moved = moved if moved.shape[-2:] == (crop_px, crop_px) else cropped(moved, crop_px)
         if moved.dtype == torch.uint8:
-            moved = (moved.float() - mean) * scale
+            moved = (moved.float() - middle) * scale
         return moved.to(dtype=dtype, memory_format=layout)
 
     return finish

@@ -8,6 +8,7 @@ import gc
 gc.disable()  # what is being loaded is not to be searched for garbage: that takes a second
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 
 from siliconbench.record import store
-from siliconbench.record.schema import Case, Latency, Passes, Workers
+from siliconbench.record.schema import Case, Latency, Outputs, Passes, Workers
 from siliconbench.run import passes, result, selftest, timing
 from siliconbench.run.device import peak_memory
 
@@ -46,16 +47,19 @@ def seen(case: Case, request: bool, least: float) -> tuple[float, str]:
         bench = passes.set_up(case)
         found = rate(bench, request)
         outputs = selftest.outputs(bench) if found > least else None
-        return (0.0, "its outputs are not the CPU's") if outputs and not outputs.agree else (found, "")
+        wrong = isinstance(outputs, Outputs) and not outputs.agree
+        return (0.0, "its outputs are not the CPU's") if wrong else (found, "")
     except Exception as error:  # whatever a compiler or a device says: the search goes on with the rest
         return 0.0, store.plain(f"{type(error).__name__}: {error}")
 
 
 def answer(lines: Iterable[str]) -> None:
-    """Nothing; prints what is seen of each line's setting."""
+    """Nothing; prints what is seen of each line's setting, and what else is printed meanwhile to stderr."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     for line in lines:
         told = json.loads(line)
-        print(json.dumps(seen(Case(**told["case"]), told["request"], told["least"])), flush=True)
+        print(json.dumps(seen(Case(**told["case"]), told["request"], told["least"])), file=answers, flush=True)
         if "torch._dynamo" in sys.modules:  # else to reset it would load it, which takes seconds
             torch.compiler.reset()
         gc.collect()

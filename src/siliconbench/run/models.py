@@ -7,47 +7,17 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from siliconbench.knobs import classifiers
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.schema import Case
 from siliconbench.run.images import finisher
 from siliconbench.run.timing import Call, nothing
-from siliconbench.run.vision import models as zoo
+from siliconbench.run.zoo import SOURCES, Built, Loss, Pixels, classify, own_loss
 
-SLOW_TO_FILL = ("googlenet", "inception_v3")  # their own way to draw weights takes a minute, and speed depends on none
-FIXED_SIZE = ("maxvit_t",)  # takes images of its own size only
 CALIBRATION = (16, 96)  # images, px: a second or less; at 224 px it takes two to five times as long and gains nothing
-
-
-class Source(NamedTuple):
-    """A source of models: its names, found without an import of it, the sides of a model's images, and the model."""
-
-    names: Callable[[], list[str]]
-    image_px: Callable[[str], int]  # the smallest that it has weights for: 224 for most
-    build: Callable[[str], torch.nn.Module]
-
-
-SOURCES = {
-    "torchvision": Source(
-        classifiers,
-        lambda name: min(weights.transforms().crop_size[0] for weights in zoo.get_model_weights(name)),
-        lambda name: zoo.get_model(name, weights=None, **{"init_weights": False} if name in SLOW_TO_FILL else {}),
-    )
-}
-
-
-def source(name: str) -> Source:
-    """The source that has this model; LookupError where none has."""
-    for known in SOURCES.values():
-        if name in known.names():
-            return known
-    raise LookupError(f"no source of models has {name}: {', '.join(SOURCES)}")
 
 
 def patterns(count: int, px: int, seed: int) -> torch.Tensor:
@@ -64,39 +34,56 @@ def patterns(count: int, px: int, seed: int) -> torch.Tensor:
     return ((images + 2) * 64).clamp(0, 255).to(torch.uint8)
 
 
-def calibrate(model: torch.nn.Module, px: int) -> None:
-    """Sets each batch norm's mean and variance to what it sees of fixed images, px wide; leaves the rest as it is.
+def calibrate(model: torch.nn.Module, pixels: Pixels) -> None:
+    """Sets each new batch norm's mean and variance to what it sees of fixed images; leaves the rest as it is.
 
     Without it what a layer gives shrinks or grows from layer to layer, to 1e-10 or to 1e7: the outputs of two images
     are then the same in any precision, or no number in fp16."""
     norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats and not norm.num_batches_tracked]
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train().reset_running_stats()
         norm.momentum = None  # the mean over all batches, here one
-    if norms:
-        finish = finisher(torch.device("cpu"), torch.float32, torch.contiguous_format, px)
+    finish = finisher(torch.device("cpu"), torch.float32, torch.contiguous_format, *pixels)
+    try:
         with torch.no_grad():
-            model(finish(patterns(CALIBRATION[0], px, seed=1)))
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.eval().momentum = momentum
+            model(finish(patterns(CALIBRATION[0], pixels.px, seed=1))) if norms else None
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.eval().momentum = momentum
 
 
-def build(name: str, seed: int, mode: str = "inference") -> torch.nn.Module:
+def build(case: Case) -> Built:
     """The model in float32 on the CPU, in evaluation or training mode; the same weights for the same seed. Biases are
     zero (a random one says nothing, and drowns the image in alexnet), batch norms calibrated."""
-    torch.manual_seed(seed)
-    known = source(name)
-    model = known.build(name).eval()
-    for part in model.modules():
+    torch.manual_seed(case.seed)
+    built = SOURCES[case.source](case.model, case.asked_px)
+    model = built.model.eval()
+    for part in model.modules() if built.fresh else ():
         if isinstance(part, torch.nn.Linear) and not part.weight.any():
             torch.nn.init.normal_(part.weight, std=0.02)  # a head of zeros (ViT) gives zeros: nothing to compare
         if isinstance(part, torch.nn.Linear | torch.nn.Conv2d) and part.bias is not None:
             torch.nn.init.zeros_(part.bias)
-    if mode == "train":  # batch norms take each batch's own mean and variance
-        return model.train()
-    calibrate(model, known.image_px(name) if name in FIXED_SIZE else CALIBRATION[1])
-    return model
+    if case.mode == "train":  # batch norms take each batch's own mean and variance
+        model.train()
+        note = ("It has no loss(output): the mean of its floating outputs trains it.",)
+        return built._replace(notes=note) if built.loss is own_loss and not hasattr(model, "loss") else built
+    try:
+        calibrate(model, built.pixels._replace(px=CALIBRATION[1]))
+    except Exception:  # it takes images of its own size only, or says why it takes none
+        calibrate(model, built.pixels)
+    return built
+
+
+def flags() -> dict[str, object]:
+    """What a module may change for all of torch, as it is now."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    return {"cudnn.benchmark": cudnn.benchmark, "cudnn.deterministic": cudnn.deterministic,
+            "cudnn.allow_tf32": cudnn.allow_tf32, "matmul.allow_tf32": products.allow_tf32,
+            "threads": torch.get_num_threads(), "default dtype": torch.get_default_dtype(),
+            "gradients": torch.is_grad_enabled(), "deterministic": torch.are_deterministic_algorithms_enabled(),
+            }  # fmt: skip
 
 
 def fingerprint(model: torch.nn.Module) -> str:
@@ -135,8 +122,10 @@ def graphs_compiled() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def stepper(model: torch.nn.Module, mode: str, begin: Call = nothing) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The call that takes a ready batch to the output or, in training, through SGD on random labels to the loss.
+def stepper(
+    model: torch.nn.Module, mode: str, begin: Call = nothing, loss: Loss = classify
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The call that takes a ready batch to the output or, in training, through SGD by this loss to the loss.
     begin: called before each. An output is of use until the next call: CUDA graphs then overwrite it."""
     if mode != "train":
         return torch.inference_mode()(lambda batch: (begin(), model(batch))[1])
@@ -144,10 +133,8 @@ def stepper(model: torch.nn.Module, mode: str, begin: Call = nothing) -> Callabl
 
     def step(batch: torch.Tensor) -> torch.Tensor:
         begin()
-        labels = torch.randint(0, 1000, (len(batch),), device=batch.device)
         optimizer.zero_grad()
-        out = model(batch)
-        error: torch.Tensor = cross_entropy(getattr(out, "logits", out), labels)  # inception_v3, googlenet add helpers
+        error = loss(model, batch)
         error.backward()
         optimizer.step()
         return error

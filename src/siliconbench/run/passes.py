@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -24,6 +24,7 @@ from siliconbench.run.device import lacks, refusal
 from siliconbench.run.images import Images, finisher
 from siliconbench.run.loader import Loader
 from siliconbench.run.timing import CPU_WARM_S, WARM_S, Call, Flow, Lengths, Report, Wait, nothing
+from siliconbench.run.zoo import Pixels
 
 FIRST = 0  # each pass over a stream begins with this image, in every run
 SHARE = 0.25  # of the model's own time, from which on a part is timed for as long as the model
@@ -49,11 +50,13 @@ class Bench:
     build_s: float
     first_forward_s: float
     graphs: int  # that torch.compile made for the first call
+    pixels: Pixels
+    notes: tuple[str, ...]  # what is to be said of the model
 
     @cached_property
     def images(self) -> Images:
         """The data set of this case."""
-        return Images(self.case.input, self.case.seed, self.case.image_px or 224)
+        return Images(self.case.input, self.case.seed, *self.pixels)
 
     @cached_property
     def host_batch(self) -> torch.Tensor:
@@ -140,7 +143,8 @@ class Bench:
 def refuse(case: Case) -> torch.device:
     """The device of a case; Refused where the case can't be had here."""
     device = torch.device(case.device)
-    why = refusal(device, case.reference) or lacks(device, case.precision) or untrue(case.allocator)
+    why = refusal(device, case.reference, case.source == "own")
+    why = why or lacks(device, case.precision) or untrue(case.allocator)
     if case.input == "jpeg-device" and device.type != "cuda":
         why = "jpeg-device decodes on CUDA alone, as torchvision does: INPUT=jpeg"
     if why := why or (models.no_compiler(device) if case.compile else None):
@@ -151,19 +155,28 @@ def refuse(case: Case) -> torch.device:
 def set_up(case: Case) -> Bench:
     """The bench of a case: its model built, on the device, called once; Refused, as by refuse()."""
     zero_s, device = time.perf_counter(), refuse(case)
-    if case.threads:
-        torch.set_num_threads(case.threads)
+    found = models.flags()
+    built = models.build(case)
+    changed = [f"{name} {found[name]} to {now}" for name, now in models.flags().items() if now != found[name]]
+    said = (f"What makes the model changed torch's own flags: {', '.join(changed)}.",)
+    notes = built.notes + said * bool(changed)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    if case.threads or torch.get_num_threads() != found["threads"]:
+        torch.set_num_threads(case.threads or cast(int, found["threads"]))
     tf32 = PRECISIONS[case.precision].tf32  # else float32 means float32, for convolutions and matrix products alike
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    case = case.model_copy(update={"image_px": models.source(case.model).image_px(case.model)})
-    model = models.prepared(models.build(case.model, case.seed, case.mode), case)
+    case = case.model_copy(update={"image_px": built.pixels.px})
+    model = models.prepared(built.model, case)
     graphs = device.type == "cuda" and isinstance(case.compile, str)  # both modes make CUDA graphs
     begin = torch.compiler.cudagraph_mark_step_begin if graphs else nothing
-    finish = finisher(device, *models.form(case), case.image_px or 224)
-    call = models.stepper(model, case.mode, begin)
+    dtype, layout = models.form(case)
+    finish = finisher(device, dtype, layout, *built.pixels)
+    call = models.stepper(model, case.mode, begin, built.loss)
     build_s = time.perf_counter() - zero_s
     synchronize = torch.accelerator.synchronize if DEVICES[device.type].accelerator else nothing
-    bench = Bench(case, device, getattr(model, "_orig_mod", model), call, finish, synchronize, zero_s, build_s, 0.0, 0)
+    plain = getattr(model, "_orig_mod", model)
+    bench = Bench(case, device, plain, call, finish, synchronize, zero_s, build_s, 0.0, 0, built.pixels, notes)
     first_s = timing.block(partial(call, bench.ready_batch), synchronize, 1)
     return replace(bench, first_forward_s=first_s, graphs=models.graphs_compiled() if case.compile else 0)
 

@@ -123,7 +123,7 @@ class Measured(NamedTuple):
     parts: Parts | None = None
     answer: Answer | None = None
     synchronization: schema.Synchronization | None = None
-    outputs: schema.Outputs | None = None
+    outputs: schema.Outputs | str = ""  # or why they could not be compared
     precision: list[schema.Proof] | None = None
     beside_whole: Beside | None = None
 
@@ -132,7 +132,7 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     """The record's section on what the run knows of its own worth."""
     forward, on_cpu, end = measured.passes.forward, not DEVICES[bench.device.type].accelerator, measured.repeat
     share = forward.cpu_s / (forward.seconds * torch.get_num_threads()) if forward and on_cpu else None
-    no_outputs = "this is the computation that others are compared with, or it trains and its weights have changed"
+    outputs, why = (None, measured.outputs) if isinstance(measured.outputs, str) else (measured.outputs, "")
     recompiles = models.graphs_compiled() - bench.graphs if bench.case.compile else 0
     compiled = schema.Compiled(seconds=bench.first_forward_s, recompiles=recompiles) if bench.case.compile else None
     parts, answer, whole = measured.parts, measured.answer, measured.beside_whole
@@ -144,7 +144,7 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
         "allowed_images_per_s": (parts and parts.allowed_images_per_s, LOOK),
         "bottleneck": (answer and answer.bottleneck, LOOK), "synchronization": (measured.synchronization, LOOK),
         "end_to_end_others_share": (whole and whole.share, LOOK),
-        "outputs": (measured.outputs, no_outputs), "precision": (measured.precision, ""),
+        "outputs": (outputs, why), "precision": (measured.precision, ""),
         **log.around,
     })  # fmt: skip
     return schema.Checks(
@@ -155,13 +155,17 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     )  # fmt: skip
 
 
-def verdict(measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
-    """The run's word on itself; a fallen clock is a sign of heat within the model alone, before and after, only."""
+def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
+    """The run's word on itself, and what is to be said of its model; a fallen clock is a sign of heat within the model
+    alone, before and after, only."""
     forward, again, limits = measured.passes.forward, measured.repeat, measured.limits
     spans = [(forward.start_s, forward.start_s + forward.seconds)] if forward else []
     spans += [(again.start_s, again.start_s + sum(again.block_s))]
     heat = heat_witness(log.telemetry, spans, log.before, log.after) if log.telemetry else None
-    return judge(measured.passes, checks, limits.utilization if limits else None, heat, facts.usable_cores())
+    judged = judge(measured.passes, checks, limits.utilization if limits else None, heat, facts.usable_cores())
+    lost = limits.uncounted if limits else []
+    said = [*bench.notes, *([f"The FLOP counter knows nothing of {', '.join(lost)}."] if lost else [])]
+    return judged.model_copy(update={"findings": [*judged.findings, *map(store.plain, said)][:16]})
 
 
 def record(
@@ -183,7 +187,7 @@ def record(
         sweep=schema.Sweep(**sweep or {"id": f"{created}-0000000000", "runs": 1, "order": 1}),
         software=schema.Software(**installed | seen | {"unknown": installed["unknown"] | seen["unknown"]} | hand),
         passes=measured.passes, latency=measured.latency, limits=measured.limits, telemetry=log.telemetry,
-        memory=memory, energy=spent, checks=found, verdict=verdict(measured, found, log),
+        memory=memory, energy=spent, checks=found, verdict=verdict(bench, measured, found, log),
         unknown={name: why for name, part, why in (
             ("energy", spent, unspent), ("telemetry", log.telemetry, "TELEMETRY=0"),
             ("latency", measured.latency, LOOK), ("limits", measured.limits, LOOK)) if part is None},

@@ -1,4 +1,4 @@
-"""Whether a run can be trusted: synchronization, outputs, neighbours, its end, its roofline (Williams et al. 2009)."""
+"""Whether a run can be trusted: synchronization, outputs, neighbours, its end."""
 
 import os
 import resource
@@ -9,25 +9,23 @@ from typing import Any, Literal, NamedTuple
 
 import psutil
 import torch
-from torch.nn.modules.module import register_module_forward_hook
-from torch.utils.flop_counter import FlopCounterMode
 
 from siliconbench.machine.facts import cpu_seconds
 from siliconbench.machine.tools import section, tried
+from siliconbench.record import store
 from siliconbench.record.axes import DEVICES, PRECISIONS
-from siliconbench.record.schema import Kernel, Limits, Outputs, Pass, Proof, Synchronization
-from siliconbench.run import models
+from siliconbench.record.schema import Case, Outputs, Pass, Proof, Synchronization
+from siliconbench.run import models, zoo
 from siliconbench.run.images import finisher
 from siliconbench.run.passes import Bench
 from siliconbench.run.timing import Call, Clock, block, nothing
-from siliconbench.run.vision import uncompiled
 
 IMAGES = 16  # fixed ones, for the comparison of outputs
+PLAIN = {"batch_size": 1, "device": "cpu", "memory_format": "contiguous", "compile": False, "allocator": "system",
+         "threads": None}  # fmt: skip
 IN_FLOAT64 = 4  # of them: on a CPU that takes two to four times as long
 QUEUE_S = 0.005  # of work, at least, when the wait is put to the test
-PRODUCTS = (256, 512, 1024, 2048, 4096, 8192)  # n x n by n x n
 TURNS, LOOPS = 100_000, 40  # of a loop of a millisecond or two, and how often it runs
-CONVOLUTIONS = ((16, 128, 28), (16, 256, 14), (64, 256, 28), (64, 512, 28), (128, 1024, 14))  # images, channels, px
 
 
 class Beside(NamedTuple):
@@ -124,7 +122,9 @@ def synchronization(bench: Bench) -> Synchronization:
     idle_s = read_s = None
     if kind.accelerator:
         square = torch.randn(4096, 4096, device=bench.device, dtype=batch.dtype)
-        idle_s, read_s = reads(lambda: torch.mm(square, square), bench.synchronize, lambda: out.flatten()[0].item())
+        idle_s, read_s = reads(
+            lambda: torch.mm(square, square), bench.synchronize, lambda: zoo.leaves(out)[0].flatten()[0].item()
+        )
     not_needed = "not needed: the CPU is never behind"
     return section(Synchronization, {
         "steps": (steps, ""), "synchronized_s": (median(once_s), ""), "launched_s": (median(launched_s), ""),
@@ -160,43 +160,54 @@ def tolerance(model: torch.nn.Module, images: torch.Tensor, precision: str) -> f
     kind = PRECISIONS[precision]
     dtype, arithmetic = getattr(torch, kind.rounded), torch.float64 if kind.rounded == "float64" else torch.float32
     images = images[:IN_FLOAT64] if arithmetic == torch.float64 else images
+    rows = partial(zoo.by_image, count=len(images))
     with torch.inference_mode():
-        wanted = model(images).double()
-        rounded = model.to(dtype).to(arithmetic)(images.to(dtype).to(arithmetic)).double()
-    own = float((rounded - wanted).abs().max() / wanted.std())
+        wanted = rows(model(images))
+        rounded = rows(model.to(dtype).to(arithmetic)(images.to(dtype).to(arithmetic)))
+    own = float((rounded.double() - wanted.double()).abs().max() / wanted.double().std())  # type: ignore[union-attr]
     return float(f"{min(kind.times * own, kind.most):.2g}") if own < 1e18 else kind.most
 
 
 @lru_cache(maxsize=8)
-def expected(model: str, seed: int, px: int, precision: str) -> tuple[torch.Tensor, float]:
-    """What the fixed images give on the CPU in fp32, and how far from it this precision's outputs may lie."""
-    there, finish = models.build(model, seed), finisher(torch.device("cpu"), torch.float32, torch.contiguous_format, px)
-    images = finish(models.patterns(IMAGES, px, seed=2))
+def expected(case: Case) -> tuple[torch.Tensor | None, bool, float]:
+    """What the fixed images give on the CPU in fp32, whether that is classes, and how far from it this precision's
+    outputs may lie."""
+    built = models.build(case)
+    finish = finisher(torch.device("cpu"), torch.float32, torch.contiguous_format, *built.pixels)
+    images = finish(models.patterns(IMAGES, built.pixels.px, seed=2))
     with torch.inference_mode():
-        wanted = there(images)
-    return wanted, tolerance(there, images, precision)
+        wanted = zoo.by_image(out := built.model(images), IMAGES)
+    classes = [leaf.dim() for leaf in zoo.leaves(out)] == [2]
+    return wanted, classes, tolerance(built.model, images, case.precision) if wanted is not None else 0.0
 
 
-def outputs(bench: Bench) -> Outputs | None:
-    """Fixed images through the model here and, in fp32, on the CPU; None where here is that very computation."""
+def outputs(bench: Bench) -> Outputs | str:
+    """Fixed images through the model here and, in fp32, on the CPU; or why these can't be compared."""
     case, cpu = bench.case, torch.device("cpu")
     if case.mode == "train" or (bench.device == cpu and case.reference):
-        return None
-    images = models.patterns(IMAGES, case.image_px or 224, seed=2)
+        return "this is the computation that others are compared with, or it trains and its weights have changed"
     few = bench.device == cpu and not case.compile
     size = min(case.batch_size, IMAGES) if few else case.batch_size  # elsewhere the very kernels that were timed
     whole = -IMAGES // size * -size  # repeats fill the last batch: fewer would compile anew
-    batches = images[torch.arange(whole) % IMAGES].split(size)
-    wanted, allowed = expected(case.model, case.seed, images.shape[-1], case.precision)
+    same = case.model_copy(update={"image_px": None} | PLAIN)
+    try:
+        wanted, classes, allowed = expected(same)
+    except Exception as error:  # an own model may take no float64
+        return store.plain(f"they could not be compared: {error}")
+    if wanted is None:
+        return "its outputs are lists of what it found, which a sort decides: there is no number for each image"
+    batches = models.patterns(IMAGES, bench.pixels.px, seed=2)[torch.arange(whole) % IMAGES].split(size)
     with torch.inference_mode():
-        got = torch.cat([bench.call(bench.finish(part)).float().cpu() for part in batches])[:IMAGES]
+        rows = [zoo.by_image(bench.call(bench.finish(part)), size).cpu() for part in batches]  # type: ignore[union-attr]
+    got = torch.cat(rows)[:IMAGES]
     difference = float((got - wanted).abs().max() / wanted.std())  # relative to the scatter of the CPU's output
     finite = difference == difference and difference < 1e18  # NaN is not within the tolerance
+    unknown = {} if finite else {"largest_difference": "an output was not a finite number"}
     return Outputs(
         images=IMAGES, largest_difference=difference if finite else None, tolerance=allowed,
-        top1_agreement=float((got.argmax(1) == wanted.argmax(1)).float().mean()), agree=difference <= allowed,
-        image_scatter=float(wanted.std(0).mean() / wanted.std()),
-        unknown={} if finite else {"largest_difference": "an output was not a finite number"},
+        top1_agreement=float((got.argmax(1) == wanted.argmax(1)).float().mean()) if classes else None,
+        agree=difference <= allowed, image_scatter=float(wanted.std(0).mean() / wanted.std()),
+        unknown=unknown if classes else unknown | {"top1_agreement": "its outputs are no classes"},
     )  # fmt: skip
 
 
@@ -214,61 +225,3 @@ def repeat(bench: Bench, forward: Pass) -> Repeat:
     user, system, minor, major = (getattr(after, kind) - getattr(before, kind) for kind in kinds)
     share = system / (user + system) if user + system else None
     return Repeat(start_s, seconds, share, (minor + major) / (blocks * forward.block_images))
-
-
-def work_per_image(bench: Bench) -> tuple[float, float]:
-    """Floating-point operations of one image, 2 per multiply-add, by torch's FlopCounterMode on the plain model, and
-    the least bytes moved for it: its share of the weights read, each layer's output written and read.
-
-    Of convolutions, matrix products and attention; a training step counts three times (forward, and backward twice)."""
-    moved, few, counter = list[int](), bench.ready_batch[:2].to("meta"), FlopCounterMode(display=False)
-    state = dict(bench.model.named_parameters()) | dict(bench.model.named_buffers())
-    shapes = {name: tensor.to("meta") for name, tensor in state.items()}  # nothing is computed: the same on any device
-
-    def count(layer: torch.nn.Module, _input: Any, output: Any) -> None:
-        moved.append(2 * output.nbytes if isinstance(output, torch.Tensor) and not list(layer.children()) else 0)
-
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
-    with uncompiled(), register_module_forward_hook(count), torch.no_grad(), counter:
-        torch.func.functional_call(bench.model, shapes, (few,))
-    torch.backends.mha.set_fastpath_enabled(fused)
-    flop, weights = counter.get_total_flops() / len(few), sum(p.nbytes for p in bench.model.parameters())
-    return flop * (3 if bench.case.mode == "train" else 1), weights / bench.case.batch_size + sum(moved) / len(few)
-
-
-def kernels(bench: Bench) -> list[Kernel]:
-    """The rate of dense kernels on random data in the case's precision: matrix products and 3x3 convolutions by size.
-
-    Each is the median of three; a row of sizes ends with the first that takes a tenth of a second (less where
-    MIN_SECONDS is under ten). Both kinds, since either may be the faster: matrix products reach half of what
-    convolutions do on AMD's processors, and a convolution may need fewer products than are counted (Winograd)."""
-    random = partial(torch.randn, device=bench.device, dtype=bench.ready_batch.dtype)
-    convolve = partial(torch.nn.functional.conv2d, padding=1)
-    products = [(f"matmul {n}", (n, n), (n, n), torch.mm, 2 * n**3) for n in PRODUCTS]
-    filters = [(f"conv3x3 {n}x{c}x{px}x{px}", (n, c, px, px), (c, c, 3, 3), convolve, 18 * n * c * c * px * px)
-               for n, c, px in CONVOLUTIONS]  # fmt: skip
-    rates = []
-    for row in (products, filters):
-        for name, left, right, kernel, flop in row:
-            call = torch.inference_mode()(partial(kernel, random(left), random(right)))
-            steps = max(1, min(1000, round(0.02 / (block(call, bench.synchronize, 2) / 2))))
-            seconds = median(block(call, bench.synchronize, steps) for _ in range(3)) / steps
-            rates.append(Kernel(name=name, flop_per_s=flop / seconds))
-            if seconds > min(0.1, bench.case.min_seconds / 100):
-                break
-    return rates
-
-
-def limits(bench: Bench, images_per_s: float) -> Limits:
-    """How near the model alone (images_per_s) comes to the device's peak, and which roof is the lower one for it."""
-    (flop, moved), rates = work_per_image(bench), kernels(bench)
-    source = torch.arange(32.0 * 2**20, device=bench.device)  # random numbers would take a CPU longer than the copies
-    target = torch.empty_like(source)
-    copy_s = median(block(lambda: target.copy_(source), bench.synchronize, 3) / 3 for _ in range(3))
-    bandwidth = 2 * source.nbytes / copy_s  # of a large copy on the device: each byte is read, and written
-    peak = max(kernel.flop_per_s for kernel in rates)
-    return Limits(
-        flop_per_image=flop, kernels=rates, peak_flop_per_s=peak, copy_bytes_per_s=bandwidth, bytes_per_image=moved,
-        utilization=flop * images_per_s / peak, roof="compute" if flop / peak >= moved / bandwidth else "bandwidth",
-    )  # fmt: skip

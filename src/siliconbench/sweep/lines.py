@@ -1,26 +1,47 @@
 """The lines that use a setting, for the terminal and the page: Python's and, for the allocator, the shell's."""
 
+from pathlib import Path
+
+from siliconbench.knobs import word
 from siliconbench.machine import tuning
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
-from siliconbench.record.schema import Record
+from siliconbench.record.schema import Case, Record
+
+LOADED = {  # of each source: what is imported, and how its model is made
+    "torchvision": ("from torchvision.models import get_model", 'get_model("{model}", weights=None{more})'),
+    "timm": ("import timm", 'timm.create_model("{model}")  # pretrained=True: trained'),
+    "own": ("from {module} import {factory}", "{factory}()"),
+}
+TRAINED = '  # weights="DEFAULT": trained ones'
+
+
+def built(c: Case) -> tuple[str, str]:
+    """The lines that import what makes a case's model, and that make it. A file's folder must be on Python's path."""
+    place, _, factory = word(c.source, c.model, here=True).rpartition(":")
+    detects = "rcnn" in c.model or c.model.startswith(("fcn", "deeplab", "lraspp", "ssd", "retinanet"))
+    more = ", weights_backbone=None" if detects else ""  # else it would be downloaded
+    told = {"model": c.model, "module": Path(place).stem if place.endswith(".py") else place, "factory": factory}
+    first, second = (line.format(**told, more=more) for line in LOADED[c.source])
+    return first, second + (TRAINED if c.source == "torchvision" else "")
 
 
 def code(r: Record) -> str:
-    """Lines of Python that classify a batch in this run's setting."""
+    """Lines of Python that put a batch through this run's model in its setting."""
     c, precision = r.case, PRECISIONS[r.case.precision]
     to = f'device="{c.device}", dtype=torch.{precision.dtype}'
     layout = f"memory_format=torch.{LAYOUTS[c.memory_format]}"
     flags = "".join(f"torch.backends.{part}.allow_tf32 = {precision.tf32}\n" for part in ("cuda.matmul", "cudnn"))
     mode = f', mode="{c.compile}"' if isinstance(c.compile, str) else ""
     compiled = f"\nmodel = torch.compile(model{mode})" if c.compile else ""
+    imported, made = built(c)
     return f"""import torch
-from torchvision.models import get_model
+{imported}
 
-{flags if c.device == "cuda" else ""}model = get_model("{c.model}", weights=None)  # weights="DEFAULT": trained ones
+{flags if c.device == "cuda" else ""}model = {made}
 model = model.eval().to({to}).to({layout}){compiled}
 images = torch.rand({c.batch_size}, 3, {c.image_px}, {c.image_px})  # yours, normalised
 with torch.inference_mode():
-    classes = model(images.to({to}, {layout})).argmax(1)"""
+    output = model(images.to({to}, {layout}))  # of a classifier: .argmax(1)"""
 
 
 def using(r: Record) -> str:

@@ -48,6 +48,6 @@ def make_mistakes(given: Given, render: Callable[[Path, Path, Given], object]) -
     case = cases(given, device_type(given["USE_GPU"]))[0]
     print(f"{case.model}, batch {case.batch_size}, {case.device}: ten mistakes, about five minutes", flush=True)
     used = case.model_dump(include={"model", "batch_size", "device", "min_seconds", "workers"})
-    used["repeats"] = given["REPEATS"]
+    used |= {"repeats": given["REPEATS"], "model": given["IMAGE_MODEL"][0]}
     print(render(paths.NOTEBOOKS / "mistakes.ipynb", paths.REPORTS / "mistakes.html", used))
     return 0

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from siliconbench import paths
 from siliconbench.analysis import stats, verdict
 from siliconbench.analysis.ladder import rates
-from siliconbench.knobs import KNOBS, Given, WrongKnob
+from siliconbench.knobs import KNOBS, Given, WrongKnob, named
 from siliconbench.machine.facts import versions
 from siliconbench.record import share, store
 from siliconbench.record.host import Machine
@@ -70,6 +70,7 @@ def cases(given: Given, device: str) -> list[Case]:
     lists = {knob.field: given[name] if knob.many else [given[name]] for name, knob in KNOBS.items() if knob.field}
     lists |= {"batch_size": [size or 1 for size in given["BATCH_SIZE"]], "device": [device]}
     found = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+    found = [case | named(case["model"]) for case in found]
     return [Case(**case | {"num_images": case["num_images"] or BATCHES * case["batch_size"]}) for case in found]
 
 

@@ -13,7 +13,7 @@ from siliconbench import paths
 from siliconbench.analysis import cases
 from siliconbench.analysis.advice import batch_advice
 from siliconbench.analysis.answer import Asked, answer
-from siliconbench.knobs import Given, Stopped
+from siliconbench.knobs import Given, Stopped, word
 from siliconbench.machine import facts, tuning
 from siliconbench.record import store
 from siliconbench.record.fields import PARAMETERS
@@ -31,7 +31,8 @@ def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) 
     used = [(r.checks.workers.used, r.sweep.order) for r in mine if r.checks and case.workers is None]
     chosen = dict(zip(("chosen_workers", "chosen_in"), used[0], strict=True)) if used else {}
     where = {"machine": slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
-    return case.model_dump(include={*PARAMETERS}) | plan.known(order, created) | chosen | where
+    asked_for = {"model": word(case.source, case.model, here=True)}
+    return case.model_dump(include={*PARAMETERS}) | asked_for | plan.known(order, created) | chosen | where
 
 
 def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Bar) -> Record:
