@@ -426,8 +426,8 @@ def test_a_page_is_the_same_of_moved_records(twins, tmp_path_factory, compared):
 
 def test_what_lies_in_both_folders_counts_once_and_a_label_of_ones_own_goes_before(tmp_path):
     own, data = tmp_path / "mine", tmp_path / "data"
-    for folder in (own, data):
-        write(folder, "here", [100.0, 101.0])
+    write(own, "here", [100.0, 101.0])
+    shutil.copytree(own, data)
     write(data, "there", [90.0, 91.0])
     write(own, "here", [99.0])
     priced(data, "here", "Published", 1)

@@ -137,10 +137,11 @@ def test_trust_takes_one_of_each():
 
 
 def test_one_measurement_recorded_twice_is_one_run_and_what_a_used_kernel_measured_is_none(tmp_path):
-    software = sample()["software"]
+    software, once = sample()["software"], sample()["passes"]
     for repeat, rate, process in ((1, 100.0, "kernel"), (2, 100.0, "kernel"), (3, 101.0, AGAIN)):
         more = {"repeat": repeat, "created": f"20261123T14000{repeat}Z", "software": software | {"process": process}}
-        store.write(Record.model_validate(sample(rate) | more), tmp_path)
+        passes = {"passes": once} if rate == 100.0 else {}
+        store.write(Record.model_validate(sample(rate) | more | passes), tmp_path)
     found = [record for _, record in store.read_all([tmp_path])]
     assert [record.repeat for record in found] == [1, 3]
     assert cases.runs(found)["repeat"].tolist() == [1]
