@@ -141,9 +141,9 @@ def rendered() -> Iterator[Callable[..., Path]]:
 
 
 SWEEP = ("test_runner.py", "test_share.py")  # they share the tiny sweep
-MEASURES = ("test_trust.py", "test_selftest.py", "test_sampler.py")  # their seconds must not be each other's
-LONGEST = (*SWEEP, *MEASURES, "test_compare.py", "test_make.py", "test_best.py", "test_mistakes.py", "test_suite.py")
-LONGEST += ("test_remote.py", "test_facts.py", "test_models.py", "test_passes.py", "test_notebooks.py", "test_lab.py")
+MEASURES = ("test_mistakes.py", "test_selftest.py", "test_sampler.py")  # their seconds must not be each other's
+LONGEST = (*SWEEP, *MEASURES, "test_lab.py", "test_compare.py", "test_make.py", "test_best.py", "test_suite.py")
+LONGEST += ("test_remote.py", "test_facts.py", "test_models.py", "test_passes.py", "test_notebooks.py", "test_zoo.py")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -78,6 +78,10 @@ def test_make_pages_does_each_mistake_that_can_happen_here_measures_and_leaves_n
     assert measured.count("<img") >= 4 and "end to end: " in measured and "reports/mine" not in measured
     assert not (tmp_path / "reports/mine").exists()
     check_page(chromium, tmp_path / made[0])
+    assert done.returncode in (0, 1) and not done.stderr.count("Traceback"), done.stderr
+    (announced,) = re.findall(r"cpu: (\d+) runs in fresh processes", done.stdout)
+    assert int(announced) == len(re.findall(r"^ ?\d+ A.*images/s|^ ?\d+ B.*images/s", done.stdout, re.MULTILINE)) == 6
+    check_page(chromium, tmp_path / "reports/trust.html")
     page = tmp_path / "reports/mistakes.html"
     told = dict(re.findall(r'class="finding">([^<:]+): ([^<]+)', html.unescape(page.read_text())))
     assert {name for name, words in told.items() if words.startswith("can't happen here.")} == NEVER
