@@ -138,7 +138,7 @@ def test_a_notebooks_parameters_are_the_values_that_a_case_takes_and_its_files_t
     [
         (
             {"model": "resnet5"},
-            "model: given 'resnet5'; allowed: torchvision's classifiers (the nearest are resnet50, ",
+            "model: given 'resnet5'; allowed: torchvision's names, timm:NAME, path/to/file.py:factory, ",
         ),
         ({"batch_size": 0}, "batch_size: given '0'; allowed: a whole number from 1 to 65536"),
         ({"batch_size": None}, "batch_size: given 'auto'; allowed: a whole number"),

@@ -4,9 +4,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
-import os
 import re
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +14,6 @@ from siliconbench.record import axes, protocol
 
 Given = dict[str, Any]  # the value of each knob by its name
 Kind = tuple[str, Callable[[str], Any]]  # what is allowed in words, and how a text becomes a value (else an error)
-OWN = "SILICONBENCH_OWN_"  # and a name: the environment's variable that says where that model of the user's is made
 MODEL = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"  # a model's name, of whatever source
 WHOLE, DECIMAL = "[0-9]{1,12}", r"[0-9]{1,9}(?:\.[0-9]{1,6})?"  # the patterns of numbers
 
@@ -56,26 +53,6 @@ def registered(package: str) -> list[str]:
              for file in Path(spec.origin).parent.glob(f"models/{task}*.py"))  # fmt: skip
     pattern = r"@register_model(?:\(\))?\n[\s\S]*?(?<=\n)def (\w+)\("
     return sorted({name for file in files for name in re.findall(pattern, file.read_text("utf-8"))})
-
-
-def named(word: str) -> dict[str, str]:
-    """A case's source and model, by a word of IMAGE_MODEL. Where an own one is made stands in the environment alone:
-    this process and those that it starts find it there, no record holds it. NAME= is a name for it, but the host's."""
-    place, _, name = word.rpartition(":")
-    if place in ("", "timm"):
-        return {"source": place or "torchvision", "model": name}
-    given = os.environ.get("NAME", "").strip()
-    name = name if given in ("", socket.gethostname()) else given  # WSL has its host's name there
-    if not re.fullmatch(MODEL, name):
-        raise WrongKnob(f"NAME: given {name[:60]!r}; allowed: letters, digits, _ . and -, at most 64")
-    os.environ[OWN + name] = word
-    return {"source": "own", "model": name}
-
-
-def word(source: str, model: str, here: bool = False) -> str:
-    """The word of IMAGE_MODEL for a case's model; here: with the place of an own one, which no page is to tell."""
-    own = os.environ.get(OWN + model) if here else ""
-    return {"torchvision": model, "timm": f"timm:{model}"}.get(source) or own or f"file.py:{model}"
 
 
 def number(least: int, most: int, words: str = "a whole number", pattern: str = WHOLE, auto: bool = False) -> Kind:
@@ -243,6 +220,8 @@ def parameters(own: Mapping[str, Any]) -> Given:
 def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:
     """Each knob's value by its name; its default if not set, or set to nothing. WrongKnob at the first that is wrong.
     A knob that takes a list gives a list without doubles, in the order given."""
+    from siliconbench.record.named import named  # which tells its errors as this module's
+
     given = {name: _value(name, KNOBS[name], environment.get(name, "").strip()) for name in names}
     words = [str(named(word)) for word in given.get("IMAGE_MODEL", ())]
     if len({*words}) < len(words):

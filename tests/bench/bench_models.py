@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from siliconbench.knobs import named, registered
+from siliconbench.knobs import registered
+from siliconbench.record.named import named
 from siliconbench.record.schema import Case
 from siliconbench.run import passes, zoo
 from siliconbench.run.vision import models as vision

@@ -20,11 +20,11 @@ from siliconbench import paths
 from siliconbench.machine import facts as machine_facts
 from siliconbench.machine import sampler as samplers
 from siliconbench.machine import tools
-from siliconbench.machine.sources import apple
+from siliconbench.machine.sources import apple, system
 from siliconbench.machine.sources import source as sources
 from siliconbench.machine.sources.apple import Actop, Macmon, Stream
 from siliconbench.machine.sources.source import Absent, Unwrapped
-from siliconbench.machine.sources.system import System, share
+from siliconbench.machine.sources.system import System
 from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record, Telemetry
@@ -146,7 +146,7 @@ def test_a_mac_from_its_tools_to_the_page(on_a_mac, tmp_path):
     data["checks"] |= {"before": machine_facts.state().model_dump(), "after": machine_facts.state().model_dump()}
     data |= {"machine": facts, "telemetry": section, "unknown": {"energy": "zeus: it is not installed"}}
     store.write(Record.model_validate(data), tmp_path / "data")
-    given = {"machine": facts["slug"], "results": str(tmp_path / "data"), "picture": ""}
+    given = {"machine": facts["slug"], "results": str(tmp_path / "data")}
     text = render.render(paths.NOTEBOOKS / "machine.ipynb", tmp_path / "mac.html", given).read_text("utf-8")
     assert "MacBook Pro" in text and "macOS 26.1" in text
     assert "88 °C (GPU), 1,200 rpm, 6 W (whole system, sampled)" in text
@@ -356,9 +356,14 @@ def test_psutil_of_macos_27(monkeypatch):
     assert not set(samplers.sampled(System())) - {"cpu_temperature_c"}
 
 
-def test_load_is_the_busy_share():
-    assert share((10.0, 100.0), (10.0 + 30, 100.0 + 40)) == 0.75
-    assert share(None, (1.0, 2.0)) is share((1.0, 2.0), (1.0, 2.0)) is None
+def test_load_is_the_busy_share_since_the_last_reading_of_enough_ticks(monkeypatch):
+    cores = os.cpu_count() or 1
+    told = iter([(0.0, 0.0), (0.0, 0.1 * cores), (30.0, 40.0 * cores), (30.0, 40.0 * cores), (33.0, 50.0 * cores)])
+    monkeypatch.setattr(system, "cpu_seconds", lambda: next(told))
+    source = System()
+    loads = [source.read()["cpu_load"] for _ in range(4)]
+    assert loads[0] is loads[2] is None  # too few ticks
+    assert loads[1] == pytest.approx(0.75 / cores) and loads[3] == pytest.approx(0.3 / cores)
 
 
 def test_many_samples_are_thinned_to_what_a_record_takes():

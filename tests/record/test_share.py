@@ -197,11 +197,23 @@ def test_a_user_of_0_1_is_told_in_one_line_where_the_old_records_lie(tmp_path, d
     assert share.older("reports/mine") == "reports/mine" and capsys.readouterr().out == ""
     leave(data)
     files = [*leave_older(data, "m1-max", 3), *leave_older(data, MACHINE, 1), *leave_older(tmp_path / "mine", "x", 1)]
+    before = [path.read_bytes() for path in files]
     (data / MACHINE / "away.json").symlink_to("nowhere")
     share.older(str(tmp_path / "mine"))
     where = f"{data}/{MACHINE}, {data}/m1-max, {tmp_path}/mine/x"
     assert capsys.readouterr().out == f"{where}: 5 records {OLDER}\n"
-    assert all(json.loads(path.read_text()) == older() for path in files)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_records_of_own_models_are_copied_only_by_leave(tmp_path, data, capsys, monkeypatch):
+    mine, own = leave(tmp_path / "mine"), sample(model="build", source="own") | {"created": "20261125T140000Z"}
+    store.write(Record.model_validate(own), tmp_path / "mine")
+    assert shared(tmp_path / "mine") == 0
+    assert "Left out: the records of your own models (build)" in capsys.readouterr().out
+    assert {path.name for path in (data / MACHINE).iterdir()} == {path.name for path in mine}
+    monkeypatch.setenv("SHARE_OWN", "1")
+    assert shared(tmp_path / "mine") == 0 and "1 new file in" in capsys.readouterr().out
+    assert any("own" in path.name for path in (data / MACHINE).iterdir())
 
 
 def test_check_of_good_records_is_one_line_without_torch_and_fast(tmp_path):

@@ -7,7 +7,8 @@ import time
 import pytest
 import torch
 
-from siliconbench.knobs import named, read, word
+from siliconbench.knobs import read
+from siliconbench.record.named import named, word
 from siliconbench.record.schema import Case
 from siliconbench.run import models, passes, roofline, selftest, zoo
 

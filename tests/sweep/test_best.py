@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,9 @@ from siliconbench import knobs
 from siliconbench.analysis import cases, ladder
 from siliconbench.knobs import WrongKnob
 from siliconbench.machine import facts, tuning
+from siliconbench.record.named import named
 from siliconbench.record.schema import Case, Record
+from siliconbench.run import models
 from siliconbench.sweep import best, lines, plan, runner, search, terminal
 from siliconbench.sweep.search import Search
 from tests.samples import sample
@@ -320,13 +323,27 @@ def test_a_look_whose_process_ends_hangs_or_raves_is_an_error_and_the_next_one_w
     looks.close()
 
 
-def test_the_lines_of_python_run():
-    case = START.model_copy(
-        update={"model": "squeezenet1_1", "batch_size": 2, "precision": "bf16", "memory_format": "channels_last"}
+@pytest.mark.parametrize(
+    "word", ["squeezenet1_1", "timm:mobilenetv3_small_050", "siliconbench.examples.own_model:build"]
+)
+def test_the_lines_of_python_rebuild_that_very_model(word, monkeypatch):
+    if word.startswith("timm"):
+        pytest.importorskip("timm")
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    more = {"batch_size": 2, "precision": "bf16", "memory_format": "channels_last"}
+    case = START.model_copy(update=named(word) | more)
+    script = (
+        lines.code(run(case, 1.0))
+        + "\nprint(output.dtype, *((n, tuple(t.shape)) for n, t in model.state_dict().items()))"
     )
-    script = lines.code(run(case, 1.0)) + "\nprint(classes.shape, classes.dtype)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "torch.Size([2]) torch.int64\n"), done.stderr
+    same = " ".join(str((n, tuple(t.shape))) for n, t in models.build(case).model.state_dict().items())
+    assert (done.returncode, done.stdout) == (0, f"torch.bfloat16 {same}\n"), done.stderr
+
+
+def test_the_lines_for_a_detector_download_nothing():
+    told = lines.code(run(START.model_copy(update={"model": "fasterrcnn_mobilenet_v3_large_320_fpn"}), 1.0))
+    assert "weights=None, weights_backbone=None" in told and compile(told, "best", "exec")
 
 
 def test_the_shell_s_lines_come_before_python_s_where_the_setting_needs_any():

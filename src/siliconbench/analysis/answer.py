@@ -10,7 +10,7 @@ from siliconbench.analysis.advice import gain, tuned
 from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, speed_words
 from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.analysis.words import grouped, listed, significant, told_apart
-from siliconbench.knobs import word
+from siliconbench.record.named import word
 
 MOST = 4  # cases in one sentence
 LIMITS = {"forward": "the model itself", "input": "data loading", "copy": "the copy", "balanced": "no part alone"}

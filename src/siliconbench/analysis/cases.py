@@ -107,9 +107,8 @@ COLUMNS = {
     "min_seconds": _state(lambda r: f"{r.case.min_seconds:g}", "{} s a pass"),
     "threads_used": _state(lambda r: r.software.threads, "{} threads"),
     "workers_used": _state(lambda r: str(r.checks.workers.used), "workers used: {}"),
-    "device_name": _state(lambda r: r.software.device_name),
+    "device_name": _state(lambda r: r.software.device_name), "power_limit_w": _state(_power_limit, "{} W allowed"),
     "driver": _state(lambda r: r.case.device != "cpu" and (r.machine.driver or "").split(".")[0], "driver {}"),
-    "power_limit_w": _state(_power_limit, "{} W allowed"),
     "power": _state(lambda r: ", ".join(filter(None, (getattr(r.checks.before, name) for name in POWER)))),
     "reference": Column(lambda r: r.case.reference and "PYTORCH_ENABLE_MPS_FALLBACK" not in r.software.environment),
     "asked_px": Column(lambda r: r.case.asked_px or 0),
@@ -248,10 +247,8 @@ def beside(table: pd.DataFrame, key: str, name: str = "sessions") -> dict[Any, l
 
 def case_words(case: Any, axes: Iterable[str]) -> str:
     """A row or a Case in words: its model, then each of these axes."""
-    words = [
-        (values := dict(case))["model"],
-        *(in_words(values[name]) for name in axes if (in_words := COLUMNS[name].words)),
-    ]
+    values = dict(case)
+    words = [values["model"], *(in_words(values[name]) for name in axes if (in_words := COLUMNS[name].words))]
     return ", ".join(filter(None, words))
 
 

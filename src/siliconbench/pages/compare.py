@@ -9,11 +9,11 @@ from siliconbench.analysis import advice, heat, stats
 from siliconbench.analysis.answer import health_words
 from siliconbench.analysis.cases import ALIKE, PARTS, POOL, case_words, compared, rate_words, speed_words
 from siliconbench.analysis.words import listed, percent_words, ratio_words, significant
-from siliconbench.knobs import word as word_of
 from siliconbench.pages import tables
 from siliconbench.pages.ranking import Study, comparable, scope, timelines, weight, with_state
 from siliconbench.record import share
 from siliconbench.record.axes import DEVICES
+from siliconbench.record.named import word as word_of
 
 OF_FASTEST = tables.Column("of the fastest", "share")
 WORTH = tables.Column("images/s per 1,000", "worth", "currency")

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils._pytree import tree_leaves
 
-from siliconbench.knobs import OWN
+from siliconbench.record.named import OWN
 from siliconbench.run.images import MEAN, STD
 from siliconbench.run.vision import models as zoo
 

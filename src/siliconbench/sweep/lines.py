@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from siliconbench.knobs import word
 from siliconbench.machine import tuning
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
+from siliconbench.record.named import word
 from siliconbench.record.schema import Case, Record
 
 LOADED = {  # of each source: what is imported, and how its model is made

@@ -14,10 +14,11 @@ from scipy.special import stdtrit
 from siliconbench import paths
 from siliconbench.analysis import stats, verdict
 from siliconbench.analysis.ladder import rates
-from siliconbench.knobs import KNOBS, Given, WrongKnob, named
+from siliconbench.knobs import KNOBS, Given, WrongKnob
 from siliconbench.machine.facts import versions
 from siliconbench.record import share, store
 from siliconbench.record.host import Machine
+from siliconbench.record.named import named
 from siliconbench.record.protocol import BATCHES
 from siliconbench.record.schema import Case, Record
 

@@ -13,10 +13,11 @@ from siliconbench import paths
 from siliconbench.analysis import cases
 from siliconbench.analysis.advice import batch_advice
 from siliconbench.analysis.answer import Asked, answer
-from siliconbench.knobs import Given, Stopped, word
+from siliconbench.knobs import Given, Stopped
 from siliconbench.machine import facts, tuning
 from siliconbench.record import store
 from siliconbench.record.fields import PARAMETERS
+from siliconbench.record.named import word
 from siliconbench.record.schema import Record
 from siliconbench.sweep import failure, kernel, terminal
 from siliconbench.sweep.plan import Further, Plan, asked, device_type, ends, onward, planned, settings
