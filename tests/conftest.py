@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -32,6 +34,14 @@ QUIET = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
 )
+
+
+@pytest.fixture
+def timm() -> ModuleType:
+    """timm, which the lock holds; without it, as with a site's own Python, the test is skipped, but fails in CI."""
+    if importlib.util.find_spec("timm") is None:
+        pytest.fail("timm is missing") if os.environ.get("CI") == "true" else pytest.skip("timm is not installed")
+    return importlib.import_module("timm")
 
 
 @pytest.fixture(scope="session")

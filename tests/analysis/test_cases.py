@@ -67,6 +67,13 @@ def test_a_case_has_the_interval_that_scipy_gives_and_the_day_in_it():
     assert "3 %" in compare.between_words(table(*several(rates))) and compare.between_words(table()) == ""
 
 
+@pytest.mark.parametrize(("value", "ranked"), [(None, True), ("0", True), ("1", False)])
+def test_an_own_model_that_leans_on_the_cpu_is_never_of_the_reference(value, ranked):
+    data = sample(100.0)
+    data["software"]["environment"] = {} if value is None else {"PYTORCH_ENABLE_MPS_FALLBACK": value}
+    assert cases.runs([Record.model_validate(data)])["reference"].tolist() == [ranked]
+
+
 def test_all_right_runs_count_whatever_was_found_in_them():
     """Once a figure rested on the clean runs alone: 4 to 8 good ones were "one run", without an interval."""
     made = [run(100.0), run(90.0, 2, "contended", disturbed=True), run(102.0, 3, "throttled"), run(99.0, 4, "noisy")]

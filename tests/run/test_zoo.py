@@ -135,8 +135,7 @@ def test_a_size_that_a_model_refuses_is_refused_in_its_own_words():
         passes.set_up(Case(model="vit_b_16", batch_size=1, device="cpu", asked_px=64))
 
 
-def test_a_model_of_timm_has_timm_s_images():
-    pytest.importorskip("timm")
+def test_a_model_of_timm_has_timm_s_images(timm):
     bench = passes.set_up(Case(source="timm", model="mobilenetv3_small_050", batch_size=2, device="cpu"))
     assert bench.case.image_px == 224 and bench.call(bench.ready_batch).shape == (2, 1000)
     made = models.build(Case(source="timm", model="vit_tiny_patch16_224", batch_size=1, device="cpu"))

@@ -326,9 +326,9 @@ def test_a_look_whose_process_ends_hangs_or_raves_is_an_error_and_the_next_one_w
 @pytest.mark.parametrize(
     "word", ["squeezenet1_1", "timm:mobilenetv3_small_050", "siliconbench.examples.own_model:build"]
 )
-def test_the_lines_of_python_rebuild_that_very_model(word, monkeypatch):
+def test_the_lines_of_python_rebuild_that_very_model(word, monkeypatch, request):
     if word.startswith("timm"):
-        pytest.importorskip("timm")
+        request.getfixturevalue("timm")
     monkeypatch.setattr(os, "environ", os.environ.copy())
     more = {"batch_size": 2, "precision": "bf16", "memory_format": "channels_last"}
     case = START.model_copy(update=named(word) | more)

@@ -136,10 +136,8 @@ def step(asked: Asked) -> str:
         f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
         for _, case in sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()].iterrows()
     ]
-    same, mine = (
-        ["chip", "device", "model", "source", "mode"],
-        good.loc[good["model"] == main["model"], "images_per_s"].max(),
-    )
+    same = ["chip", "device", "model", "source", "mode"]
+    mine = good.loc[good["model"] == main["model"], "images_per_s"].max()
     known = tuned(asked.cases[(asked.cases[same] == main[same]).all(axis=1)]).sort_values("images/s")[::-1]
     faster = [
         f"A faster setting is known {'here' if slug == asked.machine else f'on {asked.names[slug]}, of the same chip'}"

@@ -16,8 +16,10 @@ from siliconbench.analysis.bottleneck import concluded
 from siliconbench.analysis.series import requests as requests_of
 from siliconbench.analysis.words import THIN, ratio_words
 from siliconbench.record import protocol, store
+from siliconbench.record.axes import DEVICES
 from siliconbench.record.schema import AGAIN, Case, Record
 
+LEANS = DEVICES["mps"].fallback or ""  # on: the CPU does part of the work
 POWER = ("power_source", "power_mode", "governor")  # of a state
 APART = 4  # an interval that spans such a factor tells no speed: it is said in words
 DIFFER = "its runs differ too much for an interval"
@@ -110,8 +112,7 @@ COLUMNS = {
     "device_name": _state(lambda r: r.software.device_name), "power_limit_w": _state(_power_limit, "{} W allowed"),
     "driver": _state(lambda r: r.case.device != "cpu" and (r.machine.driver or "").split(".")[0], "driver {}"),
     "power": _state(lambda r: ", ".join(filter(None, (getattr(r.checks.before, name) for name in POWER)))),
-    "reference": Column(lambda r: r.case.reference and "PYTORCH_ENABLE_MPS_FALLBACK" not in r.software.environment),
-    "asked_px": Column(lambda r: r.case.asked_px or 0),
+    "reference": Column(lambda r: r.case.reference and r.software.environment.get(LEANS, "0").strip() == "0"),
     **{name: Column(name) for name in ("repeat", "created", "status")},
     "error": Column("error.kind"), "why": Column("error.message"), "verdict": Column("verdict.word"),
     "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
@@ -120,7 +121,7 @@ COLUMNS = {
     "sweep": Column("sweep.id"), "agree": Column("checks.outputs.agree"),
     "suite": Column(lambda r: protocol.followed(r.sweep, r.case), words=str, gate=False),
     **{name: Column(f"checks.before.{name}") for name in ("power_source", "power_mode")},
-    "system_share": Column("checks.system_share", median),
+    "asked_px": Column(lambda r: r.case.asked_px or 0), "system_share": Column("checks.system_share", median),
     "images_per_s": Column("passes.end_to_end.images_per_s", geometric_mean),
     **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", geometric_mean)
        for name in ("forward", "copy_", "input", "end_to_end")},
@@ -134,9 +135,8 @@ COLUMNS = {
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_process_bytes if r.case.device == "cpu" else
                          r.memory.peak_device_bytes), max),
     "chip": Column(_chip, _most), "title": Column("machine.title", _most), "os": Column("machine.os", _most),
-    "swap_growth_bytes": Column("memory.swap_growth_bytes", max),
+    "swap_growth_bytes": Column("memory.swap_growth_bytes", max), "compile_s": Column("checks.compiled.seconds", max),
     "file": Column(lambda r: store.file_name(r.case, r.created, r.repeat)),
-    "compile_s": Column("checks.compiled.seconds", max),
     "peak_c": Column("conditions.peak_c", max), "fan_rpm": Column("conditions.fan_rpm", max),
     "heat_of": Column("conditions.heat_of", _most), "joules_of": Column("conditions.joules_of", _most),
     **{name: Column(f"conditions.{name}", median)

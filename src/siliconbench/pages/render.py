@@ -56,11 +56,6 @@ def make_pages(given: knobs.Given, page: Callable[[Path, Path, dict[str, Any]], 
     """The exit status of `make pages`, that of its trust: the notebooks that measure, done here and now, as pages."""
     own = knobs.read_trust(os.environ)
     case = plan.cases(own, plan.device_type(own["USE_GPU"]))[0].model_dump(include={*PARAMETERS})
-    print(
-        page(
-            paths.NOTEBOOKS / "measure.ipynb",
-            paths.REPORTS / "measure.html",
-            case | {"model": own["IMAGE_MODEL"][0], "results": ""},
-        )
-    )
+    case |= {"model": own["IMAGE_MODEL"][0], "results": ""}
+    print(page(paths.NOTEBOOKS / "measure.ipynb", paths.REPORTS / "measure.html", case))
     return mistakes.make_mistakes(given, page) or trust.make_trust(own, trust_page)

@@ -40,15 +40,8 @@ def file_name(case: Case, created: str, repeat: int) -> str:
     """The name of a record's file in its machine's folder, by each axis in which two runs of a sweep can differ."""
     compiled = case.compile if isinstance(case.compile, str) else "compile" if case.compile else ""
     source, px = case.source.replace("torchvision", ""), f"{case.asked_px}px" if case.asked_px else ""
-    more = (
-        source,
-        px,
-        case.memory_format,
-        compiled,
-        case.mode,
-        case.allocator,
-        f"t{case.threads}" if case.threads else "",
-    )
+    threads = f"t{case.threads}" if case.threads else ""
+    more = (source, px, case.memory_format, compiled, case.mode, case.allocator, threads)
     words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference", "system"))
     return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{words}-{created}-r{repeat}.json"
 
