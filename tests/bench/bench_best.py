@@ -54,7 +54,7 @@ def found(tmp_path_factory) -> tuple[Search, Case, Callable[[Case], float]]:
 
     def look(case: Case) -> float:
         looks = best.Looks(request, lambda case, rate, why: print(f"{case.model_dump()} {why}") if why else None)
-        rate = looks.look(case, float("inf"))
+        rate = looks.look(case, 0.0)
         looks.close()
         return rate
 

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from siliconbench.knobs import WrongKnob
 from siliconbench.machine import facts, tuning
 from siliconbench.record.named import named
 from siliconbench.record.schema import Case, Record
-from siliconbench.run import models
+from siliconbench.run import look, models, passes
 from siliconbench.sweep import best, lines, plan, runner, search, terminal
 from siliconbench.sweep.search import Search
 from tests.samples import sample
@@ -321,6 +322,16 @@ def test_a_look_whose_process_ends_hangs_or_raves_is_an_error_and_the_next_one_w
     assert looks.look(case, 0.0) > 0 and looks.look(case.model_copy(update={"precision": "tf32"}), 0.0) == 0.0
     assert "tf32" in said[4]
     looks.close()
+
+
+def test_a_look_ends_with_a_first_call_that_shows_it_won_t_come_near():
+    """bf16 on a CPU without instructions for it takes ten times as long, and a look took a minute to say so."""
+    bench = passes.set_up(Case(model="squeezenet1_1", batch_size=2, device="cpu", min_seconds=0.1))
+    calls, slow = [], replace(bench, first_forward_s=20.0, call=lambda batch: calls.append(bench.call(batch)))
+    assert look.rate(slow, False, 0.41) == 0.1 and not calls
+    for kept, least in ((slow, 0.39), (replace(slow, first_forward_s=0.5), 100.0)):
+        assert look.rate(kept, False, least) > 0.39 and calls
+        calls.clear()
 
 
 @pytest.mark.parametrize(
