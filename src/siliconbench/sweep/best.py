@@ -29,7 +29,7 @@ from siliconbench.sweep.lines import using
 from siliconbench.sweep.plan import Runs, asked, cases, numbered, planned, shuffled
 from siliconbench.sweep.search import Options, Search
 
-SEARCH_S = 95.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
+SEARCH_S = 90.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
 LOOK_S = 120.0  # a look that takes longer, to compile or because it hangs, is ended
 
 
