@@ -177,12 +177,13 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
     return frame.astype(KINDS | {"disturbed": bool}).sort_values([*POOL, "created", "repeat"], ignore_index=True)
 
 
-def _used(group: pd.DataFrame) -> pd.DataFrame:
-    """The runs that a figure rests on: all that succeeded and are not wrong."""
-    return heat.alike(group[(group["status"] == "ok") & (group["verdict"] != "wrong") & ~group["agree"].isin([False])])
+def _used(group: pd.DataFrame) -> dict[str, list[Any]]:
+    """The columns of the runs that a figure rests on: all that succeeded and are not wrong."""
+    good = (group["status"] == "ok") & (group["verdict"] != "wrong") & ~group["agree"].isin([False])
+    return {str(name): values for name, values in heat.alike(group[good]).to_dict("list").items()}
 
 
-def _sessions(used: pd.DataFrame, name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:
+def _sessions(used: dict[str, list[Any]], name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:
     """A column's values by session, in the order of their ids; keep=False: without disturbed runs, [] where none."""
     days: dict[str, list[Any]] = {sweep: [] for sweep in sorted(used["sweep"])}
     for sweep, value, disturbed in zip(used["sweep"], used[name], used["disturbed"], strict=True):
@@ -203,19 +204,19 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
         known = {name: [value for value in used[name] if value is not None and value == value] for name in over}
         found = {name: read(known[name]) if known[name] else None for name, read in over.items()}
         sessions, quiet = _sessions(used), _sessions(used, keep=False)
-        rate = stats.interval(sessions, between.sd) if len(used) else stats.Interval(math.nan, None, None, 0)
+        rate = stats.interval(sessions, between.sd) if any(sessions) else stats.Interval(math.nan, None, None, 0)
         ok, requests = group["status"] == "ok", [list(filter(len, runs)) for runs in _sessions(used, "request_s")]
         rows.append(dict(group.iloc[0][[*POOL, "reference"]]) | found | {
-            "images_per_s": rate.mean, "low": rate.low, "high": rate.high, "runs": len(used),
-            "clean": int((used["verdict"] == "clean").sum()), "disturbed": int(used["disturbed"].sum()),
-            "left_out": int(ok.sum()) - len(used), "failed": int((group["status"] == "failed").sum()),
-            "error": next(iter(group["error"].dropna()), None), "rates": list(used["images_per_s"]),
-            "sweeps": sorted(used["sweep"].unique()), "sessions": sessions, "undisturbed": quiet,
+            "images_per_s": rate.mean, "low": rate.low, "high": rate.high, "runs": (count := len(used["sweep"])),
+            "clean": used["verdict"].count("clean"), "disturbed": sum(map(bool, used["disturbed"])),
+            "left_out": int(ok.sum()) - count, "failed": int((group["status"] == "failed").sum()),
+            "error": next(iter(group["error"].dropna()), None), "rates": used["images_per_s"],
+            "sweeps": sorted(set(used["sweep"])), "sessions": sessions, "undisturbed": quiet,
             "undisturbed_images_per_s": math.exp(stats.estimate(quiet).log) if any(quiet) else None,
             "between": between.sd, "assumed": not between.estimated, "request_s": found["request_s"] or [],
             "requests": requests_of(requests, between.sd),
             "measures": {name: [_sessions(used, name, keep) for keep in (True, False)] for name in MEASURES},
-            "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
+            "agreed": count > 0 and all(value == value and bool(value) for value in used["agree"]),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=[*POOL, *FIGURES, *over]).astype(KINDS)
 
@@ -245,7 +246,8 @@ def compared(table: pd.DataFrame, key: str = "machine", base: Any = None) -> dic
 def beside(table: pd.DataFrame, key: str, name: str = "sessions") -> dict[Any, list[list[float]]]:
     """The rates of each case by its `key`, with one place for each session of any of them: [] where it has no runs."""
     places = sorted({sweep for sweeps in table["sweeps"] for sweep in sweeps})
-    known = {row[key]: dict(zip(row["sweeps"], row[name], strict=True)) for _, row in table.iterrows()}
+    rows = zip(table[key], table["sweeps"], table[name], strict=True)
+    known = {case: dict(zip(sweeps, rates, strict=True)) for case, sweeps, rates in rows}
     return {case: [rates.get(place, []) for place in places] for case, rates in known.items()}
 
 

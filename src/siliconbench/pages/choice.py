@@ -19,10 +19,11 @@ from siliconbench.pages.tables import runs_words
 from siliconbench.record.named import word as word_of
 
 WHAT = [name for name in ALIKE if name not in (*SETTING, "image_px")]  # the first choice: the model, and how it is fed
-EVERY_PAIR = 40  # machines of a case up to which each pair is compared; of more each with the first and with one's own
+EVERY_PAIR = 40  # machines of a case up to which each pair is compared; of more each with the first and one's own
 AXES = ("model", "image size", "batch size", "setting", "compared in")
 USED = ("the reference setting", "each at its fastest setting")
 BEST = "each at its fastest"  # batch size
+Row = dict[Any, Any]  # of cases.cases()
 Pairs = dict[tuple[int, int], stats.Comparison]
 View = dict[str, Any]  # one choice as data: at, heading, rows, says, pairs, command
 
@@ -33,7 +34,7 @@ class Measure(NamedTuple):
     heading: str
     of: str  # which of cases.MEASURES
     better: str  # what the one with more is more of
-    times: Callable[[pd.Series], float | None] = lambda row: 1.0  # None: nothing is known of it
+    times: Callable[[Row], float | None] = lambda row: 1.0  # None: nothing is known of it
     shown: Callable[[float], float] = float
     alike: str = ""  # a column in which what is compared must agree
 
@@ -52,14 +53,14 @@ MEASURES = [
 def measured(cases: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     """The cases of which this measure is known, their figure, interval and sessions those of it, the best first."""
     rows = []
-    for _, row in cases.iterrows():
+    for row in cases.to_dict("records"):
         times, (every, quiet) = measure.times(row), row["measures"][measure.of]
         if pd.notna(times) and any(every):
             every, quiet = ([[times * x for x in day] for day in days] for days in (every, quiet))
             rate = stats.interval(every, row["between"])
             calm = measure.shown(math.exp(stats.estimate(quiet).log)) if any(quiet) else None
             new = {"sessions": every, "undisturbed": quiet, "undisturbed_images_per_s": calm, "images_per_s": rate.mean}
-            rows.append(row.to_dict() | new | {"low": rate.low, "high": rate.high})
+            rows.append(row | new | {"low": rate.low, "high": rate.high})
     table = pd.DataFrame(rows, columns=cases.columns).sort_values("images_per_s", ascending=False, kind="stable")
     return table[table[measure.alike] == table[measure.alike].mode().max()] if measure.alike and len(table) else table
 
@@ -74,7 +75,7 @@ def pairs(table: pd.DataFrame) -> Pairs:
     """Who is ahead, by rows: what the second of a key is to its first. All at once (Holm), or with each base."""
     names, found = list(table["who"]), Pairs()
     index = {name: i for i, name in enumerate(names)}
-    bases = [name for name, mine in zip(names, table["mine"], strict=True) if mine or name == names[0]]
+    bases = dict.fromkeys([names[0], *table.loc[table["mine"], "who"].head(1)])
     for base in bases if len(names) > EVERY_PAIR else [None]:
         found |= {(index[a], index[b]): pair for (a, b), pair in compared(table, "who", base).items()}
     return found | {(b, a): turned(pair) for (a, b), pair in found.items()} if len(names) <= EVERY_PAIR else found
@@ -143,7 +144,7 @@ def command(table: pd.DataFrame, used: str, measure: Measure, batch: str) -> str
     return " ".join(["make image", model, f"BATCH_SIZE={size}", *given])
 
 
-def row_of(case: pd.Series, measure: Measure, axes: list[str]) -> list[object]:
+def row_of(case: Row, measure: Measure, axes: list[str]) -> list[object]:
     """What the page's script shows of a case: its machine, figure and interval, its runs, and what is its own."""
     own = case_words(case, axes).partition(", ")[2]
     if pd.isna(case["images_per_s"]):
@@ -162,7 +163,7 @@ def view(table: pd.DataFrame, at: tuple[str, ...], measure: Measure, lost: pd.Da
     axes += ["batch_size"] * (at[2] == BEST)
     found, count = pairs(table), range(len(table))
     beside = [[drawn(found[i, j]) if (i, j) in found else None for j in count] for i in count]
-    rows = [row_of(case, measure, axes) for part in (table, lost) for _, case in part.iterrows()]
+    rows = [row_of(case, measure, axes) for part in (table, lost) for case in part.to_dict("records")]
     heading = measure.heading + (f" ({table[measure.alike].iat[0]})" if measure.alike else "")
     batch = f"{BEST} batch size" if at[2] == BEST else f"batch {at[2]}"
     says = f"At {at[0]}, {at[1]}, {batch}, {at[3]}: {verdict(table, found, measure)}"
@@ -180,7 +181,7 @@ def prepared(study: Study) -> pd.DataFrame:
     names, several = table["machine"].map(study.name), table.groupby("machine")["device"].transform("nunique") > 1
     differ = [name for name in WHAT if name not in USUAL and name != "model" and table[name].nunique() > 1]
     usual = [name for name in WHAT if name in USUAL]
-    what = [case_words(c, [*(n for n in usual if c[n] != USUAL[n]), *differ]) for _, c in table.iterrows()]
+    what = [case_words(c, [*(n for n in usual if c[n] != USUAL[n]), *differ]) for c in table.to_dict("records")]
     who = names + (", " + table["device"]).where(several, "")
     return table.assign(what=what, who=who, mine=names.str.endswith("yours)"), **said)
 

@@ -28,7 +28,7 @@ class Column:
     then: Callable[[Any], object] = lambda value: value
 
 
-def runs_words(row: pd.Series) -> str:
+def runs_words(row: Any) -> str:
     """How many runs of how many sessions a case's figure rests on or leaves out; and its figure by undisturbed ones."""
     counts = [f"{row['clean']} clean"]
     counts += [f"{row[n]} {n.replace('_', ' ')}" for n in ("disturbed", "failed", "left_out") if row[n]]
