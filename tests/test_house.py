@@ -160,7 +160,8 @@ def test_each_kind_of_omission_is_seen():
     assert schema_gaps(SCHEMA.replace('"bf16"', '"fp8"')) == {"bf16", "fp8"}
 
 
-def test_the_knobs_take_what_the_tables_hold():
+def test_the_knobs_take_what_the_tables_hold(monkeypatch):
+    monkeypatch.setenv(paths.FOLDER, "/of one's own")  # INPUT has been given its path
     tables = {"PRECISION": axes.PRECISIONS, "LAYOUT": axes.LAYOUTS, "MODE": axes.MODES, "INPUT": axes.INPUTS}
     tables |= {"ALLOCATOR": axes.ALLOCATORS, "COMPILE": axes.COMPILE_MODES}
     for name, table in tables.items():

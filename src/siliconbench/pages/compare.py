@@ -1,5 +1,6 @@
 """Which machine should I pick? What only the comparison says, as notebooks/compare.ipynb shows it: `make report`."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -245,6 +246,7 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
         return []
     command = "make image IMAGE_MODEL={asked} BATCH_SIZE={batch_size} INPUT={input} WORKERS={workers}"
     again = command.format(asked=word_of(*rank.iloc[0][["source", "model"]]), **rank.iloc[0])
+    again = re.sub("INPUT=folder [0-9a-f]+", "INPUT=path/to/folder", again)
     lines = [f"{again} measures the ranking's case on another machine; make report renders this page."]
     for given in (label for _, label in sorted(study.labels.items()) if label.price):
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"

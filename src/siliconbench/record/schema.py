@@ -152,6 +152,7 @@ class Workers(Model):
     tried: Annotated[list[Tried], Field(max_length=32)]
     chosen_in: fields.Positive | None
     encoded: fields.Encoded | None = None
+    folder: fields.Folder | None = None
 
 
 class Synchronization(Section):

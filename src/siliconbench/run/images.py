@@ -2,7 +2,8 @@
 
 `original` repeats the study that this one succeeds: float64 noise, PIL, normalised floats made by the CPU. `fast` is
 how one would write it today: random bytes, torchvision v2 on uint8, and the device makes normalised floats of them.
-`jpeg` decodes, as training does: JPEG images in memory, by turns. What the loader leaves to do, the device does."""
+`jpeg` decodes, as training does: JPEG images in memory, by turns; `folder` the user's own files. What the loader leaves
+to do, the device does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,37 +75,47 @@ def decoded(seed: int, index: int) -> torch.Tensor:
     return io.decode_jpeg(pool(seed)[0][index % POOL], io.ImageReadMode.RGB)
 
 
-WAYS: dict[str, Callable[..., torch.Tensor]] = {  # what the loader makes of (seed, index, crop_px, mean, std)
-    "fast": lambda seed, index, px, *_: cropped(byte_noise(np.random.default_rng([seed, index])), px),
-    "original": lambda seed, index, *fit: original(float_noise(np.random.default_rng([seed, index])), *fit),
-    "jpeg": lambda seed, index, px, *_: cropped(decoded(seed, index), px),
-    "jpeg-device-resize": lambda seed, index, px, *_: decoded(seed, index),
-    "jpeg-device": lambda seed, index, px, *_: pool(seed)[0][index % POOL],
-}
+def opened(file: str) -> torch.Tensor:
+    """Uint8 (3, H, W) of an image file, by torchvision's decoder; its EXIF turns nothing. RuntimeError with the reason,
+    but no name, where that fails."""
+    try:
+        pixels = io.decode_image(torch.from_numpy(np.fromfile(file, np.uint8)), io.ImageReadMode.RGB)
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise RuntimeError(f"an image can't be decoded: {why}") from None
+    return v2.functional.to_dtype(pixels, torch.uint8, scale=True)  # a PNG may have 16 bits
 
 
 @dataclass(frozen=True)
 class Images(Dataset[torch.Tensor]):
-    """Endless images by index, as WAYS makes them of numbers alone: workers get it."""
+    """Endless images by index, as WAYS makes them of numbers, or of a folder's files by turns: workers get it."""
 
     kind: str
     seed: int
     crop_px: int
     mean: Norm = MEAN
     std: Norm = STD
+    files: tuple[str, ...] = ()
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return WAYS[self.kind](self.seed, index, self.crop_px, self.mean, self.std)
+        return WAYS[self.kind](self, index)
+
+
+WAYS: dict[str, Callable[[Images, int], torch.Tensor]] = {  # what the loader makes of an index
+    "fast": lambda own, index: cropped(byte_noise(np.random.default_rng([own.seed, index])), own.crop_px),
+    "original": lambda own, index: original(
+        float_noise(np.random.default_rng([own.seed, index])), own.crop_px, own.mean, own.std),
+    "jpeg": lambda own, index: cropped(decoded(own.seed, index), own.crop_px),
+    "jpeg-device-resize": lambda own, index: decoded(own.seed, index),
+    "jpeg-device": lambda own, index: pool(own.seed)[0][index % POOL],
+    "folder": lambda own, index: cropped(opened(own.files[index % len(own.files)]), own.crop_px),
+}  # fmt: skip
 
 
 def finisher(
-    device: torch.device,
-    dtype: torch.dtype,
-    layout: torch.memory_format,
-    crop_px: int,
-    mean: Norm = MEAN,
+    device: torch.device, dtype: torch.dtype, layout: torch.memory_format, crop_px: int, mean: Norm = MEAN,
     std: Norm = STD,
-) -> Callable[[torch.Tensor], torch.Tensor]:
+) -> Callable[[torch.Tensor], torch.Tensor]:  # fmt: skip
     """The call that brings a batch from the host to the device, ready for the model: (N, 3, H, W) in dtype.
 
     There it is decoded, cropped and normalised, where it is not yet. Only a copy from pinned memory, where the device

@@ -10,6 +10,7 @@ from statistics import fmean
 from siliconbench.machine.facts import usable_cores
 from siliconbench.record.axes import DEVICES
 from siliconbench.record.schema import Tried, Workers
+from siliconbench.run.folder import described
 from siliconbench.run.images import pool
 from siliconbench.run.loader import Loader, stream
 from siliconbench.run.passes import Bench
@@ -63,10 +64,12 @@ def feed(
         for number in (2 if slow else ROUNDS) * list(streams):
             rates[number].append(trial(bench, streams[number], 1 if slow else 3))
         used = choice(rates, on_cpu) if rates else tries[0]
+    source = streams.get(used) or stream(bench, used)
     found = Workers(
         used=used, start_method=multiprocessing.get_start_method() if used else "none",
         tried=[Tried(workers=n, images_per_s=r) for n, r in rates.items()],
         chosen_in=chosen_in if asked is None else None,
         encoded=pool(bench.case.seed)[1] if bench.case.input.startswith("jpeg") else None,
+        folder=described(bench, source) if bench.case.folder else None,
     )  # fmt: skip
-    return streams.get(used) or stream(bench, used), found
+    return source, found
