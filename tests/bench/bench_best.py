@@ -58,7 +58,7 @@ def found(tmp_path_factory) -> tuple[Search, Case, Callable[[Case], float]]:
         looks.close()
         return rate
 
-    search = Search(plain, choices, not request, lambda case, least: look(case), lambda: True)
+    search = Search(plain, choices, not request, lambda case, least: look(case), lambda case: True)
     return search, rungs[-1], look
 
 

@@ -129,7 +129,7 @@ def search_of(law, options=OPTIONS, plain=PLAIN, sized=True, most=200, noise=0.0
         looks.append(case)
         return law(case) * math.exp(rng.normal(0, noise))
 
-    found = Search(plain, options, sized, look, lambda: len(looks) < most)
+    found = Search(plain, options, sized, look, lambda case: len(looks) < most)
     found.run()
     return found, looks
 
@@ -298,6 +298,20 @@ def test_the_looks_of_a_ladder_are_records_of_the_model_alone(tmp_path):
         and len(plan.planned(given, "cpu", this.machine, "best latency", list, steps).done) == 2
     )
     assert terminal.line(records[0]).endswith(records[0].verdict.word)
+
+
+def test_a_setting_for_which_no_time_is_left_is_not_looked_at_and_that_is_known():
+    """As a compiled one, which takes half a minute, where ten seconds are left: the cheap ones go on."""
+    seen = []
+    found = Search(
+        PLAIN, {"compile": (False, True), "precision": ("fp32", "bf16")}, False,
+        lambda case, least: seen.append(case) or (2.0 if case.precision == "bf16" else 1.0), lambda case: not case.compile,
+    )  # fmt: skip
+    found.run()
+    assert found.cut and found.best.precision == "bf16" and not any(case.compile for case in seen)
+    whole = Search(PLAIN, {"compile": (False,)}, False, lambda case, least: 1.0, lambda case: True)
+    whole.run()
+    assert not whole.cut
 
 
 def test_a_look_whose_process_ends_hangs_or_raves_is_an_error_and_the_next_one_works(monkeypatch):

@@ -77,7 +77,7 @@ def look(told: dict[str, Any]) -> None:
     case = Case(**told["case"])
     log = result.Log(False, case)
     bench, neighbours = passes.set_up(case), selftest.Neighbours()
-    least_s = case.min_seconds / 3
+    least_s = case.min_seconds / 2
     timed = bench.timed(partial(bench.call, bench.ready_batch), least_s=least_s, warm_s=least_s)
     beside, again = neighbours.seen(), selftest.repeat(bench, timed)
     latency: Latency | None = passes.latency(bench) if told["request"] else None

@@ -52,6 +52,7 @@ class Looks:
 
     def __init__(self, request: bool, say: Callable[[Case, float, str], None]) -> None:
         self.request, self.say, self.children = request, say, dict[str, Popen[str]]()
+        self.compile_s = 0.0  # the longest look with the compiler so far
 
     def child(self, case: Case) -> Popen[str]:
         """The process for this setting's environment."""
@@ -79,6 +80,7 @@ class Looks:
             rate, why = 0.0, f"it took over {LOOK_S:.0f} s" if late else "its process ended: out of memory?"
         finally:
             limit.cancel()
+        self.compile_s = max(self.compile_s, (time.monotonic() - start_s) * bool(case.compile))
         self.say(case, rate, why)
         return rate
 
@@ -103,14 +105,18 @@ def searched(plain: Case, choices: Options, request: bool, kept: Path) -> list[C
         store.write_whole(kept, json.dumps(told))
 
     looks = Looks(request, say)
-    found = Search(plain, choices, not request, looks.look, lambda: time.monotonic() < ends_s)
+
+    def time_for(case: Case) -> bool:
+        return time.monotonic() + looks.compile_s * bool(case.compile) < ends_s
+
+    found = Search(plain, choices, not request, looks.look, time_for)
     found.known = {Case(**case): rate for case, rate in told["looks"]}
     try:
         found.run()
         told["rungs"] = [case.model_dump() for case in found.rungs(found.fastest())] if found.rate else []
     finally:
         looks.close()
-    if not found.time_left():
+    if found.cut:
         print("The search ended by its time: not all that could win was looked at.")
     store.write_whole(kept, json.dumps(told))
     return [Case(**case) for case in told["rungs"]]

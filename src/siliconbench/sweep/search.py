@@ -21,6 +21,7 @@ FEW, START_S = 8, 2.0  # so many images tell about how long a batch takes; what 
 
 Options = Mapping[str, tuple[Any, ...]]  # the values of each choice, the plain one first
 Look = Callable[[Case, float], float]  # images/s, 0 where it fails; above the second its outputs count
+TimeFor = Callable[[Case], bool]
 
 
 def other(case: Case, **changes: Any) -> Case:
@@ -31,9 +32,9 @@ def other(case: Case, **changes: Any) -> Case:
 class Search:
     """The settings that were looked at, in order, the plain one first, and their rates; 0: failed, or wrong outputs."""
 
-    def __init__(self, plain: Case, options: Options, sized: bool, look: Look, time_left: Callable[[], bool]) -> None:
-        self.plain, self.options, self.sized, self.look, self.time_left = plain, options, sized, look, time_left
-        self.known, self.start = dict[Case, float](), plain
+    def __init__(self, plain: Case, options: Options, sized: bool, look: Look, time_for: TimeFor) -> None:
+        self.plain, self.options, self.sized, self.look, self.time_for = plain, options, sized, look, time_for
+        self.known, self.start, self.cut = dict[Case, float](), plain, False  # cut: not all could be looked at
 
     @property
     def best(self) -> Case:
@@ -52,8 +53,11 @@ class Search:
 
     def see(self, case: Case) -> float:
         """The images/s of a setting: a look, if it is new and there is time."""
-        if case not in self.known and (not self.known or self.time_left()):
-            self.known[case] = self.look(case, self.rate / NEAR)
+        if case not in self.known:
+            if self.known and not self.time_for(case):
+                self.cut = True
+            else:
+                self.known[case] = self.look(case, self.rate / NEAR)
         return self.known.get(case, 0.0)
 
     def begin(self) -> None:
