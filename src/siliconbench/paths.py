@@ -29,6 +29,6 @@ def images(text: str) -> str:
         return text
     folder = os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111  (they raise nothing)
     if not image_files(folder):
-        raise ValueError(f"no folder is there, or none with files that end in {', '.join(SUFFIXES)}")
+        raise ValueError(f"no folder with files that end in {', '.join(SUFFIXES)} is there")
     os.environ[FOLDER] = folder
     return "folder"

@@ -179,7 +179,7 @@ def test_hostile_numbers_of_a_folder_are_refused():
             Folder.model_validate(good | {field: value})
     for more in ({"input": "folder"}, {"folder": "0" * 12}, {"input": "folder", "folder": "/home/marie"}):
         with pytest.raises(ValidationError):
-            Case(model="resnet18", batch_size=1, device="cpu", **more)
+            Record.model_validate(sample(**more))
 
 
 @linux

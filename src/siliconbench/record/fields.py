@@ -109,13 +109,6 @@ class Case(Model):
     ranks: Annotated[int, Field(ge=1, le=4096)] = 1
     folder: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{12}|)$")] = ""
 
-    @model_validator(mode="after")
-    def has_a_folder_or_none(self) -> Self:
-        """The case itself; ValueError if its images are from a folder without a fingerprint, or the reverse."""
-        if (self.input == "folder") != bool(self.folder):
-            raise ValueError("images from a folder and the folder's fingerprint belong together")
-        return self
-
     @property
     def reference(self) -> bool:
         """Whether this is the class that is compared across machines: as torch and the system are."""

@@ -86,9 +86,19 @@ def opened(file: str) -> torch.Tensor:
     return v2.functional.to_dtype(pixels, torch.uint8, scale=True)  # a PNG may have 16 bits
 
 
+WAYS: dict[str, Callable[..., torch.Tensor]] = {  # what the loader makes of (seed, index, crop_px, mean, std)
+    "fast": lambda seed, index, px, *_: cropped(byte_noise(np.random.default_rng([seed, index])), px),
+    "original": lambda seed, index, *fit: original(float_noise(np.random.default_rng([seed, index])), *fit),
+    "jpeg": lambda seed, index, px, *_: cropped(decoded(seed, index), px),
+    "jpeg-device-resize": lambda seed, index, px, *_: decoded(seed, index),
+    "jpeg-device": lambda seed, index, px, *_: pool(seed)[0][index % POOL],
+    "folder": lambda files, index, px, *_: cropped(opened(files[index % len(files)]), px),  # the files in their order
+}
+
+
 @dataclass(frozen=True)
 class Images(Dataset[torch.Tensor]):
-    """Endless images by index, as WAYS makes them of numbers, or of a folder's files by turns: workers get it."""
+    """Endless images by index, as WAYS makes them of numbers alone, or of the names of files: workers get it."""
 
     kind: str
     seed: int
@@ -98,18 +108,7 @@ class Images(Dataset[torch.Tensor]):
     files: tuple[str, ...] = ()
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return WAYS[self.kind](self, index)
-
-
-WAYS: dict[str, Callable[[Images, int], torch.Tensor]] = {  # what the loader makes of an index
-    "fast": lambda own, index: cropped(byte_noise(np.random.default_rng([own.seed, index])), own.crop_px),
-    "original": lambda own, index: original(
-        float_noise(np.random.default_rng([own.seed, index])), own.crop_px, own.mean, own.std),
-    "jpeg": lambda own, index: cropped(decoded(own.seed, index), own.crop_px),
-    "jpeg-device-resize": lambda own, index: decoded(own.seed, index),
-    "jpeg-device": lambda own, index: pool(own.seed)[0][index % POOL],
-    "folder": lambda own, index: cropped(opened(own.files[index % len(own.files)]), own.crop_px),
-}  # fmt: skip
+        return WAYS[self.kind](self.files or self.seed, index, self.crop_px, self.mean, self.std)
 
 
 def finisher(

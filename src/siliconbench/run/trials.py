@@ -42,12 +42,6 @@ def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
     return tied[0 if on_cpu else (len(tied) - 1) // 2]
 
 
-def trial(bench: Bench, source: Loader, batches: int) -> float:
-    """The images/s of the whole with this loader, over so many batches and a second or, in quick looks, less."""
-    few, least_s = batches * bench.case.batch_size, min(1.0, bench.case.min_seconds)
-    return bench.streamed(bench.whole(partial(next, source)), source, least_s=least_s, least_images=few).images_per_s
-
-
 def feed(
     bench: Bench, needed: float, chosen: int | None = None, chosen_in: int | None = None
 ) -> tuple[Loader, Workers]:
@@ -61,8 +55,10 @@ def feed(
         tries = candidates(made.images_per_s, needed, on_cpu, usable_cores())
         streams = {n: stream(bench, n) for n in tries} if len(tries) > 1 else {}
         rates, slow = {n: [] for n in streams}, bench.case.batch_size > needed  # a batch takes over a second
+        least_s, few = min(1.0, bench.case.min_seconds), (1 if slow else 3) * bench.case.batch_size
         for number in (2 if slow else ROUNDS) * list(streams):
-            rates[number].append(trial(bench, streams[number], 1 if slow else 3))
+            tried = bench.whole(partial(next, streams[number]))
+            rates[number].append(bench.streamed(tried, streams[number], least_s=least_s, least_images=few).images_per_s)
         used = choice(rates, on_cpu) if rates else tries[0]
     source = streams.get(used) or stream(bench, used)
     found = Workers(
