@@ -233,7 +233,8 @@ def test_a_run_of_a_folder_leaves_a_record_without_a_path_or_a_name(mine, tmp_pa
     names = {mine.name, "aunt marie", str(tmp_path)} | {file.stem for file in mine.rglob("*.*")}
     assert [name for name in names - {"list"} if name in text] == []
     own = kept.checks.workers.folder
-    assert (kept.case.input, own.images, own.left_out, own.read) == ("folder", GOOD, 3, 8)
+    assert (kept.case.input, own.images + own.left_out, own.read) == ("folder", GOOD + 3, 8)
+    assert own.left_out == 2 + ("cut.jpg" in told)  # it is found broken where a run would read it
     assert json.loads(text)["case"]["folder"] == kept.case.folder != ""
     (said,) = [said for said in kept.verdict.findings if "cold page cache" in said]
     assert f"warm {kept.passes.input.images_per_s:.1f}" in said or own.unknown["cold_images_per_s"] in said

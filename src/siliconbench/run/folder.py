@@ -63,12 +63,13 @@ def surveyed(seed: int, count: int, anew: bool = False) -> Survey:
 
 def header(file: str) -> tuple[str, int, int, int]:
     """An image's format, bytes, width and height, its pixels unread."""
-    with Image.open(file, formats=("JPEG", "MPO", "PNG", "WEBP")) as image:  # many phones' JPEG is an MPO
+    with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as image:  # many phones' JPEG is an MPO
         return str(image.format).replace("MPO", "JPEG"), Path(file).stat().st_size, *image.size
 
 
 def survey(root: str, seed: int, count: int) -> Survey:
     """The survey of a folder; what is broken is named. WrongKnob where all is."""
+    Image.init()  # else it knows no WebP
     every, files = {file: tried(header, file) for file in image_files(root)}, list[str]()
     mark = hashlib.sha256("\n".join(sorted(f"{size[1:]}" for size in every.values() if size)).encode()).hexdigest()[:12]
     turns = [file for file, size in every.items() if size]
@@ -108,7 +109,7 @@ def described(bench: "Bench", source: Loader) -> Folder:
     """The record's section: the folder's numbers, and the images/s of this loader from a cold page cache: all that it
     is timed for is made after its clock has started, what it had made ahead, warm, goes by."""
     (_, _, about, files), size, cold = surveyed(bench.case.seed, bench.case.num_images), bench.case.batch_size, None
-    while sum(source.made) < source.taken + source.workers * PREFETCH:  # a worker that reads warms what it reads
+    while source.workers and sum(source.made) - source.taken < source.workers * PREFETCH:  # who reads warms it
         time.sleep(0.01)
     batches = len(files) // size
     if not (why := emptied(files) if batches else "the run reads fewer images than one batch holds"):
