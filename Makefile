@@ -15,8 +15,8 @@ endif
 
 KNOBS := USE_GPU NUM_IMAGES BATCH_SIZE IMAGE_MODEL IMAGE_PX MIN_SECONDS WORKERS INPUT REPEATS SEED MINUTES MACHINE \
 	PRECISION LAYOUT COMPILE ALLOCATOR THREADS MODE TELEMETRY RESULTS GOAL FRESH
-OWN := VENV PYTHON REPORT LAB NAME SHARE_OWN MAKEFLAGS MAKELEVEL
-export $(KNOBS) REPORT NAME SHARE_OWN
+OWN := VENV PYTHON REPORT LAB NAME SHARE_OWN PAGE MAKEFLAGS MAKELEVEL
+export $(KNOBS) REPORT NAME SHARE_OWN PAGE
 
 # What stands on make's command line must be a knob: a misspelt one would be ignored in silence.
 STRAY := $(filter-out $(KNOBS) $(OWN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
@@ -39,6 +39,9 @@ suite: $(READY) ## measure the fixed protocol: two figures to quote, single and 
 
 report: $(READY) ## render the page that compares your machines with the published ones
 	@$(PY) -m siliconbench report
+
+verify: $(READY) ## make a page anew and say whether it is the same; PAGE: its path (reports/compare.html)
+	@$(PY) -m siliconbench verify
 
 trust: $(READY) ## find out whether this machine, now, can tell 1, 2, 5 or 10 % apart (about five minutes)
 	@$(PY) -m siliconbench trust
@@ -105,4 +108,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(UV) pip install -q -p $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help setup image suite report trust mistakes pages best share check lab doctor test lint bench lock clean
+.PHONY: help setup image suite report verify trust mistakes pages best share check lab doctor test lint bench lock clean

@@ -97,6 +97,7 @@ TARGETS: dict[str, Callable[[], int]] = {
     "mistakes": partial(measure, knobs.read_mistakes, "sweep.mistakes:make_mistakes", "pages.render:render", False),
     "pages": partial(measure, knobs.read_mistakes, "pages.render:make_pages", "pages.render:render", False),
     "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
+    "verify": lambda: late("pages.verify:make_verify")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "share": share,
     "check": lambda: late("record.share:check")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "schema": schema,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from siliconbench.analysis import answer, cases, stats
+from siliconbench.analysis import answer, cases, stats, words
 from siliconbench.record.schema import Record
 from siliconbench.sweep import terminal
 from tests.analysis.test_cases import put
@@ -53,7 +53,7 @@ def test_the_figures_are_this_sweeps_alone_and_those_of_its_headline():
     now, then, others = sweep(*QUIET, day=2), sweep(300.0, 310.0, model="vit_b_16"), sweep(900.0, 905.0, slug="other")
     figures = said(*then, *now, *others)[0]
     (case,) = cases.cases(cases.runs(now)).to_dict("records")
-    rate = cases.rate_words(case["images_per_s"], case["low"], case["high"])
+    rate = words.rate_words(case["images_per_s"], case["low"], case["high"])
     assert figures == f"{TITLE} (cores), 2026-11-02: resnet50, batch 64, cpu: {rate}."
     assert terminal.headline(now) == [figures.removeprefix(f"{TITLE} (cores), 2026-11-02: ").removesuffix(".")]
     assert "vit_b_16" not in figures and "300" not in figures

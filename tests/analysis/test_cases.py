@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from siliconbench.analysis import advice, cases, stats
+from siliconbench.analysis import advice, cases, stats, words
 from siliconbench.pages import compare
 from siliconbench.record import host
 from siliconbench.record.schema import Record
@@ -311,7 +311,7 @@ def test_runs_that_differ_wildly_have_no_interval_to_show(rates):
     """Never again "56 to 2,822"."""
     (case,) = table(*several(rates)).to_dict("records")
     assert case["high"] > 4 * case["low"]
-    told = cases.rate_words(case["images_per_s"], case["low"], case["high"])
+    told = words.rate_words(case["images_per_s"], case["low"], case["high"])
     assert told.endswith("images/s (its runs differ too much for an interval)")
-    assert "(its runs differ" in cases.times_words(stats.compare(rates, [100, 101]))
-    assert cases.times_words(stats.compare([100, 101], [200, 201])) == "2 (1.93 to 2.06)"
+    assert "(its runs differ" in words.times_words(stats.compare(rates, [100, 101]))
+    assert words.times_words(stats.compare([100, 101], [200, 201])) == "2 (1.93 to 2.06)"

@@ -57,8 +57,7 @@ def test_doubts_that_differ_in_figures_alone_are_one():
     ]
     runs = [Record.model_validate(samples.sample() | {"repeat": n, "verdict": v}) for n, v in enumerate(verdicts, 1)]
     assert tables.doubts(cases.runs(runs)) == [
-        "Neighbouring blocks differ by 9 to 14 %: run again. (resnet18 b8 r1, resnet18 b8 r2, resnet18 b8 r3,"
-        " resnet18 b8 r4 and 2 more)"
+        "Neighbouring blocks differ by 9 to 14 %: run again. (6 of resnet18 at 8)"
     ]
 
 

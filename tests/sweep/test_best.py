@@ -302,11 +302,11 @@ def test_the_looks_of_a_ladder_are_records_of_the_model_alone(tmp_path):
 
 def test_a_setting_for_which_no_time_is_left_is_not_looked_at_and_that_is_known():
     """As a compiled one, which takes half a minute, where ten seconds are left: the cheap ones go on."""
-    seen = []
+    seen, rates = [], {"fp32": 1.0, "bf16": 2.0}
+    options, looked = {"compile": (False, True), "precision": tuple(rates)}, lambda case, _: rates[case.precision]
     found = Search(
-        PLAIN, {"compile": (False, True), "precision": ("fp32", "bf16")}, False,
-        lambda case, least: seen.append(case) or (2.0 if case.precision == "bf16" else 1.0), lambda case: not case.compile,
-    )  # fmt: skip
+        PLAIN, options, False, lambda case, _: seen.append(case) or looked(case, _), lambda case: not case.compile
+    )
     found.run()
     assert found.cut and found.best.precision == "bf16" and not any(case.compile for case in seen)
     whole = Search(PLAIN, {"compile": (False,)}, False, lambda case, least: 1.0, lambda case: True)

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from siliconbench import paths
-from siliconbench.analysis.cases import rate_words
+from siliconbench.analysis.words import rate_words
 from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record

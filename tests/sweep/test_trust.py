@@ -14,6 +14,8 @@ from siliconbench.run import observation, timing
 from siliconbench.sweep import trust
 from tests.run.test_timing import FakeDevice
 
+DAY = "2026-11-29"
+
 
 def simulated(sd, repeats=5, truth=1 / 1.05, seed=1):
     """Runs whose log rates scatter by sd, blocks that share their run's luck."""
@@ -24,7 +26,7 @@ def simulated(sd, repeats=5, truth=1 / 1.05, seed=1):
             blocks = [50 / rate * math.exp(rng.normal(0, sd / 20)) for _ in range(20)]
             rows.append((len(rows), label, 1000 / sum(blocks), 50, blocks))
         del i
-    return pd.DataFrame(rows, columns=["order", "label", "images_per_s", "block_images", "block_s"])
+    return pd.DataFrame(rows, columns=["order", "label", "images_per_s", "block_images", "block_s"]).assign(day=DAY)
 
 
 @pytest.mark.parametrize("step_s", [0.003, 0.02, 0.5])
@@ -41,7 +43,7 @@ def test_a_quiet_machine_finds_the_plant_and_no_ghost():
     runs = simulated(0.005)
     assert "no difference is claimed" in trust.aa_sentence(runs)
     assert "It was found" in trust.ab_sentence(runs)
-    assert "can tell 5 % apart" in trust.machine_sentence(runs)
+    assert f"on {DAY}, can tell 5 % apart" in trust.machine_sentence(runs)
     table = trust.power(runs)
     assert table["5 repeats find it in"].tolist() == ["0 %", table.iat[1, 1], "100 %", "100 %"]
     assert table["repeats that it needs"].tolist()[:2] == ["never: within the margin"] * 2

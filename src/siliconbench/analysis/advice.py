@@ -3,7 +3,8 @@
 import pandas as pd
 
 from siliconbench.analysis import stats
-from siliconbench.analysis.cases import SETTING, beside, case_words, chief, compared, named, speed_words, times_words
+from siliconbench.analysis.cases import SETTING, beside, case_words, chief, compared, named
+from siliconbench.analysis.words import speed_words, times_words
 
 PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
 

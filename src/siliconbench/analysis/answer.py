@@ -7,9 +7,9 @@ import pandas as pd
 
 from siliconbench.analysis import bottleneck, stats
 from siliconbench.analysis.advice import gain, tuned
-from siliconbench.analysis.cases import ALIKE, APART, LIKE, cases, chief, named, speed_words
+from siliconbench.analysis.cases import ALIKE, LIKE, cases, chief, named
 from siliconbench.analysis.verdict import SLOW_MODES
-from siliconbench.analysis.words import grouped, listed, significant, told_apart
+from siliconbench.analysis.words import APART, grouped, listed, significant, speed_words, told_apart
 from siliconbench.record.named import word
 
 MOST = 4  # cases in one sentence

@@ -14,15 +14,12 @@ import pandas as pd
 from siliconbench.analysis import heat, stats
 from siliconbench.analysis.bottleneck import concluded
 from siliconbench.analysis.series import requests as requests_of
-from siliconbench.analysis.words import THIN, ratio_words
 from siliconbench.record import protocol, store
 from siliconbench.record.axes import DEVICES
 from siliconbench.record.schema import AGAIN, Case, Record
 
 LEANS = DEVICES["mps"].fallback or ""  # on: the CPU does part of the work
 POWER = ("power_source", "power_mode", "governor")  # of a state
-APART = 4  # an interval that spans such a factor tells no speed: it is said in words
-DIFFER = "its runs differ too much for an interval"
 COMPILED: dict[object, str] = {False: "eager", True: "compiled"}  # else the mode of torch.compile
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
 
@@ -132,6 +129,7 @@ COLUMNS = {
     "slow_images_per_s": Column(partial(_block_rate, share=0.05), geometric_mean),
     "quick_images_per_s": Column(partial(_block_rate, share=0.95), geometric_mean),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
+    "requests_per_s": Column(lambda r: 1 / median(r.latency.request_s) if r.latency and r.latency.request_s else None),
     "peak_bytes": Column(lambda r: r.memory and (r.memory.peak_process_bytes if r.case.device == "cpu" else
                          r.memory.peak_device_bytes), max),
     "chip": Column(_chip, _most), "title": Column("machine.title", _most), "os": Column("machine.os", _most),
@@ -151,8 +149,9 @@ USUAL = {name: "auto" if field.default is None else field.default for name, fiel
 SETTING = ("precision", "memory_format", "compile", "allocator", "threads", "batch_size")  # what a search may change
 FIGURES = [
     "low", "high", "runs", "clean", "disturbed", "failed", "left_out", "error", "rates", "sweeps", "sessions",
-    "undisturbed", "undisturbed_images_per_s", "between", "assumed", "agreed", "reference", "requests",
+    "undisturbed", "undisturbed_images_per_s", "between", "assumed", "agreed", "reference", "requests", "measures",
 ]  # fmt: skip
+MEASURES = ("images_per_s", "requests_per_s", "images_per_j")  # of a run, in which machines are compared
 KINDS = {"images_per_s": float, **dict.fromkeys(("reference", "sustained"), bool)}  # with no row, too
 
 
@@ -187,7 +186,7 @@ def _sessions(used: pd.DataFrame, name: str = "images_per_s", keep: bool = True)
     """A column's values by session, in the order of their ids; keep=False: without disturbed runs, [] where none."""
     days: dict[str, list[Any]] = {sweep: [] for sweep in sorted(used["sweep"])}
     for sweep, value, disturbed in zip(used["sweep"], used[name], used["disturbed"], strict=True):
-        days[sweep] += [value] if keep or not disturbed else []
+        days[sweep] += [value] if (keep or not disturbed) and value is not None and value == value else []
     return list(days.values())
 
 
@@ -215,19 +214,24 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
             "undisturbed_images_per_s": math.exp(stats.estimate(quiet).log) if any(quiet) else None,
             "between": between.sd, "assumed": not between.estimated, "request_s": found["request_s"] or [],
             "requests": requests_of(requests, between.sd),
+            "measures": {name: [_sessions(used, name, keep) for keep in (True, False)] for name in MEASURES},
             "agreed": bool(len(used)) and bool(used["agree"].eq(True).all()),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=[*POOL, *FIGURES, *over]).astype(KINDS)
 
 
-def compared(table: pd.DataFrame, key: str = "machine") -> dict[tuple[Any, Any], stats.Comparison]:
-    """Each pair of these cases by their `key`, the second's rate over the first's, all pairs at once (Holm). Cases of
-    one machine are compared by the sessions that they share, others with the scatter from day to day added. Undecided
-    where the ratio of the undisturbed runs alone (of the disturbed, where one case has no other) would be another word:
-    it lies on the other side of the margin; and where all of one case's were disturbed, of the other's none."""
+def compared(table: pd.DataFrame, key: str = "machine", base: Any = None) -> dict[tuple[Any, Any], stats.Comparison]:
+    """Each pair of these cases by their `key`, the second's rate over the first's, all pairs at once (Holm); with a
+    base only its own. Cases of one machine are compared by the sessions that they share, others with the scatter from
+    day to day added. Undecided where the ratio of the undisturbed runs alone (of the disturbed, where one case has no
+    other) would be another word: it lies on the other side of the margin; and where all of one case's were disturbed,
+    of the other's none."""
     between, paired = table["between"].iat[0] if len(table) else 0.0, table["machine"].nunique() == 1
     every, quiet = (beside(table, key, name) for name in ("sessions", "undisturbed"))
-    disturbed, pairs = dict(zip(table[key], table["disturbed"], strict=True)), stats.compare_all(every, between, paired)
+    disturbed, pairs = (
+        dict(zip(table[key], table["disturbed"], strict=True)),
+        stats.compare_all(every, between, paired, base),
+    )
     both = {case: zip(every[case], quiet[case], strict=True) for case in every}
     shaken = {case: [[x for x in own if x not in few] for own, few in days] for case, days in both.items()}
     for (a, b), pair in pairs.items():
@@ -268,33 +272,3 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     apart.loc[chief(table).index] = False
     said = [[*differ, *apart.columns[row]] for row in apart.to_numpy()]
     return table.assign(name=[case_words(case, axes) for (_, case), axes in zip(table.iterrows(), said, strict=True)])
-
-
-def span_words(mean: float | None, low: float | None, high: float | None) -> str | None:
-    """The interval of a rate in words, to the digits that it bears; None where there is no figure."""
-    if mean is None or pd.isna(mean):
-        return None
-    if low is None or high is None or pd.isna(low):
-        return "one run"
-    digits = 0 if mean >= 1000 else 1 if mean >= 10 else 2
-    return DIFFER if high > APART * low else f"{low:,.{digits}f} to {high:,.{digits}f}".replace(",", THIN)
-
-
-def times_words(found: stats.Comparison) -> str:
-    """A ratio with its interval in words: 1.75 (1.7 to 1.8); without one where the runs do not bear it."""
-    if found.low is None or found.high is None:
-        return ratio_words(found.ratio)
-    span = DIFFER if found.high > APART * found.low else f"{ratio_words(found.low)} to {ratio_words(found.high)}"
-    return f"{ratio_words(found.ratio)} ({span})"
-
-
-def rate_words(mean: float | None, low: float | None, high: float | None) -> str:
-    """A rate with its interval in words: 99.7 images/s (99.1 to 100.3)."""
-    if mean is None or not (span := span_words(mean, low, high)):
-        return "no figure"
-    return f"{mean:,.{0 if mean >= 1000 else 1 if mean >= 10 else 2}f} images/s ({span})".replace(",", THIN)
-
-
-def speed_words(case: Any) -> str:
-    """The rate of a case, a row of cases(), with its interval in words."""
-    return rate_words(case["images_per_s"], case["low"], case["high"])

@@ -8,8 +8,8 @@ import pandas as pd
 
 from siliconbench.analysis import stats
 from siliconbench.analysis.advice import PLAIN
-from siliconbench.analysis.cases import APART, SETTING, case_words, rate_words, times_words
-from siliconbench.analysis.words import ratio_words, significant
+from siliconbench.analysis.cases import SETTING, case_words
+from siliconbench.analysis.words import APART, rate_words, ratio_words, significant, times_words
 from siliconbench.record.schema import Case, Record
 
 

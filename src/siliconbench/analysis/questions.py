@@ -7,8 +7,8 @@ import pandas as pd
 
 from siliconbench.analysis.advice import gain
 from siliconbench.analysis.bottleneck import feeding
-from siliconbench.analysis.cases import LIKE, USUAL, case_words, chief, times_words
-from siliconbench.analysis.words import listed, significant
+from siliconbench.analysis.cases import LIKE, USUAL, case_words, chief
+from siliconbench.analysis.words import listed, significant, times_words
 
 WHERE = ("device", "batch_size")
 PAYS = {  # axis: its value, the question, the command

@@ -157,11 +157,12 @@ def compare(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0, pa
 
 
 def compare_all(
-    groups: Mapping[Key, Rates], between: float = 0.0, paired: bool = False
+    groups: Mapping[Key, Rates], between: float = 0.0, paired: bool = False, base: Key | None = None
 ) -> dict[tuple[Key, Key], Comparison]:
-    """Every pair (a, b) compared as above; faster, slower and p hold for all pairs at once, to 5 % (Holm 1979).
-    low, high and the word same stay each pair's own; a pair with too few runs is no test."""
-    pairs = {(a, b): compare(groups[a], groups[b], between=between, paired=paired) for a, b in combinations(groups, 2)}
+    """Every pair (a, b), or each group with the base, compared as above; faster, slower and p hold for all pairs at
+    once, to 5 % (Holm 1979). low, high and the word same stay each pair's own; a pair with too few runs is no test."""
+    keys = combinations(groups, 2) if base is None else ((base, b) for b in groups if b != base)
+    pairs = {(a, b): compare(groups[a], groups[b], between=between, paired=paired) for a, b in keys}
     tests = sorted(((pair.p, i, key) for i, (key, pair) in enumerate(pairs.items()) if pair.p is not None))
     adjusted = 0.0
     for rank, (p, _, key) in enumerate(tests):

@@ -4,9 +4,15 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from siliconbench.analysis.stats import Comparison
 
 UNKNOWN = "–"
 THIN = "\u202f"  # between thousands; it does not break, and DejaVu Sans has it
+APART = 4  # an interval that spans such a factor tells no speed: it is said in words
+DIFFER = "its runs differ too much for an interval"
 NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
@@ -64,3 +70,33 @@ def told_apart(plain: Mapping[str, str], mine: Collection[str] = ()) -> dict[str
         told = [end] * (len(ends) > 1) + ["yours"] * (slug in mine)
         names[slug] += f" ({', '.join(told)})" if told else ""
     return names
+
+
+def span_words(mean: float | None, low: float | None, high: float | None) -> str | None:
+    """The interval of a rate in words, to the digits that it bears; None where there is no figure."""
+    if mean is None or math.isnan(mean):
+        return None
+    if low is None or high is None or math.isnan(low):
+        return "one run"
+    digits = 0 if mean >= 1000 else 1 if mean >= 10 else 2
+    return DIFFER if high > APART * low else f"{low:,.{digits}f} to {high:,.{digits}f}".replace(",", THIN)
+
+
+def times_words(found: "Comparison") -> str:
+    """A ratio with its interval in words: 1.75 (1.7 to 1.8); without one where the runs do not bear it."""
+    if found.low is None or found.high is None:
+        return ratio_words(found.ratio)
+    span = DIFFER if found.high > APART * found.low else f"{ratio_words(found.low)} to {ratio_words(found.high)}"
+    return f"{ratio_words(found.ratio)} ({span})"
+
+
+def rate_words(mean: float | None, low: float | None, high: float | None) -> str:
+    """A rate with its interval in words: 99.7 images/s (99.1 to 100.3)."""
+    if mean is None or not (span := span_words(mean, low, high)):
+        return "no figure"
+    return f"{mean:,.{0 if mean >= 1000 else 1 if mean >= 10 else 2}f} images/s ({span})".replace(",", THIN)
+
+
+def speed_words(case: Any) -> str:
+    """The rate of a case, a row of cases(), with its interval in words."""
+    return rate_words(case["images_per_s"], case["low"], case["high"])

@@ -119,11 +119,16 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
     return finished(fig, len(hue), xlabel, ylabel)
 
 
-def bars(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
-    """Horizontal bars of x for each y, one for each hue beside one another, in the table's order."""
+def points(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
+    """A point of x for each y and hue on a log axis, in the table's order, those of one y joined by a line."""
     table = table.assign(**{y: table[y].map(label)})
-    fig, axes = plt.subplots(figsize=(7, 1.3 + 0.75 * max(1, table[y].nunique())))
-    sns.barplot(table, y=y, x=x, hue=hue, errorbar=None, orient="h", ax=axes)
+    fig, axes = plt.subplots(figsize=(7, 1.4 + 0.5 * max(1, table[y].nunique())))
+    colour, shape, _ = looks(table[hue])
+    reach = table.groupby(y, sort=False)[x].agg(["min", "max"])
+    axes.hlines(reach.index, reach["min"], reach["max"], color=LINE, lw=1)
+    for who, group in table.groupby(hue, sort=False):
+        axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
+    axes.set(xscale="log", ylim=(len(reach) - 0.5, -0.5))
     return finished(fig, table[hue].nunique(), xlabel, "")
 
 
@@ -161,17 +166,6 @@ def ladder(table: pd.DataFrame, x: str) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, 1.6 * table[["rate", "high"]].astype(float).max().max()), xlabel=x)
     return fig
-
-
-def steps(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
-    """The share of values up to x, a line of steps for each name (an empirical distribution), x on a log axis."""
-    fig, axes = plt.subplots()
-    table = table.assign(name=table["name"].map(label))
-    hue, *_ = looks(table["name"])
-    sns.ecdfplot(table, x=x, hue="name", palette=hue, log_scale=True, legend=False, ax=axes)
-    for who, colour in hue.items():
-        axes.plot([], [], c=colour, label=who)
-    return finished(fig, table["name"].nunique(), xlabel, "share of requests")
 
 
 def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:

@@ -1,30 +1,25 @@
 """Which machine should I pick? What only the comparison says, as notebooks/compare.ipynb shows it: `make report`."""
 
-import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from siliconbench import paths
-from siliconbench.analysis import advice, heat, stats
+from siliconbench.analysis import heat, stats
 from siliconbench.analysis.answer import health_words
-from siliconbench.analysis.cases import ALIKE, PARTS, POOL, case_words, compared, rate_words, speed_words
-from siliconbench.analysis.words import listed, percent_words, ratio_words, significant
-from siliconbench.pages import tables
-from siliconbench.pages.ranking import Study, comparable, scope, timelines, weight, with_state
+from siliconbench.analysis.cases import ALIKE, PARTS, POOL, case_words
+from siliconbench.analysis.words import listed, percent_words, rate_words, ratio_words, significant, speed_words
+from siliconbench.pages import choice, tables
+from siliconbench.pages.ranking import STATE, Study, comparable, timelines, weight
 from siliconbench.record import share
 from siliconbench.record.axes import DEVICES
+from siliconbench.record.named import images_word
 from siliconbench.record.named import word as word_of
 
-OF_FASTEST = tables.Column("of the fastest", "share")
-WORTH = tables.Column("images/s per 1,000", "worth", "currency")
-RANK = [
-    tables.Column("machine", lambda row: f"{row['label']} ({row['device']})"),
-    tables.IMAGES_PER_S, tables.INTERVAL, OF_FASTEST, tables.HOTTEST, tables.FAN, tables.POWER, WORTH, tables.RUNS,
-]  # fmt: skip
-PRICE = tables.Column("price", lambda row: f"{row['price']:,.0f} {row['currency']}" if row["price"] > 0 else None)
-COST = [tables.Column("machine", "label"), tables.IMAGES_PER_J, PRICE, WORTH]
-LIMIT = [COST[0], *tables.LIMIT[1:]]
+LIMIT = [tables.Column("machine", "label"), *tables.LIMIT[1:]]
+SUSTAINED = [tables.Column(name, name) for name in ("machine", "case", "minutes", "images/s")]
+SUSTAINED += [tables.HOTTEST, tables.FAN, tables.POWER]
 CARD = ("chip", "device", "cores", "memory", "system", "torch, torchvision", "siliconbench")
 EPOCH = 1.28e6  # images, as ImageNet has
 PUBLISHED = {
@@ -38,54 +33,19 @@ def lead_sentence(study: Study, rank: pd.DataFrame) -> str:
     if rank.empty:
         refused = f" Refused: {listed(study.refused, 2)}." if study.refused else ""
         return f"No machine has a reference figure yet: `make image` measures this one.{refused}"
-    best, last = rank.iloc[0], rank.iloc[-1]
-    if len(rank) == 1:
-        words = f"{best['name']} runs {scope(rank)} at {speed_words(best)}. "
-        words += "There is no other machine to compare it with under the same conditions."
-    else:
-        words = pair_sentence(rank.iloc[1], best, compared(rank[::-1])[rank.iloc[1]["machine"], best["machine"]])
-    if len(rank) > 2:
-        share = percent_words(last["share"])
-        words += f" Of {len(rank)} machines {last['name']} is the slowest, at {share} of the first one's speed."
+    words = next(choice.views(study))["says"]
     doubted = " and ".join(row["name"] for _, row in rank.head(2).iterrows() if not row["clean"])
     words += f" No run of {doubted} was clean: see the doubts below." if doubted else ""
-    for _, row in with_state(study, rank.head(2)).iterrows():
+    for _, row in rank.head(2).iterrows():
         if row["disturbed"]:
             calm = stats.interval(row["undisturbed"], row["between"])[:3] if any(row["undisturbed"]) else None
             said = f"Without its disturbed runs {row['name']} is at {rate_words(*calm)}." if calm else ""
             words += f" {said}" if said else f" Every run of {row['name']} was disturbed."
-        state = heat.conditions_words(row)
+        longest = study.longest.get(row["machine"])
+        state = heat.conditions_words(heat.conditions(longest) if longest else row)
         words += f" {row['name']} runs at {state}." if state else ""
-    return f"{words} {worth_sentence(rank)}".strip()
-
-
-def pair_sentence(slow: pd.Series, fast: pd.Series, found: stats.Comparison) -> str:
-    """Which of two machines is faster, by how much; where that is undecided, what would decide it."""
-    what = scope(pd.DataFrame([fast]))
-    if found.word == "same":
-        return f"{fast['name']} and {slow['name']} are equally fast within {100 * stats.MARGIN:.0f} % at {what}."
-    ratio = f"{ratio_words(found.ratio)} times as fast"
-    span = "" if found.low is None else f" ({ratio_words(found.low)} to {ratio_words(found.high)})"
-    if found.word == "faster":
-        return f"{fast['name']} is {ratio} as {slow['name']}{span} at {what}."
-    undecided = f"Whether {fast['name']} or {slow['name']} is faster at {what} is undecided: {ratio}{span}"
-    return f"{undecided}; {what_would_tell(slow, fast)}."
-
-
-def what_would_tell(slow: pd.Series, fast: pd.Series) -> str:
-    """What would decide between two machines: runs, sessions on other days, a quieter host."""
-    a, b, between = slow["sessions"], fast["sessions"], slow["between"]
-    more, days = stats.runs_needed(a, b, between=between), min(len(a), len(b))
-    if min(slow["runs"], fast["runs"]) < 2:
-        return "one run can't tell; REPEATS=5 says more"
-    if stats.compare(a, b, between=between).word != "undecided" and (slow["disturbed"] or fast["disturbed"]):
-        return "the disturbed runs sway it, or it is one of many pairs: more runs on a quiet machine would tell"
-    if more is None and days < stats.ALONE:
-        return f"more runs of that day can't tell, {stats.ALONE} sessions of each on different days may"
-    if more is None:
-        return "the noise is too large for more runs to tell"
-    what = "session" if days >= stats.ALONE else "run"
-    return f"{more} more {what}{'' if more == 1 else 's'} of each would tell" if more else f"more {what}s would tell"
+    newest = f"The newest record is of {pd.Timestamp(study.runs['created'].max()[:8]).date()}."
+    return " ".join(filter(None, (words, worth_sentence(rank), newest)))
 
 
 def worth_sentence(rank: pd.DataFrame) -> str:
@@ -97,20 +57,6 @@ def worth_sentence(rank: pd.DataFrame) -> str:
     return f"Per 1,000 {best['currency']} {best['name']} gives the most, {ratio} times as much as the next."
 
 
-def rank_table(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
-    """The ranking as the page shows it: at most eight columns, none of which nothing is known."""
-    table = tables.shown(with_state(study, rank), RANK)
-    return table.drop(columns=OF_FASTEST.heading) if len(table.columns) > 8 or len(rank) == 1 else table
-
-
-def relative(rank: pd.DataFrame) -> pd.DataFrame:
-    """Each machine's speed over the first one's, with Welch's interval over sessions: name, ratio, low, high, clean."""
-    rank, first = rank.head(tables.MOST_SHOWN), rank.iloc[0]["sessions"]
-    table = pd.DataFrame([stats.compare(first, own, between=rank.iloc[0]["between"]) for own in rank["sessions"]])
-    table.loc[0, ["low", "high"]] = None
-    return table.assign(name=[*rank["name"]], clean=[*(rank["clean"] > 0)])
-
-
 def between_words(table: pd.DataFrame) -> str:
     """In a sentence, the scatter from day to day that intervals and comparisons of these cases have in them."""
     if table.empty:
@@ -119,32 +65,6 @@ def between_words(table: pd.DataFrame) -> str:
     if table["assumed"].iat[0]:
         return f"A rate is taken to scatter by {sd} from one day to the next: no case has three sessions to tell it by."
     return f"From one day to the next a rate scatters by {sd}, by the cases with three sessions and more."
-
-
-def relative_sentence(rank: pd.DataFrame) -> str:
-    """What the figure of relative speed shows: the next ones' shares, and how many pairs differ."""
-    if len(rank) < 2:
-        return "There are no two machines to set beside one another."
-    near = []
-    for r in relative(rank).iloc[1:4].itertuples():
-        span = "" if pd.isna(r.low) else f" ({percent_words(r.low)} to {percent_words(r.high)})"
-        near.append(f"{r.name} at {percent_words(r.ratio)}{span}")
-    found, names = compared(rank[::-1]), dict(zip(rank["machine"], rank["name"], strict=True))
-    differ = sum(pair.word in ("faster", "slower") for pair in found.values())
-    words = f"Of {len(found)} {'pair' if len(found) == 1 else 'pairs'} {differ} differ (Holm, 5 % over all pairs)."
-    words += f" {between_words(rank)}"
-    for word, heading in (("same", "Equally fast within 2 %"), ("undecided", "Undecided")):
-        same = [f"{names[b]} and {names[a]}" for (a, b), pair in found.items() if pair.word == word]
-        words += f" {heading}: {'; '.join(same) if len(same) < 4 else f'{len(same)} pairs'}." if same else ""
-    return f"Of {rank.iloc[0]['name']}'s speed: {', '.join(near)}. {words}{tables.cut_sentence(len(rank))}"
-
-
-def batch_lines(ranked: pd.DataFrame) -> list[str]:
-    """For each machine which batch size to use, where its speed falls, and which of its cases swing within one run."""
-    groups = [group for _, group in ranked.groupby("name", sort=False)]
-    told = [words for group in groups for words in (advice.sweet_spot(group), advice.cliff(group)) if words]
-    labels = [f"{case['name']}, batch {case['batch_size']}" for _, case in ranked.iterrows()]
-    return told + tables.swings(ranked.assign(label=labels))
 
 
 def memory_table(study: Study) -> pd.DataFrame:
@@ -185,18 +105,23 @@ def parts_sentence(table: pd.DataFrame) -> str:
     return words + tables.cut_sentence(len(rates))
 
 
+def sustained(study: Study) -> pd.DataFrame:
+    """Each machine's longest sustained run: its speed, heat, fan and power, all of that one run."""
+    every = sorted(study.longest.items())
+    runs: list[tuple[str, Any, Any]] = [(study.name(slug), record, heat.conditions(record)) for slug, record in every]
+    rows = [
+        {"machine": name, "case": case_words(r.case, ["batch_size", "precision", "device"]), "minutes": r.case.minutes,
+         "images/s": r.passes.end_to_end.images_per_s, **{key: getattr(state, key) for key in STATE}}
+        for name, r, state in runs
+    ]  # fmt: skip
+    return tables.shown(pd.DataFrame(rows, columns=[*["machine", "case", "minutes", "images/s"], *STATE]), SUSTAINED)
+
+
 def other_sustained(study: Study) -> list[str]:
     """How each machine held its speed that no timeline shows; what to do where no machine has a sustained run."""
     others = [(slug, record) for slug, record in sorted(study.longest.items()) if record not in timelines(study)]
     lines = [f"{study.name(slug)}: {heat.sustained_words(record)}" for slug, record in others]
     return lines if study.longest else ["No sustained run is among the records: `make image MINUTES=10` adds one."]
-
-
-def request_sentence(asked: pd.DataFrame) -> str:
-    """How many images a request has, and the quickest of these cases."""
-    images = asked.iloc[0]["batch_size"] if len(asked) else 0
-    lead = f"With {images} {'image' if images == 1 else 'images'} a request. " if images else ""
-    return f"{lead}{tables.request_sentence(tables.request_table(asked))}{tables.cut_sentence(len(asked))}"
 
 
 def health(study: Study) -> list[str]:
@@ -233,11 +158,29 @@ def published_sentence(table: pd.DataFrame) -> str:
     return f"{words} By the same protocol the fastest here is {own['machine']}: {own['images/s']:.0f}."
 
 
+def paradox(study: Study, others: pd.DataFrame) -> pd.DataFrame:
+    """The published figures, ours by the same protocol, and our accelerators in parts: machine, images/s, how."""
+    how = others["measured"].map({True: "measured here by its protocol", False: "published"})
+    rows = [others[["machine", "images/s"]].assign(how=how)]
+    done = study.cases.query("reference and not sustained").assign(machine=study.cases["machine"].map(study.name))
+    by_it = done.query("input == 'original' and workers == '0' and device != 'cpu'")["machine"]
+    today = done[done["machine"].isin(by_it) & (done["input"] == "fast")].merge(
+        others[["model", "batch"]].drop_duplicates(), left_on=["model", "batch_size"], right_on=["model", "batch"]
+    )
+    for name, part in (
+        ("forward_images_per_s", "the model alone"),
+        ("images_per_s", "end to end, fed by enough processes"),
+    ):
+        rows.append(today.assign(**{"images/s": today[name], "how": part})[["machine", "images/s", "how"]])
+    table = pd.concat(rows, ignore_index=True).dropna(subset="images/s").astype({"images/s": float})
+    return table.assign(machine=table["machine"].str.replace(r" \((?:published|measured here)\)$", "", regex=True))
+
+
 def doubts(study: Study) -> list[str]:
-    """The files that were refused, and why; then by machine, each reason for which a run is not clean or failed."""
+    """The files that were refused, and why; then each reason for which a run is not clean or failed, by machine."""
     refused = listed(study.refused, 20)
-    own = [(study.name(slug), doubt) for slug, runs in study.runs.groupby("machine") for doubt in tables.doubts(runs)]
-    return [*([f"refused: {refused}"] if refused else []), *(f"{name}: {doubt}" for name, doubt in own)]
+    found = tables.doubts(study.runs, lambda run: study.name(run["machine"]))
+    return [*([f"refused: {refused}"] if refused else []), *found]
 
 
 def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
@@ -245,8 +188,8 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
     if rank.empty:
         return []
     command = "make image IMAGE_MODEL={asked} BATCH_SIZE={batch_size} INPUT={input} WORKERS={workers}"
-    again = command.format(asked=word_of(*rank.iloc[0][["source", "model"]]), **rank.iloc[0])
-    again = re.sub("INPUT=folder [0-9a-f]+", "INPUT=path/to/folder", again)
+    first = dict(rank.iloc[0]) | {"input": images_word(rank.iloc[0]["input"])}
+    again = command.format(asked=word_of(first["source"], first["model"]), **first)
     lines = [f"{again} measures the ranking's case on another machine; make report renders this page."]
     for given in (label for _, label in sorted(study.labels.items()) if label.price):
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"

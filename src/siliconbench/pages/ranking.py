@@ -5,13 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from siliconbench.analysis import heat
-from siliconbench.analysis.cases import ALIKE, POOL, case_words, cases, chief, named, runs, speed_words
-from siliconbench.analysis.words import told_apart
-from siliconbench.pages import tables
+from siliconbench.analysis.cases import ALIKE, POOL, case_words, cases, chief, named, runs
+from siliconbench.analysis.words import speed_words, told_apart
 from siliconbench.record import store
 from siliconbench.record.schema import OLDER, Record
 from siliconbench.record.share import refusals
@@ -113,22 +110,6 @@ def weight(group: pd.DataFrame) -> tuple[int | list[int], ...]:
     return len(group), *same, int(group["runs"].sum()), [int(part) for part in re.findall(r"\d+", case["torch"])]
 
 
-def scope(rank: pd.DataFrame) -> str:
-    """What the ranking compares, in words: resnet50, batch 64, fp32, end to end, torch 2.15."""
-    case = rank.iloc[0]
-    words = f"{case['model']}, batch {case['batch_size']}, {case['precision']}, end to end"
-    for key, usual in (("input", "fast"), ("workers", "auto")):
-        words += "" if case[key] == usual else f", {case[key]} {key}"
-    return f"{words}, torch {case['torch']}"
-
-
-def with_state(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
-    """The ranking with heat, fan and power of each machine's longest sustained run, where it has one."""
-    longest = [(study.longest.get(row["machine"]), row) for _, row in rank.iterrows()]
-    states = [heat.conditions(record) if record else row for record, row in longest]
-    return rank.assign(**{name: [getattr(state, name) for state in states] for name in STATE})
-
-
 def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     """Each machine that is not in the ranking, and why: in what its nearest case differs."""
     lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
@@ -170,21 +151,6 @@ def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
 def as_ranked(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
     """Of these cases those with the ranking's input and workers, at any batch size."""
     return table.merge(rank[:1][["input", "workers"]]) if len(rank) else table
-
-
-def smallest_batch(table: pd.DataFrame) -> pd.DataFrame:
-    """The cases whose requests are compared: the smallest of the batch sizes that most machines share."""
-    timed = table[table["request_s"].map(len).astype(int) > 0]
-    machines = timed.groupby("batch_size")["machine"].nunique()
-    return timed[timed["batch_size"] == (machines.idxmax() if len(timed) else 0)]
-
-
-def requests(table: pd.DataFrame) -> pd.DataFrame:
-    """The requests of the first of these cases, thinned to 200 quantiles each: name, ms."""
-    first = table.head(tables.MOST_SHOWN)
-    wanted = [np.linspace(0, 1, min(200, len(times)) + 1) for times in first["request_s"]]
-    ms = [1000 * np.quantile(*pair, method="higher") for pair in zip(first["request_s"], wanted, strict=True)]
-    return first.assign(ms=ms)[["name", "ms"]].explode("ms", ignore_index=True).astype({"ms": float})
 
 
 def timelines(study: Study) -> list[Record]:

@@ -1,5 +1,7 @@
 """From a notebook to a page: executed in a fresh kernel, then without its code in the house template."""
 
+import base64
+import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -19,14 +21,38 @@ from siliconbench.record.fields import PARAMETERS
 from siliconbench.sweep import failure, kernel, mistakes, plan, trust
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPT = TEMPLATES / "report/choice.js"
 for loud in ("papermill", "asyncio"):  # the caller reports what goes wrong, in one line
     logging.getLogger(loud).setLevel(logging.CRITICAL)
 
 
 def to_html(executed: NotebookNode) -> str:
-    """The page of an executed notebook: what its cells show, without code, in the house template."""
+    """The page of an executed notebook: what its cells show, without code, in the house template; with the script of
+    the reader's choice, and its hash in the page's policy, where there is something to choose."""
     exporter = nbconvert.HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
-    return str(exporter.from_notebook_node(nbformat.from_dict(executed))[0])
+    kept = [part for part in sections(executed.cells) if shown(part) or all(c.cell_type != "code" for c in part)]
+    page = nbformat.from_dict(executed | {"cells": [cell for part in kept for cell in part]})
+    script = SCRIPT.read_text("utf-8") if 'id="views"' in shown(page.cells) else ""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    contents = [part[0].source.partition("\n")[0].removeprefix("## ") for part in kept[1:]]
+    policy = f"script-src 'sha256-{digest}'; " if script else ""
+    more = {"script": script, "policy": policy, "contents": contents}
+    return str(exporter.from_notebook_node(page, more)[0])
+
+
+def sections(cells: list[NotebookNode]) -> list[list[NotebookNode]]:
+    """The cells before the first heading of the second level, then those of each such heading."""
+    parts: list[list[NotebookNode]] = [[]]
+    for cell in cells:
+        parts += [[]] if cell.cell_type == "markdown" and cell.source.startswith("## ") else []
+        parts[-1].append(cell)
+    return parts
+
+
+def shown(cells: list[NotebookNode]) -> str:
+    """What these cells show, as text: what they print, and their HTML."""
+    outputs = [output for cell in cells for output in cell.get("outputs", []) if output.get("name") != "stderr"]
+    return "".join(output.get("text", "") + "".join(map(str, output.get("data", {}).values())) for output in outputs)
 
 
 def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:

@@ -1,5 +1,6 @@
 """Tables of cases and their sentences. `name`: a figure's line, batch size aside; `label`: one case, or one machine."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
@@ -8,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from siliconbench.analysis import heat
-from siliconbench.analysis.cases import PARTS, named, span_words, speed_words
-from siliconbench.analysis.words import grouped, listed, percent_words, significant
+from siliconbench.analysis.cases import PARTS, named
+from siliconbench.analysis.words import grouped, listed, percent_words, significant, span_words, speed_words
 from siliconbench.record.schema import Record
 
 UNEXPLAINED = 0.9  # below this share of what its parts allow, what a whole lacks is said
@@ -222,13 +223,14 @@ def trust_sentence(runs: pd.DataFrame) -> str:
     return f"{len(runs)} runs: {', '.join(words)}. {rests}"
 
 
-def doubts(runs: pd.DataFrame) -> list[str]:
-    """Each reason for which a run is not clean or failed, and each finding, once, with its span and its runs."""
+def doubts(runs: pd.DataFrame, who: Callable[[pd.Series], str] = "{0[model]} at {0[batch_size]}".format) -> list[str]:
+    """Each reason for which a run is not clean or failed, and each finding, once, with its span and the runs of it."""
     said = list[tuple[str, str]]()
     for _, r in runs.iterrows():
         reasons = [f"{r['error']}: {r['why']}"] if r["status"] == "failed" else [*r["reasons"], *r["findings"]]
-        said += [(reason, f"{r['model']} b{r['batch_size']} r{r['repeat']}") for reason in reasons]
-    return [f"{reason} ({listed(of, 4, ', ')})" for reason, of in grouped(said)]
+        said += [(reason, who(r)) for reason in reasons]
+    counts = [(reason, Counter(of).most_common()) for reason, of in grouped(said)]
+    return [f"{reason} ({listed([f'{n} of {name}' for name, n in of], 4, ', ')})" for reason, of in counts]
 
 
 def joined(values: Iterable[object], separator: str = " ") -> str | None:

@@ -30,6 +30,7 @@ class Label(Model):
 
     label: Name
     price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
+    rent: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None  # an hour
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
     date: Annotated[str, BeforeValidator(str), StringConstraints(pattern=r"^20\d\d-[01]\d-[0-3]\d$")] | None = None
     source: Text | None = None

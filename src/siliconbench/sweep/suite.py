@@ -1,7 +1,7 @@
 """`make suite`: the fixed protocol that everybody runs, and its two figures to quote."""
 
 from siliconbench.analysis import cases, suite
-from siliconbench.analysis.words import THIN
+from siliconbench.analysis.words import THIN, span_words
 from siliconbench.knobs import Given
 from siliconbench.record import protocol
 from siliconbench.record.schema import Record
@@ -14,7 +14,7 @@ def quote(records: list[Record]) -> list[str]:
     found, name = suite.figures(cases.cases(runs)), runs["chip"].iat[-1]
     if found["why"].any():
         return [f"{protocol.NAME}: incomplete, no figure: {found['why'].iat[0]}."]
-    spans = ", ".join(f"{f.figure} {cases.span_words(f.images_per_s, f.low, f.high)}" for f in found.itertuples())
+    spans = ", ".join(f"{f.figure} {span_words(f.images_per_s, f.low, f.high)}" for f in found.itertuples())
     head = f"{protocol.NAME}: {suite.quoted(found)} ({name}, torch {found['torch'].iat[0]})"
     return [head, f"95 %: {spans.replace(THIN, ',')}. The model alone: {suite.quoted(found, 'forward')}."]
 

@@ -4,6 +4,7 @@ fresh process, interleaved. A versus A must not differ; A versus B must, where t
 import json
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,12 @@ def ab_sentence(runs: pd.DataFrame) -> str:
 
 
 def machine_sentence(runs: pd.DataFrame) -> str:
-    """What this machine, now, can tell apart, in a sentence."""
+    """What this machine, that day, can tell apart, in a sentence."""
     repeats, sd = sum(runs["label"] == LABELS[0]), scatter(runs)
     finest = next((change for change in CHANGES if stats.power(sd, repeats, change) >= 0.9), None)
     can = f"can tell {100 * finest:.0f} % apart" if finest else "can't tell even 10 % apart"
-    return f"This machine, now, {can} in {repeats} repeats; its rate differs by {100 * sd:.1f} % from run to run."
+    told = f"This machine, on {runs['day'].iat[0]}, {can} in {repeats} repeats"
+    return f"{told}; its rate differs by {100 * sd:.1f} % from run to run."
 
 
 def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
@@ -89,7 +91,7 @@ def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
     print(f"{case.model}, batch {case.batch_size}, {case.device}: {len(order)} runs in fresh processes", flush=True)
     try:
         for number, label in enumerate(order, 1):
-            rows.append({"order": number} | observe(case, label))
+            rows.append({"order": number, "day": str(date.today())} | observe(case, label))
             print(f"{number:2d} {label:<14} {rows[-1]['images_per_s']:9.1f} images/s", flush=True)
     except RuntimeError as error:
         print(f"make trust: a run failed: {error}", file=sys.stderr)

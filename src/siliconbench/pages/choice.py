@@ -1,0 +1,226 @@
+"""What a reader of the comparison may choose: each case, by each measure, and who is ahead, as data for its script."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import pandas as pd
+from IPython.display import HTML
+
+from siliconbench.analysis import stats
+from siliconbench.analysis.cases import ALIKE, SETTING, USUAL, case_words, chief, compared
+from siliconbench.analysis.words import APART, DIFFER, percent_words, ratio_words, significant, span_words
+from siliconbench.pages import html
+from siliconbench.pages.html import clean
+from siliconbench.pages.ranking import Study, weight
+from siliconbench.pages.tables import runs_words
+from siliconbench.record.named import images_word
+from siliconbench.record.named import word as word_of
+
+WHAT = [name for name in ALIKE if name not in (*SETTING, "image_px")]  # the first choice: the model, and how it is fed
+EVERY_PAIR = 40  # machines of a case up to which each pair is compared; of more each with the first and with one's own
+AXES = ("model", "image size", "batch size", "setting", "compared in")
+USED = ("the reference setting", "each at its fastest setting")
+BEST = "each at its fastest"  # batch size
+Pairs = dict[tuple[int, int], stats.Comparison]
+View = dict[str, Any]  # one choice as data: at, heading, rows, says, pairs, command
+
+
+class Measure(NamedTuple):
+    """What machines are compared in: a run's figure, of which more is better, and how it is shown."""
+
+    heading: str
+    of: str  # which of cases.MEASURES
+    better: str  # what the one with more is more of
+    times: Callable[[pd.Series], float | None] = lambda row: 1.0  # None: nothing is known of it
+    shown: Callable[[float], float] = float
+    alike: str = ""  # a column in which what is compared must agree
+
+
+MEASURES = [
+    Measure("images/s, end to end", "images_per_s", "fast"),
+    Measure("ms, a request's median", "requests_per_s", "fast", shown=lambda rate: 1000 / rate),
+    Measure("images per joule", "images_per_j", "thrifty", alike="joules_of"),
+    Measure("images/s per 1,000 of its price", "images_per_s", "good value",
+            lambda row: 1000 / row["price"], alike="currency"),
+    Measure("cost of a million images, rented", "images_per_s", "cheap to rent",
+            lambda row: 3.6e-3 / row["rent"], lambda rate: 1 / rate, "currency"),
+]  # fmt: skip
+
+
+def measured(cases: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """The cases of which this measure is known, their figure, interval and sessions those of it, the best first."""
+    rows = []
+    for _, row in cases.iterrows():
+        times, (every, quiet) = measure.times(row), row["measures"][measure.of]
+        if pd.notna(times) and any(every):
+            every, quiet = ([[times * x for x in day] for day in days] for days in (every, quiet))
+            rate = stats.interval(every, row["between"])
+            calm = measure.shown(math.exp(stats.estimate(quiet).log)) if any(quiet) else None
+            new = {"sessions": every, "undisturbed": quiet, "undisturbed_images_per_s": calm, "images_per_s": rate.mean}
+            rows.append(row.to_dict() | new | {"low": rate.low, "high": rate.high})
+    table = pd.DataFrame(rows, columns=cases.columns).sort_values("images_per_s", ascending=False, kind="stable")
+    return table[table[measure.alike] == table[measure.alike].mode().max()] if measure.alike and len(table) else table
+
+
+def turned(found: stats.Comparison) -> stats.Comparison:
+    """The same comparison seen from its other side."""
+    word = {"faster": "slower", "slower": "faster"}.get(found.word, found.word)
+    return stats.Comparison(1 / found.ratio, found.high and 1 / found.high, found.low and 1 / found.low, found.p, word)
+
+
+def pairs(table: pd.DataFrame) -> Pairs:
+    """Who is ahead, by rows: what the second of a key is to its first. All at once (Holm), or with each base."""
+    names, found = list(table["who"]), Pairs()
+    index = {name: i for i, name in enumerate(names)}
+    bases = [name for name, mine in zip(names, table["mine"], strict=True) if mine or name == names[0]]
+    for base in bases if len(names) > EVERY_PAIR else [None]:
+        found |= {(index[a], index[b]): pair for (a, b), pair in compared(table, "who", base).items()}
+    return found | {(b, a): turned(pair) for (a, b), pair in found.items()} if len(names) <= EVERY_PAIR else found
+
+
+def in_words(found: stats.Comparison) -> str:
+    """A ratio with its interval, and who is ahead."""
+    if found.low is None or found.high is None:
+        return f"{ratio_words(found.ratio)} (one run)"
+    wide = found.high > APART * found.low
+    span = DIFFER if wide else f"{ratio_words(found.low)} to {ratio_words(found.high)}"
+    word = {"faster": "ahead", "slower": "behind"}.get(found.word, found.word)
+    return f"{ratio_words(found.ratio)} ({span}), {word}"
+
+
+def drawn(found: stats.Comparison) -> list[object]:
+    """What the page's script shows of a comparison: its words, its ratio, the ends of its interval."""
+    numbers = found[:3] if found.high and found.low and found.high <= APART * found.low else (found.ratio, None, None)
+    return [in_words(found), *(x and float(f"{x:.4g}") for x in numbers)]
+
+
+def verdict(table: pd.DataFrame, found: Pairs, measure: Measure) -> str:
+    """Who is ahead there, by how much, how sure; and how far the last is behind."""
+    first = table.iloc[0]["who"]
+    if len(table) == 1:
+        own = significant(measure.shown(table.iloc[0]["images_per_s"]), 4)
+        return f"{first} has {own} {measure.heading}. There is no other machine to compare it with."
+    second, pair = table.iloc[1]["who"], turned(found[0, 1])
+    words, kind = in_words(pair).rpartition(", ")[0] or in_words(pair), f"as {measure.better} as {second}"
+    sure = {
+        "faster": f"{first} is {words} times {kind}.",
+        "same": f"{first} and {second} are equally {measure.better} within 2 %.",
+    }
+    more = what_would_tell(table.iloc[1], table.iloc[0])
+    told = sure.get(pair.word, f"Undecided: {first} is {words} times {kind}; {more}.")
+    share = percent_words(found[0, len(table) - 1].ratio)
+    last = f" Of {len(table)} machines {table.iloc[-1]['who']} is the last, at {share} of the first."
+    return told + last * (len(table) > 2)
+
+
+def what_would_tell(slow: pd.Series, fast: pd.Series) -> str:
+    """What would decide between two machines: runs, sessions on other days, a quieter host."""
+    a, b, between = slow["sessions"], fast["sessions"], slow["between"]
+    more, days = stats.runs_needed(a, b, between=between), min(len(a), len(b))
+    if min(slow["runs"], fast["runs"]) < 2:
+        return "one run can't tell; REPEATS=5 says more"
+    if stats.compare(a, b, between=between).word != "undecided" and (slow["disturbed"] or fast["disturbed"]):
+        return "the disturbed runs sway it, or it is one of many pairs: more runs on a quiet machine would tell"
+    if more is None and days < stats.ALONE:
+        return f"more runs of that day can't tell, {stats.ALONE} sessions of each on different days may"
+    if more is None:
+        return "the noise is too large for more runs to tell"
+    what = "session" if days >= stats.ALONE else "run"
+    return f"{more} more {what}{'' if more == 1 else 's'} of each would tell" if more else f"more {what}s would tell"
+
+
+def command(table: pd.DataFrame, used: str, measure: Measure, batch: str) -> str:
+    """The command that measures this on another machine."""
+    row = table.iloc[0]
+    model = f"IMAGE_MODEL={word_of(row['source'], row['model'])}"
+    if used == USED[1]:
+        return f"make best {model}" + " GOAL=latency" * (measure.of == "requests_per_s")
+    usual = {"input": ("INPUT", "fast"), "workers": ("WORKERS", "auto"), "mode": ("MODE", "inference")}
+    given = [f"{knob}={images_word(row[name])}" for name, (knob, plain) in usual.items() if row[name] != plain]
+    size = "auto" if batch == BEST else batch
+    return " ".join(["make image", model, f"BATCH_SIZE={size}", *given])
+
+
+def row_of(case: pd.Series, measure: Measure, axes: list[str]) -> list[object]:
+    """What the page's script shows of a case: its machine, figure and interval, its runs, and what is its own."""
+    own = case_words(case, axes).partition(", ")[2]
+    if pd.isna(case["images_per_s"]):
+        return [case["who"], None, (case["error"] or "wrong outputs").replace("_", " "), "", own]
+    ends = [end and measure.shown(end) for end in (case["low"], case["high"])]
+    value, known = measure.shown(case["images_per_s"]), all(pd.notna(end) for end in ends)
+    runs = runs_words(case)
+    runs += "\ndon't use: others were at work in each" if case["disturbed"] >= case["runs"] else ""
+    span = span_words(value, *(sorted(ends) if known else (None, None)))
+    return [case["who"], float(f"{value:.5g}"), f"{significant(value, 4)}\n({span})", runs, own]
+
+
+def view(table: pd.DataFrame, at: tuple[str, ...], measure: Measure, lost: pd.DataFrame) -> View:
+    """One choice as data: its place on the axes, rows, pairs, verdict and command. lost: cases that failed there."""
+    axes = [name for name in SETTING if name != "batch_size" and at[3] == USED[1]]
+    axes += ["batch_size"] * (at[2] == BEST)
+    found, count = pairs(table), range(len(table))
+    beside = [[drawn(found[i, j]) if (i, j) in found else None for j in count] for i in count]
+    rows = [row_of(case, measure, axes) for part in (table, lost) for _, case in part.iterrows()]
+    heading = measure.heading + (f" ({table[measure.alike].iat[0]})" if measure.alike else "")
+    batch = f"{BEST} batch size" if at[2] == BEST else f"batch {at[2]}"
+    says = f"At {at[0]}, {at[1]}, {batch}, {at[3]}: {verdict(table, found, measure)}"
+    return {"at": [*at[:4], measure.heading], "heading": heading, "rows": rows, "says": says,
+            "pairs": [line if any(line) else None for line in beside],
+            "command": command(table, at[3], measure, at[2])}  # fmt: skip
+
+
+def prepared(study: Study) -> pd.DataFrame:
+    """The cases of short runs, each with `what` it is of, `who` ran it, whether that is `mine`, its price and rent."""
+    table = study.cases[~study.cases["sustained"]]
+    given = [study.labels.get(machine) for machine in table["machine"]]
+    kinds = {"price": float, "rent": float, "currency": object}
+    said = {k: pd.Series([label and getattr(label, k) for label in given], table.index, v) for k, v in kinds.items()}
+    names, several = table["machine"].map(study.name), table.groupby("machine")["device"].transform("nunique") > 1
+    differ = [name for name in WHAT if name not in USUAL and name != "model" and table[name].nunique() > 1]
+    usual = [name for name in WHAT if name in USUAL]
+    what = [case_words(c, [*(n for n in usual if c[n] != USUAL[n]), *differ]) for _, c in table.iterrows()]
+    who = names + (", " + table["device"]).where(several, "")
+    return table.assign(what=what, who=who, mine=names.str.endswith("yours)"), **said)
+
+
+def views(study: Study) -> Iterator[View]:
+    """Every choice as data, the one of most machines first."""
+    table = prepared(study)
+    used = {USED[0]: chief(table[table["reference"]]), USED[1]: chief(table[table["reference"] | table["agreed"]])}
+    groups = [(weight(group), *keys) for keys, group in used[USED[0]].groupby(["what", "image_px", "batch_size"])]
+    order = sorted(groups, key=lambda group: group[0], reverse=True)
+    for what, px in dict.fromkeys((what, px) for _, what, px, _ in order):
+        for name, cases in used.items():
+            own = cases[(cases["what"] == what) & (cases["image_px"] == px)]
+            sizes = [n for _, w, x, n in order if (w, x) == (what, px)]
+            for measure in MEASURES:
+                known = measured(own, measure)
+                if name == USED[1] and known["reference"].all():
+                    continue
+                for size in [*sizes, *[BEST] * (known["batch_size"].nunique() > 1)]:
+                    here = known if size == BEST else known[known["batch_size"] == size]
+                    lost = own[own["images_per_s"].isna() & (own["batch_size"] == size)]
+                    if len(here):
+                        at = (what, f"{px} px", str(size), name)
+                        yield view(here.drop_duplicates("who"), at, measure, lost.drop_duplicates("who"))
+
+
+def block(every: list[View]) -> HTML:
+    """All choices as data for the page's script; and the first as it stands where no script runs."""
+    axes = [[name, list(dict.fromkeys(one["at"][i] for one in every))] for i, name in enumerate(AXES)]
+    text = clean(json.dumps({"axes": axes, "views": every}, separators=(",", ":"), ensure_ascii=False))
+    for char in "<>&\u2028\u2029":  # what could end the element that holds it, or a line of it
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    data = f'<section id="choice" hidden></section><script id="views" type="application/json">{text}</script>'
+    return HTML(f'<div id="standing">{standing(every[0])}</div>{data}' if every else "")
+
+
+def standing(view: View) -> str:
+    """One choice as a table and its verdict, in HTML."""
+    beside = [pair[0] if pair else "" for pair in view["pairs"][0] or []]
+    rows = [(row[0], row[2], told, row[3]) for row, told in zip_longest(view["rows"], beside, fillvalue="")]
+    table = pd.DataFrame(rows, columns=["machine", view["heading"], "of the first", "runs"])
+    return f"{html.table(table, '95 % intervals; all pairs at once (Holm)').data}{html.sentence(view['says']).data}"

@@ -1,0 +1,75 @@
+"""Whether a page is what its records and this code give: its stamp, and `make verify PAGE=reports/compare.html`."""
+
+import hashlib
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
+
+from IPython.display import HTML
+
+from siliconbench import knobs, paths
+from siliconbench.pages import compare, html
+from siliconbench.record import share
+from siliconbench.record.axes import METHOD
+
+STAMP = re.compile(r'<p class="note" id="stamp">.*?</p>', re.DOTALL)
+CODE = re.compile(r"code [0-9a-f]{12}")
+OTHER = "nothing but the code's hash: other code gives the same page"
+EXACT = (sys.platform, platform.machine()) == ("linux", "x86_64")  # elsewhere there are other fonts, another libm
+DATA = re.compile(r'<script id="views"[^>]*>(.*?)</script>', re.DOTALL)
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Twelve hex digits for the names and contents of these files, in the order of their names."""
+    found = hashlib.sha256()
+    for path in sorted(files, key=lambda path: path.name):
+        found.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()[:12]
+
+
+def stamp(folders: Iterable[Path | None], newest: str) -> HTML:
+    """What a page was made of, in a line: the newest record's date, the method, hashes of the code and the records."""
+    code = [path for place in ("src", "notebooks") for path in (paths.ROOT / place).rglob("*") if path.is_file()]
+    code = [path for path in code if path.suffix in (".py", ".ipynb", ".j2", ".js") and "checkpoint" not in str(path)]
+    machines = {path.parent for folder in folders if folder for path in folder.glob("*/*.json")}
+    records = [f"{one.name} {digest(one.glob('*.*'))}" for one in sorted(machines, key=lambda one: one.name)]
+    told = (
+        f"Newest record: {newest}. Method {METHOD}, code {digest([*code, paths.ROOT / 'requirements.lock'])}; records: "
+    )
+    told += f"{', '.join(records) or 'none'}. `make verify PAGE=…` makes it anew and says whether it is the same."
+    return HTML(f'<p class="note" id="stamp">{html.inline(told)}</p>')
+
+
+def difference(page: str, made: str) -> str:
+    """In words, what differs first between a page and what the records and this code give; empty where nothing does."""
+    ours, theirs = (found[0] if (found := STAMP.search(text)) else "no stamp" for text in (made, page))
+    if CODE.sub("", ours) != CODE.sub("", theirs):
+        pairs = zip_longest(re.split("[,;] ", theirs), re.split("[,;] ", ours), fillvalue="nothing")
+        a, b = next((a, b) for a, b in pairs if CODE.sub("", a) != CODE.sub("", b))
+        return f"it was made of other records or by another method: {a} on the page, {b} here"
+    if not EXACT:
+        page, made = ("".join(DATA.findall(text)) for text in (page, made))
+    lines = zip_longest(*(CODE.sub("", text).splitlines() for text in (page, made)), fillvalue="")
+    for number, (a, b) in enumerate(lines, 1):
+        if a != b:
+            at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+            return f"line {number}: …{a[max(0, at - 20) : at + 40]}… on the page, …{b[max(0, at - 20) : at + 40]}… here"
+    return "" if ours == theirs else OTHER
+
+
+def make_verify(results: str) -> int:
+    """The exit status of `make verify`: 0 where the page at PAGE is what the records and this code give."""
+    page, own = Path(os.environ.get("PAGE") or paths.DATA.with_name("compare.html")), share.own_folder(results)
+    if not page.is_file():
+        raise knobs.wrong("PAGE", str(page), "the path of a page that `make report` made")
+    with tempfile.TemporaryDirectory() as folder:
+        mine = str(own) if own and "(yours" in page.read_text("utf-8") else ""
+        made = compare.page_of(Path(folder) / "made.html", mine)
+        found = difference(page.read_text("utf-8"), made.read_text("utf-8"))
+    print(f"{page}: {f'the first difference: {found}' if found else 'identical'}")
+    return int(bool(found))
