@@ -20,7 +20,7 @@ from siliconbench.record import store
 from siliconbench.record.fields import Case, Folder
 from siliconbench.record.named import images_word
 from siliconbench.record.schema import Record
-from siliconbench.run import folder, images, loader
+from siliconbench.run import folder, images, loader, trials
 from siliconbench.run.images import Images
 from siliconbench.sweep import plan, runner
 from tests.conftest import KNOBS
@@ -215,11 +215,11 @@ def test_each_image_is_read_cold_once_and_then_warm(workers, mine):
     some = Images("folder", 1, 32, files=tuple(found.files))
     bench = SimpleNamespace(images=some, case=case, device=torch.device("cpu"))
     source = loader.stream(bench, workers)
-    told = folder.described(bench, source)
+    told = trials.described(bench, source)
     assert told.read == 12 and (told.cold_images_per_s or "stayed" in told.unknown["cold_images_per_s"])
     assert torch.equal(next(source), torch.stack([some[i] for i in range(10, 15)]))  # it went on from the first image
     case.batch_size = 13
-    assert "fewer images than one batch" in folder.described(bench, source).unknown["cold_images_per_s"]
+    assert "fewer images than one batch" in trials.described(bench, source).unknown["cold_images_per_s"]
 
 
 def test_a_run_of_a_folder_leaves_a_record_without_a_path_or_a_name(mine, tmp_path, monkeypatch, capsys):

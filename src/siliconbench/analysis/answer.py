@@ -130,8 +130,7 @@ def step(asked: Asked) -> str:
     best = f"`make best IMAGE_MODEL={word(main['source'], main['model'])}`"
     sizes = asked.alike(main, [column for column in LIKE if column != "batch_size"], own=True)
     starved, usual = main["bottleneck"] == "input", main["input"] != "original" and main["workers"] == "auto"
-    plain = "WORKERS=auto, the default, loads" if main["input"].startswith("folder") else ""
-    plain = plain or "INPUT=fast WORKERS=auto, the defaults, load"
+    plain = "WORKERS=auto loads" if main["input"][:6] == "folder" else "INPUT=fast WORKERS=auto, the defaults, load"
     less = ", or INPUT=jpeg-device-resize" if main["input"] == "jpeg" and main["device"] != "cpu" else ""
     paged = remedy(asked)
     quicker = [

@@ -65,9 +65,8 @@ Span = Annotated[list[Annotated[int, Field(ge=1, le=10**6)]], Field(min_length=3
 
 
 class Folder(Section):
-    """A folder of the user's own images: those that can be read, those found broken, their bytes in the mean, their
-    width and height (least, median, most), their formats. A run reads so many of them, by turns: once from a cold page
-    cache, which tells that rate of data loading, and warm in its passes."""
+    """A folder of the user's own images: those that can be read, those found broken; mean bytes, width and height
+    (least, median, most), formats. A run reads so many, by turns: once from a cold page cache, then warm."""
 
     images: Positive
     left_out: Count

@@ -11,13 +11,10 @@ import mmap
 import os
 import random
 import tempfile
-import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from statistics import median_low
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -25,15 +22,9 @@ from siliconbench.analysis.words import listed
 from siliconbench.knobs import WrongKnob
 from siliconbench.machine.tools import tried
 from siliconbench.paths import FOLDER, image_files
-from siliconbench.record.fields import Folder
 from siliconbench.run.images import opened
-from siliconbench.run.loader import PREFETCH, Loader
-
-if TYPE_CHECKING:  # which itself takes a survey
-    from siliconbench.run.passes import Bench
 
 KEPT = "SILICONBENCH_SURVEY"  # the environment's variable that says where the survey is, for the runs of a sweep
-HELD = 0.05  # of the files' pages may still be in memory for a read to count as cold
 
 
 class Survey(NamedTuple):
@@ -48,16 +39,14 @@ class Survey(NamedTuple):
 def surveyed(seed: int, count: int, anew: bool = False) -> Survey:
     """What is known of the folder that INPUT named, and the first `count` of its files in this seed's order. It is kept
     for all that this process starts; anew: looked at again."""
-    root, kept = os.environ.get(FOLDER, ""), os.environ.get(KEPT)
-    if not root:
-        raise WrongKnob("INPUT: where the folder is, is not known here: give its path")
+    root, kept = os.environ[FOLDER], os.environ.get(KEPT)
     found = Survey(*json.loads(Path(kept).read_text("utf-8"))) if kept else None
     if anew or not found or found.asked[:2] != [root, seed] or found.asked[2] < count:
         found = survey(root, seed, count)
         with tempfile.NamedTemporaryFile("w", prefix="siliconbench-", delete=False) as file:
             json.dump(found, file)
         os.environ[KEPT] = file.name
-        atexit.register(partial(Path(file.name).unlink, missing_ok=True))
+        atexit.register(Path(file.name).unlink, missing_ok=True)
     return found._replace(files=found.files[:count])
 
 
@@ -87,7 +76,7 @@ def survey(root: str, seed: int, count: int) -> Survey:
     formats, sizes, *sides = zip(*filter(None, every.values()), strict=True)
     width_px, height_px = ([min(side), median_low(side), max(side)] for side in sides)
     about = {"images": len(sizes), "left_out": len(broken), "mean_bytes": round(sum(sizes) / len(sizes))}
-    about |= {"width_px": width_px, "height_px": height_px, "formats": Counter(formats)}
+    about |= {"width_px": width_px, "height_px": height_px, "formats": {k: formats.count(k) for k in {*formats}}}
     return Survey([root, seed, count], mark, about, files)
 
 
@@ -102,22 +91,4 @@ def emptied(files: list[str]) -> str:
             pages = (ctypes.c_ubyte * (count := -(-len(there) // mmap.PAGESIZE)))(*[1] * count)
             mincore(ctypes.byref(ctypes.c_char.from_buffer(there)), ctypes.c_size_t(len(there)), pages)
             held, every = held + sum(page & 1 for page in pages), every + count
-    return f"{100 * held / every:.0f} % of the files' pages stayed in memory" if held > HELD * every else ""
-
-
-def described(bench: "Bench", source: Loader) -> Folder:
-    """The record's section: the folder's numbers, and the images/s of this loader from a cold page cache: all that it
-    is timed for is made after its clock has started, what it had made ahead, warm, goes by."""
-    (_, _, about, files), size, cold = surveyed(bench.case.seed, bench.case.num_images), bench.case.batch_size, None
-    while source.workers and sum(source.made) - source.taken < source.workers * PREFETCH:  # who reads warms it
-        time.sleep(0.01)
-    batches = len(files) // size
-    if not (why := emptied(files) if batches else "the run reads fewer images than one batch holds"):
-        start = time.perf_counter()
-        source.jump(0)
-        for _ in range(batches):
-            next(source)
-        cold = batches * size / (time.perf_counter() - start)
-    for file in files[batches * size if cold else 0 :]:
-        Path(file).read_bytes()
-    return Folder(**about, read=len(files), cold_images_per_s=cold, unknown={"cold_images_per_s": why} if why else {})
+    return f"{100 * held / every:.0f} % of the files' pages stayed in memory" if held > 0.05 * every else ""

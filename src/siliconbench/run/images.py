@@ -1,9 +1,8 @@
-"""Random images and their preprocessing, in several ways; each image depends on (seed, index) alone.
+"""Images and their preprocessing, in several ways; each depends on (seed, index) alone, or on the user's own files.
 
 `original` repeats the study that this one succeeds: float64 noise, PIL, normalised floats made by the CPU. `fast` is
 how one would write it today: random bytes, torchvision v2 on uint8, and the device makes normalised floats of them.
-`jpeg` decodes, as training does: JPEG images in memory, by turns; `folder` the user's own files. What the loader leaves
-to do, the device does."""
+`jpeg` decodes, as training does: JPEG images in memory, by turns. What the loader leaves to do, the device does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

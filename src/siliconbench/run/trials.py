@@ -3,16 +3,19 @@ Once for a case and a sweep: chosen anew in each run, its noise would be that of
 
 import math
 import multiprocessing
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 
 from siliconbench.machine.facts import usable_cores
 from siliconbench.record.axes import DEVICES
+from siliconbench.record.fields import Folder
 from siliconbench.record.schema import Tried, Workers
-from siliconbench.run.folder import described
+from siliconbench.run.folder import emptied, surveyed
 from siliconbench.run.images import pool
-from siliconbench.run.loader import Loader, stream
+from siliconbench.run.loader import PREFETCH, Loader, stream
 from siliconbench.run.passes import Bench
 
 WORTH = 0.05  # a loader that takes less of the time is left in the main process: the most that others could bring
@@ -40,6 +43,24 @@ def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
     tie = max(math.log(BETTER), NOISE * math.sqrt(2 * variance * len(y) / trials))
     tied = sorted(n for n in mean if max(mean.values()) - mean[n] <= tie)
     return tied[0 if on_cpu else (len(tied) - 1) // 2]
+
+
+def described(bench: Bench, source: Loader) -> Folder:
+    """The record's numbers of the folder, and the images/s of this loader from a cold page cache: all that it is timed
+    for is made after its clock has started, what it had made ahead, warm, goes by."""
+    (_, _, about, files), size, cold = surveyed(bench.case.seed, bench.case.num_images), bench.case.batch_size, None
+    while source.workers and sum(source.made) - source.taken < source.workers * PREFETCH:  # who reads warms it
+        time.sleep(0.01)
+    batches = len(files) // size
+    if not (why := emptied(files) if batches else "the run reads fewer images than one batch holds"):
+        start = time.perf_counter()
+        source.jump(0)
+        for _ in range(batches):
+            next(source)
+        cold = batches * size / (time.perf_counter() - start)
+    for file in files[batches * size if cold else 0 :]:
+        Path(file).read_bytes()
+    return Folder(**about, read=len(files), cold_images_per_s=cold, unknown={"cold_images_per_s": why} if why else {})
 
 
 def feed(
