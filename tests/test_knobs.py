@@ -36,7 +36,7 @@ WRONG = {
     ],
     "MIN_SECONDS": ["-1", "inf", "nan", "1e9", "ten", "86401", "1s"],
     "WORKERS": ["-1", "257", "all", "1.5", "AUTO"],
-    "INPUT": ["FAST", "slow", "fast original"],
+    "INPUT": ["FAST", "slow", "fast original", "folder", "no/such", "README.md", "src", "~nobody/x"],
     "REPEATS": ["0", "-5", "1001", "five"],
     "SEED": ["-1", "4294967296", "abc"],
     "MACHINE": ["My Mac", "../up", "a/b", "-x", "Ünïcode", "a" * 49, "mac.local"],
@@ -95,19 +95,20 @@ def test_a_near_miss_names_the_nearest():
         knobs.read({"IMAGE_MODEL": "resnet5O"})
 
 
-def test_the_refusal_is_one_line_exit_2_and_comes_before_torch(tmp_path):
+@pytest.mark.parametrize(("knob", "text"), [("BATCH_SIZE", "0"), ("INPUT", "no/such/folder")])
+def test_the_refusal_is_one_line_exit_2_and_comes_before_torch(knob, text, tmp_path):
     code = "import sys, siliconbench.__main__ as m; c = m.main(); print('torch' in sys.modules); sys.exit(c)"
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code, "image"],
-        env={"BATCH_SIZE": "0", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        env={knob: text, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 2 and done.stdout == "False\n"
-    assert done.stderr.count("\n") == 1 and "BATCH_SIZE: given '0'" in done.stderr
+    assert done.stderr.count("\n") == 1 and f"{knob}: given '{text}'" in done.stderr
     assert time.perf_counter() - start < 10  # a hang, not a speed: what it costs is told by `make bench`
 
 

@@ -153,9 +153,10 @@ KNOBS = {
         "min_seconds"),
     "WORKERS": Knob("auto", *number(0, 256, auto=True), False,
         "loader processes; auto tries a few, and 0 is the original's protocol", "workers"),
-    "INPUT": Knob("fast", *one_of(axes.INPUTS), False,
+    "INPUT": Knob("fast", " or ".join((*axes.INPUTS[:-1], "a folder of JPEG, PNG or WebP images")), paths.images, False,
         "`original`: float64 noise, PIL and floats from the CPU, as in the original; `fast`: bytes; `jpeg`: 110 KB to "
-        "decode, `jpeg-device-resize`: resized on the device, `jpeg-device`: decoded, too (CUDA)", "input"),
+        "decode, `jpeg-device-resize`: resized on the device, `jpeg-device`: decoded, too (CUDA); or your own images: "
+        "`path/to/folder`", "input"),
     "REPEATS": Knob("5", *number(1, 1000), meaning=
         "fresh processes per case, and one more for each that others disturb, up to twice as many; 1 for a quick look"),
     "SEED": Knob("2021", *number(0, 2**32 - 1), False,

@@ -209,7 +209,7 @@ def test_records_of_own_models_are_copied_only_by_leave(tmp_path, data, capsys, 
     mine, own = leave(tmp_path / "mine"), sample(model="build", source="own") | {"created": "20261125T140000Z"}
     store.write(Record.model_validate(own), tmp_path / "mine")
     assert shared(tmp_path / "mine") == 0
-    assert "Left out: the records of your own models (build)" in capsys.readouterr().out
+    assert "Left out: the records of your own models or images (build)" in capsys.readouterr().out
     assert {path.name for path in (data / MACHINE).iterdir()} == {path.name for path in mine}
     monkeypatch.setenv("SHARE_OWN", "1")
     assert shared(tmp_path / "mine") == 0 and "1 new file in" in capsys.readouterr().out

@@ -106,7 +106,7 @@ def digest(some, workers, start_method, count=4):
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.mark.parametrize("kind", axes.INPUTS)
+@pytest.mark.parametrize("kind", axes.INPUTS[:-1])  # a folder has a file of its own
 def test_the_same_images_for_any_number_of_workers(kind):
     some = Images(kind, 7, 64)
     assert (

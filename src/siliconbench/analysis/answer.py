@@ -130,6 +130,7 @@ def step(asked: Asked) -> str:
     best = f"`make best IMAGE_MODEL={word(main['source'], main['model'])}`"
     sizes = asked.alike(main, [column for column in LIKE if column != "batch_size"], own=True)
     starved, usual = main["bottleneck"] == "input", main["input"] != "original" and main["workers"] == "auto"
+    plain = "WORKERS=auto loads" if main["input"][:6] == "folder" else "INPUT=fast WORKERS=auto, the defaults, load"
     less = ", or INPUT=jpeg-device-resize" if main["input"] == "jpeg" and main["device"] != "cpu" else ""
     paged = remedy(asked)
     quicker = [
@@ -151,7 +152,7 @@ def step(asked: Asked) -> str:
         (runs["power_mode"].isin(SLOW_MODES).any(), "Leave the low-power mode and measure again."),
         (asked.disturbed, "Close other programs, or wait until others leave it alone, and measure again."),
         (paged, paged),
-        (starved and not usual, "Data loading is the bottleneck: INPUT=fast WORKERS=auto, the defaults, load fastest."),
+        (starved and not usual, f"Data loading is the bottleneck: {plain} fastest."),
         (starved, f"Data loading is the bottleneck, with as many workers as help: it takes more cores{less}."),
         (quicker, "".join(quicker[:1])), (faster, "".join(faster[:1])),
         (asked.apart or good["runs"].min() == 1, "REPEATS=5 tells how much the next run may differ."),

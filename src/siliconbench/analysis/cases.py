@@ -87,7 +87,7 @@ COLUMNS = {
     "memory_format": Column("case.memory_format", words=lambda layout: layout.replace("_", " ")),
     "compile": Column(lambda r: COMPILED.get(r.case.compile, r.case.compile), words=lambda on: COMPILED.get(on, on)),
     "mode": Column("case.mode", words=lambda mode: "training" if mode == "train" else mode),
-    "input": Column("case.input", words="{} input".format),
+    "input": Column(lambda r: f"{r.case.input} {r.case.folder}".rstrip(), words="{} input".format),
     "image_px": Column(lambda r: r.case.image_px or r.case.asked_px,
                        words=lambda px: f"{px} px" if px else "image size unknown"),
     "workers": Column(lambda r: "auto" if r.case.workers is None else str(r.case.workers),

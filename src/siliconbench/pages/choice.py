@@ -16,6 +16,7 @@ from siliconbench.pages import html
 from siliconbench.pages.html import clean
 from siliconbench.pages.ranking import Study, weight
 from siliconbench.pages.tables import runs_words
+from siliconbench.record.named import images_word
 from siliconbench.record.named import word as word_of
 
 WHAT = [name for name in ALIKE if name not in (*SETTING, "image_px")]  # the first choice: the model, and how it is fed
@@ -139,7 +140,7 @@ def command(table: pd.DataFrame, used: str, measure: Measure, batch: str) -> str
     if used == USED[1]:
         return f"make best {model}" + " GOAL=latency" * (measure.of == "requests_per_s")
     usual = {"input": ("INPUT", "fast"), "workers": ("WORKERS", "auto"), "mode": ("MODE", "inference")}
-    given = [f"{knob}={row[name]}" for name, (knob, plain) in usual.items() if row[name] != plain]
+    given = [f"{knob}={images_word(row[name])}" for name, (knob, plain) in usual.items() if row[name] != plain]
     size = "auto" if batch == BEST else batch
     return " ".join(["make image", model, f"BATCH_SIZE={size}", *given])
 

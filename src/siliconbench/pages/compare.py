@@ -14,6 +14,7 @@ from siliconbench.pages import choice, tables
 from siliconbench.pages.ranking import STATE, Study, comparable, timelines, weight
 from siliconbench.record import share
 from siliconbench.record.axes import DEVICES
+from siliconbench.record.named import images_word
 from siliconbench.record.named import word as word_of
 
 LIMIT = [tables.Column("machine", "label"), *tables.LIMIT[1:]]
@@ -187,7 +188,8 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
     if rank.empty:
         return []
     command = "make image IMAGE_MODEL={asked} BATCH_SIZE={batch_size} INPUT={input} WORKERS={workers}"
-    again = command.format(asked=word_of(*rank.iloc[0][["source", "model"]]), **rank.iloc[0])
+    first = dict(rank.iloc[0]) | {"input": images_word(rank.iloc[0]["input"])}
+    again = command.format(asked=word_of(first["source"], first["model"]), **first)
     lines = [f"{again} measures the ranking's case on another machine; make report renders this page."]
     for given in (label for _, label in sorted(study.labels.items()) if label.price):
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"

@@ -47,6 +47,6 @@ LAYOUTS = {"contiguous": "contiguous_format", "channels_last": "channels_last"} 
 MODES = ("inference", "train")
 ALLOCATORS = ("system", "tuned")
 COMPILE_MODES = ("reduce-overhead", "max-autotune")  # torch's names; beside them False and True, its default mode
-INPUTS = ("fast", "original", "jpeg", "jpeg-device-resize", "jpeg-device")  # see run.images.WAYS
+INPUTS = ("fast", "original", "jpeg", "jpeg-device-resize", "jpeg-device", "folder")  # see run.images.WAYS
 MODEL_SOURCES = ("torchvision", "timm", "own")
 METHOD = 2  # the version of how is measured: figures of two methods are never ranked together

@@ -61,10 +61,28 @@ class Encoded(Model):
     mean_bytes: Positive
 
 
+Span = Annotated[list[Annotated[int, Field(ge=1, le=10**6)]], Field(min_length=3, max_length=3)]
+
+
+class Folder(Section):
+    """A folder of the user's own images: those that can be read, those found broken; mean bytes, width and height
+    (least, median, most), formats. A run reads so many, by turns: once from a cold page cache, then warm."""
+
+    images: Positive
+    left_out: Count
+    mean_bytes: Positive
+    width_px: Span
+    height_px: Span
+    formats: dict[Literal["JPEG", "PNG", "WEBP"], Positive]
+    read: Positive
+    cold_images_per_s: Rate | None
+
+
 class Case(Model):
     """What is asked for. None: for workers auto, for threads torch's own, for asked_px the model's own image size;
     image_px: what that is, once it is built. An own model has the name of its factory, or the one that it was given.
 
+    folder: a fingerprint of the folder that the images are from, by the number, bytes and pixels of all of them.
     ranks: processes that work on it together; devices: how many devices of the type they use."""
 
     model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
@@ -88,6 +106,7 @@ class Case(Model):
         lambda name: "system" if name == "default" else name)] = "system"  # fmt: skip
     devices: Annotated[int, Field(ge=1, le=4096)] = 1
     ranks: Annotated[int, Field(ge=1, le=4096)] = 1
+    folder: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{12}|)$")] = ""
 
     @property
     def reference(self) -> bool:
@@ -96,7 +115,7 @@ class Case(Model):
         return own == ("fp32", "contiguous", False, "inference", "system", None)
 
 
-RESERVED = ("source", "devices", "ranks")  # the model's word has the first, no knob asks for the others yet
+RESERVED = ("source", "folder", "devices", "ranks")  # the knobs' words have two, no knob asks for the others yet
 PARAMETERS = [name for name in Case.model_fields if name not in ("image_px", *RESERVED)]  # what a run is given
 
 

@@ -8,11 +8,8 @@ from siliconbench.record import axes, fields
 from siliconbench.record.fields import Case, Error, Model, Section, Sweep, called
 from siliconbench.record.host import Machine, Software, State
 
-OLDER = (
-    "measured by 0.1, whose end-to-end figures were too low: measure again with `make image`; "
-    "your old records stay where they are"
-)
-
+OLDER = "measured by 0.1, whose end-to-end figures were too low: measure again with `make image`; "
+OLDER += "your old records stay where they are"
 
 AGAIN = "by hand, in a kernel that had measured before"  # its memory, its heat are another run's: it is never ranked
 STOCK = 0.01  # the share of a pass's images that a loader may have had ready beforehand
@@ -152,6 +149,7 @@ class Workers(Model):
     tried: Annotated[list[Tried], Field(max_length=32)]
     chosen_in: fields.Positive | None
     encoded: fields.Encoded | None = None
+    folder: fields.Folder | None = None
 
 
 class Synchronization(Section):
@@ -287,6 +285,8 @@ class Record(Section):
         """The record itself; ValueError if its status and its parts contradict one another."""
         if (self.status == "failed") == (self.error is None):
             raise ValueError("status failed and an error belong together")
+        if (self.case.input == "folder") != bool(self.case.folder):
+            raise ValueError("images from a folder and the folder's fingerprint belong together")
         timed = self.passes and (self.passes.forward if self.sweep.search else self.passes.end_to_end)
         if self.status == "ok" and None in (timed, self.verdict, self.case.image_px):
             raise ValueError("a run that is ok has end_to_end figures and a verdict, and knows its image size")

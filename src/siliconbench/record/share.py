@@ -157,15 +157,15 @@ def published(good: list[Record], label: Path) -> list[Path]:
 
 
 def offered(good: list[Record]) -> list[Record]:
-    """The records but for those of the user's own models, unless they agree: asked here, or by SHARE_OWN=1."""
-    own = sorted({r.case.model for r in good if r.case.source == "own"})
+    """The records but for those of the user's own models and images, unless they agree: here, or by SHARE_OWN=1."""
+    own = sorted({r.case.model for r in good if r.case.source == "own" or r.case.folder})
     if not own or os.environ.get("SHARE_OWN", "").strip() == "1":
         return good
-    what = f"records of your own models ({', '.join(own)}): a name and a fingerprint, no source"
+    what = f"records of your own models or images ({', '.join(own)}): a name, fingerprints, sizes, no source, no image"
     if sys.stdin.isatty() and input(f"Copy the {what}, too? [y/N] ").strip().lower() in ("y", "yes"):
         return good
     print(f"Left out: the {what}; SHARE_OWN=1 copies them.")
-    return [r for r in good if r.case.source != "own"]
+    return [r for r in good if r.case.source != "own" and not r.case.folder]
 
 
 def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:

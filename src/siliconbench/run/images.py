@@ -1,4 +1,4 @@
-"""Random images and their preprocessing, in several ways; each image depends on (seed, index) alone.
+"""Images and their preprocessing, in several ways; each depends on (seed, index) alone, or on the user's own files.
 
 `original` repeats the study that this one succeeds: float64 noise, PIL, normalised floats made by the CPU. `fast` is
 how one would write it today: random bytes, torchvision v2 on uint8, and the device makes normalised floats of them.
@@ -74,37 +74,46 @@ def decoded(seed: int, index: int) -> torch.Tensor:
     return io.decode_jpeg(pool(seed)[0][index % POOL], io.ImageReadMode.RGB)
 
 
+def opened(file: str) -> torch.Tensor:
+    """Uint8 (3, H, W) of an image file, by torchvision's decoder; its EXIF turns nothing. RuntimeError with the reason,
+    but no name, where that fails."""
+    try:
+        pixels = io.decode_image(torch.from_numpy(np.fromfile(file, np.uint8)), io.ImageReadMode.RGB)
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise RuntimeError(f"an image can't be decoded: {why}") from None
+    return v2.functional.to_dtype(pixels, torch.uint8, scale=True)  # a PNG may have 16 bits
+
+
 WAYS: dict[str, Callable[..., torch.Tensor]] = {  # what the loader makes of (seed, index, crop_px, mean, std)
     "fast": lambda seed, index, px, *_: cropped(byte_noise(np.random.default_rng([seed, index])), px),
     "original": lambda seed, index, *fit: original(float_noise(np.random.default_rng([seed, index])), *fit),
     "jpeg": lambda seed, index, px, *_: cropped(decoded(seed, index), px),
     "jpeg-device-resize": lambda seed, index, px, *_: decoded(seed, index),
     "jpeg-device": lambda seed, index, px, *_: pool(seed)[0][index % POOL],
+    "folder": lambda files, index, px, *_: cropped(opened(files[index % len(files)]), px),  # the files in their order
 }
 
 
 @dataclass(frozen=True)
 class Images(Dataset[torch.Tensor]):
-    """Endless images by index, as WAYS makes them of numbers alone: workers get it."""
+    """Endless images by index, as WAYS makes them of numbers alone, or of the names of files: workers get it."""
 
     kind: str
     seed: int
     crop_px: int
     mean: Norm = MEAN
     std: Norm = STD
+    files: tuple[str, ...] = ()
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return WAYS[self.kind](self.seed, index, self.crop_px, self.mean, self.std)
+        return WAYS[self.kind](self.files or self.seed, index, self.crop_px, self.mean, self.std)
 
 
 def finisher(
-    device: torch.device,
-    dtype: torch.dtype,
-    layout: torch.memory_format,
-    crop_px: int,
-    mean: Norm = MEAN,
+    device: torch.device, dtype: torch.dtype, layout: torch.memory_format, crop_px: int, mean: Norm = MEAN,
     std: Norm = STD,
-) -> Callable[[torch.Tensor], torch.Tensor]:
+) -> Callable[[torch.Tensor], torch.Tensor]:  # fmt: skip
     """The call that brings a batch from the host to the device, ready for the model: (N, 3, H, W) in dtype.
 
     There it is decoded, cropped and normalised, where it is not yet. Only a copy from pinned memory, where the device

@@ -35,9 +35,8 @@ def rate(bench: passes.Bench, request: bool, least: float) -> float:
     if bench.case.device == "cpu" and not bench.case.compile and size > LOOK_S * first and first * FIRST < least:
         return first
     if request:
-        return size / median(
-            timing.requests(lambda: bench.call(bench.finish(bench.host_batch)), bench.synchronize, LOOK_S)
-        )
+        taken = timing.requests(lambda: bench.call(bench.finish(bench.host_batch)), bench.synchronize, LOOK_S)
+        return size / median(taken)
     step, batch = bench.call, bench.ready_batch
     once_s = timing.block(partial(step, batch), bench.synchronize, 1)
     steps, taken = max(1, round(LOOK_S / 8 / once_s)), list[float]()

@@ -21,6 +21,7 @@ from siliconbench.record.axes import DEVICES, PRECISIONS
 from siliconbench.record.schema import Case, Latency, Pass, Passes
 from siliconbench.run import models, timing
 from siliconbench.run.device import lacks, refusal
+from siliconbench.run.folder import surveyed
 from siliconbench.run.images import Images, finisher
 from siliconbench.run.loader import Loader
 from siliconbench.run.timing import CPU_WARM_S, WARM_S, Call, Flow, Lengths, Report, Wait, nothing
@@ -56,7 +57,8 @@ class Bench:
     @cached_property
     def images(self) -> Images:
         """The data set of this case."""
-        return Images(self.case.input, self.case.seed, *self.pixels)
+        files = surveyed(self.case.seed, self.case.num_images).files if self.case.folder else ()
+        return Images(self.case.input, self.case.seed, *self.pixels, tuple(files))
 
     @cached_property
     def host_batch(self) -> torch.Tensor:

@@ -103,12 +103,6 @@ class Log:
         lock.free()
         return self
 
-    @property
-    def swap_growth_bytes(self) -> int | None:
-        """The growth of the swap in use over the run, None where it could not be read."""
-        before, after = self.before.swap_used_bytes, self.after.swap_used_bytes
-        return None if before is None or after is None else after - before
-
 
 class Measured(NamedTuple):
     """All that a run measured, from its passes to its self-tests; a look of `make best` has not all of it."""
@@ -165,6 +159,10 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
     judged = judge(measured.passes, checks, limits.utilization if limits else None, heat, facts.usable_cores())
     lost = limits.uncounted if limits else []
     said = [*bench.notes, *([f"The FLOP counter knows nothing of {', '.join(lost)}."] if lost else [])]
+    if (own := measured.workers.folder) and (warm := measured.passes.input):
+        cold, why = own.cold_images_per_s, own.unknown.get("cold_images_per_s")
+        said += [f"From a cold page cache data loading reads {cold:.1f} images/s, warm {warm.images_per_s:.1f}." if cold
+                 else f"Data loading from a cold page cache is not known: {why}."]  # fmt: skip
     return judged.model_copy(update={"findings": [*judged.findings, *map(store.plain, said)][:16]})
 
 
@@ -176,10 +174,12 @@ def record(
     installed, seen = facts.versions(), describe(bench.device, models.fingerprint(bench.model))
     whole, hand = measured.passes.end_to_end, {"process": schema.AGAIN} if Log.runs > 1 else {}
     spent, unspent = log.energy(bench.zero_s, whole) if whole else (None, "end to end was not timed")
+    before, after = log.before.swap_used_bytes, log.after.swap_used_bytes
+    swap = None if before is None or after is None else after - before
     memory = section(schema.Memory, {
         "peak_device_bytes": (measured.memory.device_bytes, measured.memory.why),
         "peak_process_bytes": (measured.memory.process_bytes, ""),
-        "swap_growth_bytes": (log.swap_growth_bytes, "the swap in use could not be read"),
+        "swap_growth_bytes": (swap, "the swap in use could not be read"),
     })  # fmt: skip
     return schema.Record(
         status="ok", error=None, created=created, repeat=repeat, case=bench.case,

@@ -71,9 +71,8 @@ def work_per_image(bench: Bench) -> tuple[float, float, list[str]]:
 def kernels(bench: Bench) -> list[Kernel]:
     """The rate of dense kernels on random data in the case's precision: matrix products and 3x3 convolutions by size.
 
-    Each is the median of three; a row of sizes ends with the first that takes a tenth of a second (less where
-    MIN_SECONDS is under ten). Both kinds, since either may be the faster: matrix products reach half of what
-    convolutions do on AMD's processors, and a convolution may need fewer products than are counted (Winograd)."""
+    Each is the median of three; a row of sizes ends with the first that takes a tenth of a second, or less. Either kind
+    may be the faster: products reach half of it on AMD's CPUs, convolutions may need fewer than counted (Winograd)."""
     random = partial(torch.randn, device=bench.device, dtype=bench.ready_batch.dtype)
     convolve = partial(torch.nn.functional.conv2d, padding=1)
     products = [(f"matmul {n}", (n, n), (n, n), torch.mm, 2 * n**3) for n in PRODUCTS]

@@ -29,9 +29,8 @@ TURNS, LOOPS = 100_000, 40  # of a loop of a millisecond or two, and how often i
 
 
 class Beside(NamedTuple):
-    """What went on beside a pass: the share of all processors' time that others took, and the seconds of a fixed loop
-    on one core, time after time, before it and after it: uneven where another machine of the same host shares the
-    core, of which no count tells."""
+    """What went on beside a pass: the share of all processors' time that others took, and the seconds of fixed loops
+    before it and after it: uneven where another machine of the same host shares the core, which no count tells."""
 
     share: float
     core_s: list[list[float]]
@@ -122,9 +121,8 @@ def synchronization(bench: Bench) -> Synchronization:
     idle_s = read_s = None
     if kind.accelerator:
         square = torch.randn(4096, 4096, device=bench.device, dtype=batch.dtype)
-        idle_s, read_s = reads(
-            lambda: torch.mm(square, square), bench.synchronize, lambda: zoo.leaves(out)[0].flatten()[0].item()
-        )
+        work, read = partial(torch.mm, square, square), lambda: zoo.leaves(out)[0].flatten()[0].item()
+        idle_s, read_s = reads(work, bench.synchronize, read)
     not_needed = "not needed: the CPU is never behind"
     return section(Synchronization, {
         "steps": (steps, ""), "synchronized_s": (median(once_s), ""), "launched_s": (median(launched_s), ""),

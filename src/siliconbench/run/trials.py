@@ -3,15 +3,19 @@ Once for a case and a sweep: chosen anew in each run, its noise would be that of
 
 import math
 import multiprocessing
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 
 from siliconbench.machine.facts import usable_cores
 from siliconbench.record.axes import DEVICES
+from siliconbench.record.fields import Folder
 from siliconbench.record.schema import Tried, Workers
+from siliconbench.run.folder import emptied, surveyed
 from siliconbench.run.images import pool
-from siliconbench.run.loader import Loader, stream
+from siliconbench.run.loader import PREFETCH, Loader, stream
 from siliconbench.run.passes import Bench
 
 WORTH = 0.05  # a loader that takes less of the time is left in the main process: the most that others could bring
@@ -41,10 +45,22 @@ def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
     return tied[0 if on_cpu else (len(tied) - 1) // 2]
 
 
-def trial(bench: Bench, source: Loader, batches: int) -> float:
-    """The images/s of the whole with this loader, over so many batches and a second or, in quick looks, less."""
-    few, least_s = batches * bench.case.batch_size, min(1.0, bench.case.min_seconds)
-    return bench.streamed(bench.whole(partial(next, source)), source, least_s=least_s, least_images=few).images_per_s
+def described(bench: Bench, source: Loader) -> Folder:
+    """The record's numbers of the folder, and the images/s of this loader from a cold page cache: all that it is timed
+    for is made after its clock has started, what it had made ahead, warm, goes by."""
+    (_, _, about, files), size, cold = surveyed(bench.case.seed, bench.case.num_images), bench.case.batch_size, None
+    while source.workers and sum(source.made) - source.taken < source.workers * PREFETCH:  # who reads warms it
+        time.sleep(0.01)
+    batches = len(files) // size
+    if not (why := emptied(files) if batches else "the run reads fewer images than one batch holds"):
+        start = time.perf_counter()
+        source.jump(0)
+        for _ in range(batches):
+            next(source)
+        cold = batches * size / (time.perf_counter() - start)
+    for file in files[batches * size if cold else 0 :]:
+        Path(file).read_bytes()
+    return Folder(**about, read=len(files), cold_images_per_s=cold, unknown={"cold_images_per_s": why} if why else {})
 
 
 def feed(
@@ -60,13 +76,17 @@ def feed(
         tries = candidates(made.images_per_s, needed, on_cpu, usable_cores())
         streams = {n: stream(bench, n) for n in tries} if len(tries) > 1 else {}
         rates, slow = {n: [] for n in streams}, bench.case.batch_size > needed  # a batch takes over a second
+        least_s, few = min(1.0, bench.case.min_seconds), (1 if slow else 3) * bench.case.batch_size
         for number in (2 if slow else ROUNDS) * list(streams):
-            rates[number].append(trial(bench, streams[number], 1 if slow else 3))
+            tried = bench.whole(partial(next, streams[number]))
+            rates[number].append(bench.streamed(tried, streams[number], least_s=least_s, least_images=few).images_per_s)
         used = choice(rates, on_cpu) if rates else tries[0]
+    source = streams.get(used) or stream(bench, used)
     found = Workers(
         used=used, start_method=multiprocessing.get_start_method() if used else "none",
         tried=[Tried(workers=n, images_per_s=r) for n, r in rates.items()],
         chosen_in=chosen_in if asked is None else None,
         encoded=pool(bench.case.seed)[1] if bench.case.input.startswith("jpeg") else None,
+        folder=described(bench, source) if bench.case.folder else None,
     )  # fmt: skip
-    return streams.get(used) or stream(bench, used), found
+    return source, found

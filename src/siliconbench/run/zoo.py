@@ -59,10 +59,8 @@ def detect(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
     """The sum of a detector's losses, by the same object in each image."""
     px, there = batch.shape[-1], partial(torch.tensor, device=batch.device)
     known = {"boxes": there([[0.1 * px, 0.1 * px, 0.6 * px, 0.6 * px]]), "labels": there([1])}
-    known |= {
-        "masks": torch.ones(1, px, px, device=batch.device),
-        "keypoints": there([[[0.3 * px, 0.3 * px, 1.0]] * 17]),
-    }
+    known["masks"] = torch.ones(1, px, px, device=batch.device)
+    known["keypoints"] = there([[[0.3 * px, 0.3 * px, 1.0]] * 17])
     return torch.stack(leaves(model(batch, [known] * len(batch)))).sum()
 
 

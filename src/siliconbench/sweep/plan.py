@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -71,8 +72,11 @@ def cases(given: Given, device: str) -> list[Case]:
     lists = {knob.field: given[name] if knob.many else [given[name]] for name, knob in KNOBS.items() if knob.field}
     lists |= {"batch_size": [size or 1 for size in given["BATCH_SIZE"]], "device": [device]}
     found = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
-    found = [case | named(case["model"]) for case in found]
-    return [Case(**case | {"num_images": case["num_images"] or BATCHES * case["batch_size"]}) for case in found]
+    found = [case | {"num_images": case["num_images"] or BATCHES * case["batch_size"]} for case in found]
+    most = max(case["num_images"] for case in found)
+    run = import_module("siliconbench.run.folder") if given["INPUT"] == "folder" else None  # it loads torch
+    mark = run.surveyed(given["SEED"], most).mark if run else ""
+    return [Case(**case | named(case["model"]) | {"folder": mark}) for case in found]
 
 
 def shuffled(cases: Sequence[T], repeats: int, seed: int, salt: str) -> list[T]:

@@ -116,16 +116,8 @@ def setting(c: Case) -> str:
     """What a case asks for, batch size aside: its model, and what differs from the reference class."""
     compiled = c.compile if isinstance(c.compile, str) else "compiled" if c.compile else ""
     source, px = c.source.replace("torchvision", ""), f"{c.asked_px} px" if c.asked_px else ""
-    words = (
-        source,
-        px,
-        c.precision,
-        c.memory_format,
-        c.mode,
-        compiled,
-        c.allocator,
-        f"t{c.threads}" if c.threads else "",
-    )
+    threads = f"t{c.threads}" if c.threads else ""
+    words = (source, px, c.precision, c.memory_format, c.mode, compiled, c.allocator, threads)
     return " ".join([c.model] + [w for w in words if w not in ("fp32", "contiguous", "inference", "system", "")])
 
 
