@@ -80,12 +80,11 @@ def epoch_lines(study: Study) -> list[str]:
     """The hours of one epoch of 1.28 million images, by each machine's fastest training of a model."""
     table = study.cases.query("mode == 'train'").dropna(subset=["images_per_s"])
     table = table.sort_values("images_per_s", ascending=False).drop_duplicates(["machine", "model"])
-    lines = [
+    return [
         f"{study.name(case['machine'])}: {significant(EPOCH / case['images_per_s'] / 3600)} hours for "
         f"{case_words(case, ['batch_size', 'precision', 'device'])}, at {speed_words(case)}."
         for _, case in table.iterrows()
     ]
-    return lines or ["Training was not measured yet: `make image MODE=train` tells the hours of an epoch."]
 
 
 def parts_sentence(table: pd.DataFrame) -> str:
@@ -118,10 +117,9 @@ def sustained(study: Study) -> pd.DataFrame:
 
 
 def other_sustained(study: Study) -> list[str]:
-    """How each machine held its speed that no timeline shows; what to do where no machine has a sustained run."""
+    """How each machine held its speed that no timeline shows."""
     others = [(slug, record) for slug, record in sorted(study.longest.items()) if record not in timelines(study)]
-    lines = [f"{study.name(slug)}: {heat.sustained_words(record)}" for slug, record in others]
-    return lines if study.longest else ["No sustained run is among the records: `make image MINUTES=10` adds one."]
+    return [f"{study.name(slug)}: {heat.sustained_words(record)}" for slug, record in others]
 
 
 def health(study: Study) -> list[str]:

@@ -37,6 +37,11 @@ def sentence(text: str) -> HTML:
     return HTML(f'<p class="finding">{inline(text)}</p>')
 
 
+def missing(text: str) -> HTML:
+    """What would be known by a measurement that was not made, with its command: a page gathers these at its end."""
+    return HTML(f'<p class="missing">{inline(text)}</p>')
+
+
 def code(text: str) -> HTML:
     """Lines to copy, as HTML."""
     return HTML(f"<pre>{escaped(text)}</pre>")

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import nbconvert
 import nbformat
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from papermill import PapermillExecutionError
 
 from siliconbench import knobs, paths
@@ -21,6 +23,7 @@ from siliconbench.record.fields import PARAMETERS
 from siliconbench.sweep import failure, kernel, mistakes, plan, trust
 
 TEMPLATES = Path(__file__).parent / "templates"
+MISSING = re.compile(r'<p class="missing">(.*?)</p>', re.DOTALL)
 SCRIPT = TEMPLATES / "report/choice.js"
 for loud in ("papermill", "asyncio"):  # the caller reports what goes wrong, in one line
     logging.getLogger(loud).setLevel(logging.CRITICAL)
@@ -30,7 +33,8 @@ def to_html(executed: NotebookNode) -> str:
     """The page of an executed notebook: what its cells show, without code, in the house template; with the script of
     the reader's choice, and its hash in the page's policy, where there is something to choose."""
     exporter = nbconvert.HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
-    kept = [part for part in sections(executed.cells) if shown(part) or all(c.cell_type != "code" for c in part)]
+    *parts, last = sections(gathered(nbformat.from_dict(executed)))
+    kept = [part for part in parts if shown(part) or all(c.cell_type != "code" for c in part)] + [last]
     page = nbformat.from_dict(executed | {"cells": [cell for part in kept for cell in part]})
     script = SCRIPT.read_text("utf-8") if 'id="views"' in shown(page.cells) else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -52,7 +56,21 @@ def sections(cells: list[NotebookNode]) -> list[list[NotebookNode]]:
 def shown(cells: list[NotebookNode]) -> str:
     """What these cells show, as text: what they print, and their HTML."""
     outputs = [output for cell in cells for output in cell.get("outputs", []) if output.get("name") != "stderr"]
-    return "".join(output.get("text", "") + "".join(map(str, output.get("data", {}).values())) for output in outputs)
+    data = [output.get("data", {"text/html": output.get("text", "")}) for output in outputs]
+    return "".join(one.get("text/html", one.get("text/plain", "")) for one in data).strip()
+
+
+def gathered(executed: NotebookNode) -> list[NotebookNode]:
+    """The cells, all that is missing in a section of its own before the last one."""
+    told, cells = list[str](), list(executed.cells)
+    for data in (output.data for cell in cells for output in cell.get("outputs", []) if "data" in output):
+        told += MISSING.findall(data.get("text/html", ""))
+        data["text/html"] = MISSING.sub("", data["text/html"]) if "text/html" in data else data.get("text/plain", "")
+    listed = f"<ul>{''.join(f'<li>{one}</li>' for one in dict.fromkeys(told))}</ul>"
+    piece = new_code_cell("", outputs=[new_output("display_data", {"text/html": listed})])
+    at = max((i for i, cell in enumerate(cells) if cell.source.startswith("## ")), default=len(cells))
+    cells[at:at] = [new_markdown_cell("## Not measured yet"), piece] if told else []
+    return cells
 
 
 def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:

@@ -121,8 +121,7 @@ def px_sentence(table: pd.DataFrame) -> str:
     for name, group in table.groupby("name"):
         rates = [significant(rate, 4) if rate > 0 else "failed" for rate in group["images_per_s"]]
         said += [f"{name}: {', '.join(f'{r} at {px} px' for r, px in zip(rates, group['image_px'], strict=True))}"]
-    words = 'One image size was measured: IMAGE_PX="160 224 320" tells more.'
-    return f"In images/s: {listed(said, 4)}." if said else words
+    return f"In images/s: {listed(said, 4)}." if said else ""
 
 
 def parts(table: pd.DataFrame, names: Iterable[str] = PARTS) -> pd.DataFrame:
@@ -211,8 +210,7 @@ def tuned_sentence(table: pd.DataFrame) -> str:
         + (f", {r['times reference']} times its best reference figure" if r["times reference"] else "")
         for _, r in table.iterrows()
     ]
-    advice = "No tuned run is among the records: `make best` looks for the fastest setting of a model."
-    return f"{listed(words, 4)}." if words else advice
+    return f"{listed(words, 4)}." if words else ""
 
 
 def trust_sentence(runs: pd.DataFrame) -> str:
