@@ -122,6 +122,18 @@ def saved(folder: Path, notebook: nbformat.NotebookNode) -> Path:
     return folder / "page.html"
 
 
+def test_what_is_missing_is_gathered_and_an_empty_section_is_gone():
+    texts = ["# Title", "## First", "## Second", "## The last"]
+    title, first, second, last = map(new_markdown_cell, texts)
+    lacks = html.missing("Heat: `make image MINUTES=10`.")
+    cells = [title, first, cell(lacks), second, cell(html.sentence("It is fast."), lacks), last]
+    page = render.to_html(new_notebook(cells=cells))
+    assert "First" not in page and "It is fast." in page and "HTML object" not in page
+    assert page.count("<code>make image MINUTES=10</code>") == 1
+    assert page.index("Second") < page.index('id="Not-measured-yet"') < page.index('id="The-last"')
+    assert "Not measured" not in render.to_html(new_notebook(cells=[title, first, cell(html.sentence("x")), last]))
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {"plain": plain, "hostile": hostile}
 
 

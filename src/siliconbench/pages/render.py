@@ -63,9 +63,11 @@ def shown(cells: list[NotebookNode]) -> str:
 def gathered(executed: NotebookNode) -> list[NotebookNode]:
     """The cells, all that is missing in a section of its own before the last one."""
     told, cells = list[str](), list(executed.cells)
-    for data in (output.data for cell in cells for output in cell.get("outputs", []) if "data" in output):
-        told += MISSING.findall(data.get("text/html", ""))
-        data["text/html"] = MISSING.sub("", data["text/html"]) if "text/html" in data else data.get("text/plain", "")
+    for cell in (cell for cell in cells if "outputs" in cell):
+        for data in (output.data for output in cell.outputs if "text/html" in output.get("data", {})):
+            told += MISSING.findall(data["text/html"])
+            data["text/html"] = MISSING.sub("", data["text/html"])
+        cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/html", "x")]
     listed = f"<ul>{''.join(f'<li>{one}</li>' for one in dict.fromkeys(told))}</ul>"
     piece = new_code_cell("", outputs=[new_output("display_data", {"text/html": listed})])
     at = max((i for i, cell in enumerate(cells) if cell.source.startswith("## ")), default=len(cells))
