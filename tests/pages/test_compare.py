@@ -1,11 +1,9 @@
 """The page that compares machines: right for none, one, two and thirty, and silent about nothing."""
 
 import json
-import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 
 import pandas as pd
@@ -15,11 +13,10 @@ from siliconbench import paths
 from siliconbench.__main__ import main
 from siliconbench.analysis import advice
 from siliconbench.analysis.words import percent_words, told_apart
-from siliconbench.pages import compare, ranking, render, tables
+from siliconbench.pages import compare, ranking, tables
 from siliconbench.record import store
 from siliconbench.record.schema import OLDER, Record
 from tests.browser import check_page
-from tests.conftest import git
 from tests.pages import fleet
 from tests.samples import PARTS, lost, older, sample, samples
 from tests.samples import suite as swept
@@ -407,17 +404,6 @@ def test_a_results_folder_that_is_not_there_stops_in_one_line(tmp_path, monkeypa
     assert "there is no such folder" in capsys.readouterr().err
 
 
-def test_make_report_prints_its_path_needs_no_torch_and_says_whose_a_machine_is(twins, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "torch.py").write_text("raise ImportError('torch is not needed here')")
-    given = os.environ | {"RESULTS": str(twins), "PYTHONPATH": f"{folder}:{paths.ROOT / 'src'}"}
-    command = [sys.executable, "-m", "siliconbench", "report"]
-    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "reports/report.html\n"), done.stderr
-    assert (folder / "reports" / "report.svg").read_text().startswith("<?xml")
-    assert "Mac Studio (M1 Max) (yours)" in (folder / "reports" / "report.html").read_text("utf-8")
-
-
 def test_a_page_is_the_same_of_moved_records(twins, tmp_path_factory, compared):
     moved = shutil.copytree(twins, tmp_path_factory.mktemp("elsewhere") / "deep" / "records")
     pages = [compared(records, records.parent / "compare.html") for records in (twins, moved)]
@@ -614,43 +600,6 @@ def test_the_page_of_thirty_machines_is_fit_to_be_sent(tmp_path, chromium, compa
     text = page.read_text("utf-8")
     assert "Of 30 machines" in text and "broken.json" in text and len(text) < 1_000_000
     assert "The figure shows the first 12 of 30" in text
-
-
-def tracked(root, copy):
-    """The records of reports/data under root that git knows, copied; a skip where it knows none."""
-    command = ["git", "ls-files", "-z", "reports/data"]
-    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.split("\0")
-    for name in filter(None, listed):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / name, copy / name)
-    return copy / "reports/data" if any(listed) else pytest.skip("without git nothing tells what is published")
-
-
-def test_only_what_git_knows_is_held_against_the_tracked_page(tmp_path):
-    with pytest.raises(pytest.skip.Exception, match="without git"):
-        tracked(tmp_path, tmp_path / "copy")
-    write(tmp_path / "reports/data", "one", [100.0])
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "add", ".")
-    write(tmp_path / "reports/data", "mine", [200.0])
-    assert [path.parent.name for path in tracked(tmp_path, tmp_path / "copy").rglob("*.json")] == ["one"]
-
-
-def test_the_tracked_page_is_what_the_published_records_give(tmp_path):
-    """Those that lie there now, as after `make share`; else those that git knows: a friend's were put beside them."""
-    page, made = paths.DATA.with_name("compare.html"), tmp_path / "made/compare.html"
-
-    def same(data):
-        given = {"results": "", "data": str(data), "published": str(paths.PUBLISHED)}
-        given["figure_path"] = str(made.with_suffix(".svg"))
-        render.render(paths.NOTEBOOKS / "compare.ipynb", made, given)
-        return all(
-            made.with_suffix(end).read_bytes() == page.with_suffix(end).read_bytes() for end in (".html", ".svg")
-        )
-
-    known = tracked(paths.ROOT, tmp_path)
-    told = "it is not what the records give: run `make report` without own records, and commit what it makes"
-    assert same(paths.DATA) or same(known), told
 
 
 @pytest.mark.parametrize("share", [0.995, 0.9996, 0.0004])
