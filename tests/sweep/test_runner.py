@@ -189,7 +189,7 @@ def wait_for(what, seconds=60):
 
 @pytest.fixture
 def running(tmp_path):
-    own = {k: v for k, v in os.environ.items() if k not in KNOBS} | KNOBS | {"REPEATS": "2"}
+    own = {k: v for k, v in os.environ.items() if k not in KNOBS} | KNOBS | {"REPEATS": "2", "MIN_SECONDS": "60"}
     with (tmp_path / "out").open("w") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "siliconbench", "image"],
