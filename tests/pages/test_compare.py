@@ -474,9 +474,7 @@ def test_ours_stand_beside_published_figures_only_by_the_originals_protocol(tmp_
 def compared(rendered):
     """compared(records, page): the page that compares these published records."""
     given = {"results": "", "published": str(paths.PUBLISHED)}
-    return lambda records, page: rendered(
-        "compare", page, data=str(records), figure_path=str(page.with_suffix(".svg")), **given
-    )
+    return lambda records, page: rendered("compare", page, data=str(records), **given)
 
 
 def heads(text):
