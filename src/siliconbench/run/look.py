@@ -1,7 +1,6 @@
 """Quick looks at settings for `make best`, in a process of their own: the model alone or, for latency, a request.
 
 For its search many, one after the other, as lines of JSON come in; for its ladder one, kept as a record."""
-# ruff: noqa: E402
 
 import gc
 
