@@ -154,6 +154,7 @@ SWEEP = ("test_runner.py", "test_share.py")  # they share the tiny sweep
 MEASURES = ("test_mistakes.py", "test_selftest.py", "test_sampler.py")  # their seconds must not be each other's
 LONGEST = (*SWEEP, *MEASURES, "test_lab.py", "test_compare.py", "test_make.py", "test_best.py", "test_suite.py")
 LONGEST += ("test_remote.py", "test_facts.py", "test_models.py", "test_passes.py", "test_notebooks.py", "test_zoo.py")
+LONGEST += ("test_hostile.py", "test_images.py", "test_answer.py")
 
 
 @pytest.hookimpl(optionalhook=True)

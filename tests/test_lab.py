@@ -105,6 +105,7 @@ def test_with_a_cell_that_fails_or_is_interrupted_the_sampler_leaves_and_the_mac
         assert samplers() == []
         child, told = held(lock)
         child.kill()
+        child.wait()  # it has the machine until it has ended
         assert told == "held\n"
         assert do("log.stop(0.0)")["evalue"].startswith("this run has ended, as a cell failed")
     assert do(BEGIN + "log.stop(0.0)")["status"] == "ok" and samplers() == []

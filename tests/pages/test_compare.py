@@ -1,7 +1,6 @@
 """The page that compares machines: right for none, one, two and thirty, and silent about nothing."""
 
 import json
-import os
 import random
 import re
 import shutil
@@ -398,17 +397,6 @@ def test_a_results_folder_that_is_not_there_stops_in_one_line(tmp_path, monkeypa
     assert "there is no such folder" in capsys.readouterr().err
 
 
-def test_make_report_prints_its_path_needs_no_torch_and_says_whose_a_machine_is(twins, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "torch.py").write_text("raise ImportError('torch is not needed here')")
-    given = os.environ | {"RESULTS": str(twins), "PYTHONPATH": f"{folder}:{paths.ROOT / 'src'}"}
-    command = [sys.executable, "-m", "siliconbench", "report"]
-    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "reports/report.html\n"), done.stderr
-    assert (folder / "reports" / "report.svg").read_text().startswith("<?xml")
-    assert "Mac Studio (M1 Max) (yours)" in (folder / "reports" / "report.html").read_text("utf-8")
-
-
 def test_a_page_is_the_same_of_moved_records(twins, tmp_path_factory, compared):
     moved = shutil.copytree(twins, tmp_path_factory.mktemp("elsewhere") / "deep" / "records")
     pages = [compared(records, records.parent / "compare.html") for records in (twins, moved)]
@@ -479,9 +467,7 @@ def test_ours_stand_beside_published_figures_only_by_the_originals_protocol(tmp_
 def compared(rendered):
     """compared(records, page): the page that compares these published records."""
     given = {"results": "", "published": str(paths.PUBLISHED)}
-    return lambda records, page: rendered(
-        "compare", page, data=str(records), figure_path=str(page.with_suffix(".svg")), **given
-    )
+    return lambda records, page: rendered("compare", page, data=str(records), **given)
 
 
 def heads(text):

@@ -177,10 +177,18 @@ def test_every_pass_over_a_stream_begins_at_the_same_image(bench, workers):
 
 def test_a_loader_knows_how_many_batches_lie_ready(bench):
     stream = loader.stream(bench, 2)
-    time.sleep(3.0)
+
+    def settle():
+        """Two workers make two each ahead, and no more."""
+        end = time.monotonic() + 20
+        while sum(stream.made) - stream.taken < 4 and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.3)  # in which they would make more
+
+    settle()
     stream.jump(0)
     assert sum(stream.made) >= 4 and stream.taken == 4
-    time.sleep(3.0)
+    settle()
     next(stream)
     assert stream.stock == 4
 

@@ -165,7 +165,7 @@ def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_aske
 
 def test_a_compilation_that_fails_is_a_failed_case_in_one_line(sweep, monkeypatch, capsys):
     monkeypatch.setenv("CXX", "false")
-    (r,), status = sweep(IMAGE_MODEL="squeezenet1_1", BATCH_SIZE="1", COMPILE="reduce-overhead")
+    (r,), status = sweep(IMAGE_MODEL="siliconbench.examples.own_model:build", BATCH_SIZE="1", COMPILE="reduce-overhead")
     told = capsys.readouterr()
     assert (r.status, r.error.kind, r.case.compile) == ("failed", "failed", "reduce-overhead"), told.err
     assert status == 1 and "inductor" in r.error.message.lower() and "Traceback" not in told.out
@@ -189,7 +189,7 @@ def wait_for(what, seconds=60):
 
 @pytest.fixture
 def running(tmp_path):
-    own = {k: v for k, v in os.environ.items() if k not in KNOBS} | KNOBS | {"REPEATS": "2"}
+    own = {k: v for k, v in os.environ.items() if k not in KNOBS} | KNOBS | {"REPEATS": "2", "MIN_SECONDS": "60"}
     with (tmp_path / "out").open("w") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "siliconbench", "image"],

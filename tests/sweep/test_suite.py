@@ -82,8 +82,8 @@ def test_a_failed_case_is_named_and_there_is_no_figure():
 def test_a_custom_run_of_a_tuned_case_says_so_at_its_start_in_its_record_and_at_its_end(tmp_path):
     """The other variant of the CPU, a training, is the one that record/test_remote.py sends away."""
     own = {name: text for name, text in os.environ.items() if name not in KNOBS}
-    asked = {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "IMAGE_MODEL": "alexnet"}
-    given = KNOBS | asked | {"BATCH_SIZE": "1"}
+    asked = {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1"}
+    given = KNOBS | asked | {"BATCH_SIZE": "1", "IMAGE_MODEL": "siliconbench.examples.own_model:build"}
     command = [sys.executable, "-m", "siliconbench", "suite"]
     done = subprocess.run(
         command, env=own | given | {"USE_GPU": "0"}, cwd=tmp_path, capture_output=True, text=True, check=False

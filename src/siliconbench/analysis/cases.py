@@ -170,10 +170,9 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
     made = frame["made"].fillna(frame.groupby(["machine", *same])["made"].transform("first"))  # of a run that failed
     several = made.groupby([frame[name] for name in ("source", "model", "image_px", "mode")]).transform("nunique") > 1
     frame["made"] = made.where(several, "").fillna("")  # said, and a reason to rank them apart, where it differs
-    for name in POOL:
-        if not COLUMNS[name].gate:  # a run that failed did so in the state of the others
-            seen = frame.groupby(LIKE, dropna=False)[name].transform("first")
-            frame[name] = frame[name].where(frame[name].notna(), seen).fillna("")
+    states = [name for name in POOL if not COLUMNS[name].gate]  # a run that failed did so in the state of the others
+    seen = frame.groupby(LIKE, dropna=False)[states].transform("first")
+    frame[states] = frame[states].where(frame[states].notna(), seen).fillna("")
     return frame.astype(KINDS | {"disturbed": bool}).sort_values([*POOL, "created", "repeat"], ignore_index=True)
 
 

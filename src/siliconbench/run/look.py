@@ -1,11 +1,11 @@
 """Quick looks at settings for `make best`, in a process of their own: the model alone or, for latency, a request.
 
 For its search many, one after the other, as lines of JSON come in; for its ladder one, kept as a record."""
-# ruff: noqa: E402
 
 import gc
 
-gc.disable()  # what is being loaded is not to be searched for garbage: that takes a second
+if __name__ == "__main__":
+    gc.disable()  # what is being loaded is not to be searched for garbage: that takes a second
 
 import json
 import os
@@ -22,7 +22,6 @@ from siliconbench.record.schema import Case, Latency, Outputs, Passes, Workers
 from siliconbench.run import passes, result, selftest, timing
 from siliconbench.run.device import peak_memory
 
-gc.enable()
 LOOK_S = 0.8  # how long, at least; of a batch that takes longer one
 FIRST = 4.0  # times as fast as a first call of seconds is the most that a CPU's next may be: it has no kernels to load
 
@@ -91,4 +90,5 @@ def look(told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    gc.enable()
     look(json.loads(sys.argv[1])) if sys.argv[1:] else answer(sys.stdin)
