@@ -27,14 +27,14 @@ DATA = re.compile(r'<script id="views"[^>]*>(.*?)</script>', re.DOTALL)
 def digest(files: Iterable[Path]) -> str:
     """Twelve hex digits for the names and contents of these files, in the order of their names."""
     found = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.name):
+    for path in sorted((path for path in files if path.is_file()), key=lambda path: path.name):
         found.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return found.hexdigest()[:12]
 
 
 def stamp(folders: Iterable[Path | None], newest: str) -> HTML:
     """What a page was made of, in a line: the newest record's date, the method, hashes of the code and the records."""
-    code = [path for place in ("src", "notebooks") for path in (paths.ROOT / place).rglob("*") if path.is_file()]
+    code = [path for place in ("src", "notebooks") for path in (paths.ROOT / place).rglob("*")]
     code = [path for path in code if path.suffix in (".py", ".ipynb", ".j2", ".js") and "checkpoint" not in str(path)]
     machines = {path.parent for folder in folders if folder for path in folder.glob("*/*.json")}
     records = [f"{one.name} {digest(one.glob('*.*'))}" for one in sorted(machines, key=lambda one: one.name)]
