@@ -28,6 +28,7 @@ class Study:
     looks: list[Record] = field(default_factory=list)  # of the ladders of `make best`
     labels: dict[str, store.Label] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # of the machines, as people are shown them
+    files: list[Path] = field(default_factory=list)  # that were read
     bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
 
     @property
@@ -47,6 +48,7 @@ class Study:
                 if path.parent.parent != published or str(record) != OLDER:
                     self.bad[path] = record
                 continue
+            self.files.append(path)
             self.looks += [record] if record.sweep.search else []
             slug = record.machine.slug
             self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
@@ -67,6 +69,7 @@ def gather(published: Path, own: Path | None = None) -> Study:
             study.bad[path] = label
         else:
             study.labels.setdefault(path.parent.name, label)
+            study.files.append(path)
     plain = {slug: record.machine.title for slug, record in study.newest.items()}
     plain |= {slug: label.label for slug, label in study.labels.items() if slug in plain}
     study.names = told_apart(plain, {path.parent.name for path in own.glob("*/*.json")} if own else set())

@@ -14,6 +14,7 @@ from IPython.display import HTML
 
 from siliconbench import knobs, paths
 from siliconbench.pages import compare, html
+from siliconbench.pages.ranking import Study
 from siliconbench.record import share
 from siliconbench.record.axes import METHOD
 
@@ -28,19 +29,21 @@ def digest(files: Iterable[Path]) -> str:
     """Twelve hex digits for the names and contents of these files, in the order of their names."""
     found = hashlib.sha256()
     for path in sorted((path for path in files if path.is_file()), key=lambda path: path.name):
-        found.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        found.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode(errors="surrogateescape"))
     return found.hexdigest()[:12]
 
 
-def stamp(folders: Iterable[Path | None], newest: str) -> HTML:
+def stamp(study: Study) -> HTML:
     """What a page was made of, in a line: the newest record's date, the method, hashes of the code and the records."""
     code = [path for place in ("src", "notebooks") for path in (paths.ROOT / place).rglob("*")]
     code = [path for path in code if path.suffix in (".py", ".ipynb", ".j2", ".js") and "checkpoint" not in str(path)]
-    machines = {path.parent for folder in folders if folder for path in folder.glob("*/*.json")}
-    records = [f"{one.name} {digest(one.glob('*.*'))}" for one in sorted(machines, key=lambda one: one.name)]
-    told = (
-        f"Newest record: {newest}. Method {METHOD}, code {digest([*code, paths.ROOT / 'requirements.lock'])}; records: "
-    )
+    machines: dict[str, list[Path]] = {}
+    for path in study.files:
+        machines.setdefault(path.parent.name, []).append(path)
+    records = [f"{name} {digest(files)}" for name, files in sorted(machines.items())]
+    newest = study.runs["created"].max()[:8] if len(study.runs) else "none"
+    mark = digest([*code, paths.ROOT / "requirements.lock"])
+    told = f"Newest record: {newest}. Method {METHOD}, code {mark}; records: "
     told += f"{', '.join(records) or 'none'}. `make verify PAGE=…` makes it anew and says whether it is the same."
     return HTML(f'<p class="note" id="stamp">{html.inline(told)}</p>')
 
