@@ -16,7 +16,7 @@ from siliconbench.pages import choice, ranking, render, verify
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from tests.browser import check_page, open_page
-from tests.pages.fleet import leave
+from tests.pages.fleet import leave, lose
 from tests.pages.test_render import cell
 from tests.samples import sample
 
@@ -84,6 +84,15 @@ def test_with_a_base_its_own_pairs_alone_are_tested(tmp_path):
     adjusted = np.maximum.accumulate([min(1.0, (11 - i) * p) for i, (p, _) in enumerate(alone)])  # Holm, by hand
     assert set(found) == {(3, k) for k in groups if k != 3}
     assert [found[3, k].p for _, k in alone] == pytest.approx(list(adjusted))
+
+
+def test_a_failed_case_stands_below_the_others_and_the_command_asks_for_what_is_shown(tmp_path):
+    leave(tmp_path, "one", [100.0, 101.0], batch_size=64, image_px=160, input="original", workers=0)
+    lose(tmp_path, "two", batch_size=64, image_px=160, input="original", workers=0)
+    (view,) = views(tmp_path, measure=RATE)
+    assert [row[1:3] for row in view["rows"]][1] == [None, "out of memory"]
+    asked = "IMAGE_MODEL=resnet50 BATCH_SIZE=64 IMAGE_PX=160 INPUT=original WORKERS=0"
+    assert view["command"] == f"make image {asked}"
 
 
 def test_of_more_than_forty_machines_each_is_compared_with_the_first_alone(tmp_path):

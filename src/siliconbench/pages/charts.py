@@ -28,6 +28,7 @@ COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 1, 2, 3, 4, 
 MARKERS = "osD^vPXp*"  # filled, as seaborn wants all or none; one more than the colours, so that 72 pairs differ
 DASHES: list[tuple[float, ...]] = [(), (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25)]
 INK, LINE = "#1f2328", "#8c939c"
+ending = ""  # of each caption
 STYLE = {
     "figure.figsize": (7, 3.8),  # 7 in are the page's column; shrunk to a phone, 12 pt become 9 pixels
     **dict.fromkeys(["font.size", "axes.labelsize", "axes.titlesize", "legend.title_fontsize"], 12),
@@ -50,8 +51,11 @@ class _Plain(LogFormatter):
         return f"{x:,.6g}".replace(",", THIN) if super().__call__(x, pos) else ""
 
 
-def theme() -> None:
-    """Makes seaborn and matplotlib draw in the house style from here on, whatever the user's own settings are."""
+def theme(source: str = "") -> None:
+    """Makes seaborn and matplotlib draw in the house style from here on, whatever the user's own settings are. Each
+    caption ends in the source: what its figure comes from."""
+    global ending
+    ending = f" From {source}." if source else ""
     mpl.rcdefaults()
     sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", rc=STYLE)
     # A letter that the font lacks is drawn as a box; where names are too long, all is drawn, only wider.
@@ -85,7 +89,7 @@ def figure(fig: Figure, alt: str, caption: str) -> HTML:
         raise ValueError(f"A figure needs an alt text and a caption; it was given {alt!r} and {caption!r}.")
     source = quote(svg(fig).replace(b"\n", b" "), safe=" /=;,.+()!*")  # zipped, two thirds of what base64 takes
     image = f'<img alt="{escaped(alt)}" src="data:image/svg+xml,{source}">'
-    return HTML(f"<figure>{image}<figcaption>{escaped(caption)}</figcaption></figure>")
+    return HTML(f"<figure>{image}<figcaption>{escaped(caption + ending)}</figcaption></figure>")
 
 
 def label(name: str) -> str:

@@ -142,7 +142,8 @@ def command(table: pd.DataFrame, used: str, measure: Measure, batch: str) -> str
     usual = {"input": ("INPUT", "fast"), "workers": ("WORKERS", "auto"), "mode": ("MODE", "inference")}
     given = [f"{knob}={images_word(row[name])}" for name, (knob, plain) in usual.items() if row[name] != plain]
     size = "auto" if batch == BEST else batch
-    return " ".join(["make image", model, f"BATCH_SIZE={size}", *given])
+    side = [f"IMAGE_PX={row['image_px']}"] if row["image_px"] != 224 else []
+    return " ".join(["make image", model, f"BATCH_SIZE={size}", *side, *given])
 
 
 def row_of(case: Row, measure: Measure, axes: list[str]) -> list[object]:

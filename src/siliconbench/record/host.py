@@ -73,7 +73,8 @@ class Machine(Section):
     def title(self) -> str:
         """What it is, as people are shown it: NVIDIA H100 80GB HBM3, 16 cores; its memory where the chip uses that."""
         cores = f"{self.cores} core{'' if self.cores == 1 else 's'}" if self.cores else ""
-        memory = f"{self.memory_bytes / 2**30:.0f} GiB" if self.memory_bytes and self.part == self.chip else ""
+        apart = self.chip and self.part != self.chip  # a card, which has its own
+        memory = f"{self.memory_bytes / 2**30:.0f} GiB" if self.memory_bytes and not apart else ""
         known = (self.part or "unknown chip", cores, self.gpu_cores, memory, "WSL2" if self.wsl else "")
         return ", ".join(filter(None, known))
 
