@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -188,6 +189,19 @@ def test_verify_says_identical_or_the_first_difference(tmp_path, monkeypatch, ca
     monkeypatch.setenv("PAGE", str(tmp_path / "none.html"))
     monkeypatch.setattr("sys.argv", ["siliconbench", "verify"])
     assert main() == 2 and "PAGE" in capsys.readouterr().err
+
+
+def test_a_hash_is_the_same_wherever_files_lie_and_tells_two_of_one_name_apart(tmp_path):
+    one, two = tmp_path / "a/same.py", tmp_path / "b/same.py"
+    for path, text in ((one, "1"), (two, "2")):
+        path.parent.mkdir()
+        path.write_text(text)
+    known = verify.digest([one, two])
+    assert known == verify.digest([two, one])
+    moved = shutil.copytree(tmp_path, tmp_path.with_name("moved") / "deep")
+    assert known == verify.digest(moved.rglob("*.py"))
+    one.write_text("2"), two.write_text("1")
+    assert known != verify.digest([one, two])
 
 
 HOSTILE = [

@@ -228,10 +228,8 @@ def compared(table: pd.DataFrame, key: str = "machine", base: Any = None) -> dic
     of the other's none."""
     between, paired = table["between"].iat[0] if len(table) else 0.0, table["machine"].nunique() == 1
     every, quiet = (beside(table, key, name) for name in ("sessions", "undisturbed"))
-    disturbed, pairs = (
-        dict(zip(table[key], table["disturbed"], strict=True)),
-        stats.compare_all(every, between, paired, base),
-    )
+    pairs = stats.compare_all(every, between, paired, base)
+    disturbed = dict(zip(table[key], table["disturbed"], strict=True))
     both = {case: zip(every[case], quiet[case], strict=True) for case in every}
     shaken = {case: [[x for x in own if x not in few] for own, few in days] for case, days in both.items()}
     for (a, b), pair in pairs.items():

@@ -11,7 +11,7 @@ from IPython.display import HTML
 
 from siliconbench.analysis import stats
 from siliconbench.analysis.cases import ALIKE, SETTING, USUAL, case_words, chief, compared
-from siliconbench.analysis.words import APART, DIFFER, percent_words, ratio_words, significant, span_words
+from siliconbench.analysis.words import APART, percent_words, significant, span_words, times_words
 from siliconbench.pages import html
 from siliconbench.pages.html import clean
 from siliconbench.pages.ranking import Study, weight
@@ -85,11 +85,8 @@ def pairs(table: pd.DataFrame) -> Pairs:
 def in_words(found: stats.Comparison) -> str:
     """A ratio with its interval, and who is ahead."""
     if found.low is None or found.high is None:
-        return f"{ratio_words(found.ratio)} (one run)"
-    wide = found.high > APART * found.low
-    span = DIFFER if wide else f"{ratio_words(found.low)} to {ratio_words(found.high)}"
-    word = {"faster": "ahead", "slower": "behind"}.get(found.word, found.word)
-    return f"{ratio_words(found.ratio)} ({span}), {word}"
+        return f"{times_words(found)} (one run)"
+    return f"{times_words(found)}, {({'faster': 'ahead', 'slower': 'behind'}).get(found.word, found.word)}"
 
 
 def drawn(found: stats.Comparison) -> list[object]:

@@ -95,14 +95,14 @@ def others(study: Study, rank: pd.DataFrame) -> list[str]:
 
 def ranking(study: Study) -> pd.DataFrame:
     """The reference case that most machines share, a row for the fastest device of each machine, fastest first.
-    Beside its case a row has name and label, share (of the fastest), price and currency, worth (images/s per 1,000)."""
+    Beside its case a row has name and label, price and currency, worth (images/s per 1,000)."""
     table = comparable(study).dropna(subset=["images_per_s"]).sort_values("images_per_s", ascending=False)
     groups = [group for _, group in table.drop_duplicates([*ALIKE, "machine"]).groupby(ALIKE, sort=True)]
     table = max(groups, key=weight) if groups else table
     given = [study.labels.get(machine) for machine in table["machine"]]
     names, speed = [study.name(machine) for machine in table["machine"]], table["images_per_s"]
     price = pd.Series([label and label.price for label in given], index=table.index, dtype=float)
-    table = table.assign(name=names, label=names, share=speed / speed.max(), price=price, worth=1000 * speed / price)
+    table = table.assign(name=names, label=names, price=price, worth=1000 * speed / price)
     return table.assign(currency=[label and label.currency for label in given])
 
 

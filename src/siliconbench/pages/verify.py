@@ -26,23 +26,23 @@ DATA = re.compile(r'<script id="views"[^>]*>(.*?)</script>', re.DOTALL)
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Twelve hex digits for the names and contents of these files, in the order of their names."""
-    found = hashlib.sha256()
-    for path in sorted((path for path in files if path.is_file()), key=lambda path: path.name):
-        found.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode(errors="surrogateescape"))
-    return found.hexdigest()[:12]
+    """Twelve hex digits for the names and contents of these files, wherever and in whatever order they are."""
+    inner = {path: "" if path.parent == paths.ROOT else path.parent.name for path in files}  # a clone has any name
+    found = [(place, path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path, place in inner.items()]
+    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:12]
 
 
 def stamp(study: Study) -> HTML:
     """What a page was made of, in a line: the newest record's date, the method, hashes of the code and the records."""
     code = [path for place in ("src", "notebooks") for path in (paths.ROOT / place).rglob("*")]
-    code = [path for path in code if path.suffix in (".py", ".ipynb", ".j2", ".js") and "checkpoint" not in str(path)]
+    code = [path for path in code if path.suffix in (".py", ".ipynb", ".j2", ".js") and path.parent.name[:1] != "."]
+    lock = paths.ROOT / "requirements.lock"
     machines: dict[str, list[Path]] = {}
     for path in study.files:
         machines.setdefault(path.parent.name, []).append(path)
     records = [f"{name} {digest(files)}" for name, files in sorted(machines.items())]
     newest = study.runs["created"].max()[:8] if len(study.runs) else "none"
-    mark = digest([*code, paths.ROOT / "requirements.lock"])
+    mark = digest([*code, *[lock] * lock.exists()])
     told = f"Newest record: {newest}. Method {METHOD}, code {mark}; records: "
     told += f"{', '.join(records) or 'none'}. `make verify PAGE=…` makes it anew and says whether it is the same."
     return HTML(f'<p class="note" id="stamp">{html.inline(told)}</p>')
