@@ -77,7 +77,7 @@ lint: $(READY) ## check form and types; notebooks hold no outputs
 	@$(PY) -m mypy
 	@$(PY) -m nbstripout --verify --keep-id notebooks/*.ipynb
 
-bench: $(READY) ## hold our loop against one by hand, the sampler on against off, 10,000 records against 100
+bench: $(READY) ## hold our loop against one by hand, the sampler on against off, a report of 50,000 records
 	@$(PY) -m pytest tests/bench/bench_*.py -s --timeout=1800
 
 lock: $(READY) ## refresh requirements.lock from pyproject.toml

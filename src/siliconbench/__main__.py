@@ -71,10 +71,8 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
         late("record.share:older")(given["RESULTS"])
     writable(paths.RUNS, "reports")
     late("machine.lock:alone")()  # until this process ends
-    child = awake()  # as long
-    status = late(work)(given, late(page))
-    del child
-    return int(status)
+    _child = awake()  # as long
+    return int(late(work)(given, late(page)))
 
 
 def share() -> int:
@@ -91,7 +89,7 @@ def schema() -> int:
 
 TARGETS: dict[str, Callable[[], int]] = {
     "image": partial(measure, knobs.read, "sweep.runner:make_image", "pages.render:machine_page"),
-    "suite": partial(measure, knobs.read_suite, "sweep.suite:make_suite", "pages.render:machine_page"),
+    "suite": partial(measure, knobs.read_suite, "sweep.runner:make_suite", "pages.render:machine_page"),
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
     "mistakes": partial(measure, knobs.read_mistakes, "sweep.mistakes:make_mistakes", "pages.render:render", False),

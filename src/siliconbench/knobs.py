@@ -2,7 +2,6 @@
 
 import ast
 import difflib
-import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -226,24 +225,21 @@ def read(environment: Mapping[str, str], names: Iterable[str] = KNOBS) -> Given:
     given = {name: _value(name, KNOBS[name], environment.get(name, "").strip()) for name in names}
     words = [str(named(word)) for word in given.get("IMAGE_MODEL", ())]
     if len({*words}) < len(words):
-        raise wrong(
-            "IMAGE_MODEL", environment["IMAGE_MODEL"], "models of different names: NAME= gives one's own another"
-        )
+        allowed = "models of different names: NAME= gives one's own another"
+        raise wrong("IMAGE_MODEL", environment["IMAGE_MODEL"], allowed)
     return given
 
 
 def read_best(environment: Mapping[str, str]) -> Given:
     """The knobs of `make best`, with defaults of its own; WrongKnob for many models and for what it chooses itself."""
     latency = environment.get("GOAL", "").strip() == "latency"
-    chosen = CHOSEN if latency else (*CHOSEN, "BATCH_SIZE")
-    if stray := [name for name in chosen if environment.get(name, "").strip()]:
-        raise wrong(stray[0], environment[stray[0]], "nothing, it is chosen by the search")
-    return _one_each(BEST | ({"BATCH_SIZE": "1"} if latency else {}), environment)
+    own, strays = (BEST | {"BATCH_SIZE": "1"}, CHOSEN) if latency else (BEST, (*CHOSEN, "BATCH_SIZE"))
+    return _one_each(own, environment, strays, "it is chosen by the search")
 
 
-def read_trust(environment: Mapping[str, str]) -> Given:
+def read_trust(environment: Mapping[str, str], own: Mapping[str, str] = TRUST, strays: Iterable[str] = ()) -> Given:
     """The knobs of `make trust`, with defaults of its own; WrongKnob for a list, and for a single run of a label."""
-    given = _one_each(TRUST, environment)
+    given = _one_each(own, environment, strays, "it has no part in this")
     if given["REPEATS"] < 2:
         raise wrong("REPEATS", "1", f"{number(2, 1000)[0]}, since one run has no spread")
     return given
@@ -251,10 +247,7 @@ def read_trust(environment: Mapping[str, str]) -> Given:
 
 def read_mistakes(environment: Mapping[str, str]) -> Given:
     """The knobs of `make mistakes`, with defaults of its own; WrongKnob for those that have no part in it, too."""
-    own = {name: text for name, text in environment.items() if text.strip()}
-    if stray := [name for name in KNOBS if name in own and name not in (*MISTAKES, *FREE, "WORKERS")]:
-        raise wrong(stray[0], own[stray[0]], "nothing, it has no part in this")
-    return read_trust(MISTAKES | own)
+    return read_trust(environment, MISTAKES, [name for name in KNOBS if name not in (*MISTAKES, *FREE, "WORKERS")])
 
 
 def read_suite(environment: Mapping[str, str]) -> Given:
@@ -271,8 +264,11 @@ def wrong(name: str, given: str, allowed: str) -> WrongKnob:
     return WrongKnob(f"{name}: given {given[:60]!r}; allowed: {allowed}")
 
 
-def _one_each(defaults: dict[str, str], environment: Mapping[str, str]) -> Given:
-    given = read(defaults | {name: text for name, text in environment.items() if text.strip()})
+def _one_each(defaults: Mapping[str, str], environment: Mapping[str, str], strays: Iterable[str], why: str) -> Given:
+    own = {name: text for name, text in environment.items() if text.strip()}
+    if stray := [name for name in strays if name in own]:
+        raise wrong(stray[0], own[stray[0]], f"nothing, {why}")
+    given = read({**defaults, **own})
     if many := [name for name, knob in KNOBS.items() if knob.many and len(given[name]) > 1]:
         raise wrong(many[0], environment[many[0]], "one, no list")
     if given["BATCH_SIZE"] == [None]:

@@ -84,6 +84,11 @@ def test_wrong_and_failed_looks_count_nowhere_and_are_named():
     assert not found[2].rates and ladder.table(found)["factor"].iat[2] == "its outputs are not the CPU's"
     assert ladder.whole(found).ratio == pytest.approx(ladder.whole(ladder.rungs(looks(RATES))).ratio)
     assert len(ladder.bars(found)) == 3
+    data = found[1].looks[0].model_dump(by_alias=True)
+    data["checks"]["outputs"] = {"images": 16, "largest_difference": 2.0, "top1_agreement": 0.1, "tolerance": 0.1}
+    data["checks"]["unknown"].pop("outputs")
+    data["checks"]["outputs"] |= {"agree": False, "image_scatter": 0.5}
+    assert found[1].rates and not ladder.rungs([*records, Record.model_validate(data)])[1].rates  # it speaks for all
     assert ladder.rungs([]) == [] and ladder.newest([look(1.0, 1, full=True)]) == []
 
 

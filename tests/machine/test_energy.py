@@ -14,7 +14,7 @@ from siliconbench.machine.energy import Meter, update_interval
 from siliconbench.machine.sources import apple, system
 from siliconbench.machine.sources.apple import Zeus
 from siliconbench.machine.sources.source import Absent
-from siliconbench.machine.sources.system import Packages
+from siliconbench.machine.sources.system import Rapl
 from tests.machine import mac
 
 
@@ -178,7 +178,7 @@ def powercap(tmp_path, monkeypatch):
 
 
 def test_rapl_adds_packages_and_unwraps(powercap):
-    source, counter = system.Rapl(), energy.counter("cpu", "")
+    source, counter = Rapl(), energy.counter("cpu", "")
     powercap("intel-rapl:1", "262143328850")
     assert counter.joules() == pytest.approx(0.32885)
     powercap("intel-rapl:0", "2000000")
@@ -192,7 +192,7 @@ def test_rapl_for_root_only_or_absent(powercap, tmp_path, monkeypatch):
     monkeypatch.setattr(system, "POWERCAP", tmp_path / "none")
     assert "no RAPL" in energy.counter("cpu", "")
     with pytest.raises(Absent):
-        Packages()
+        Rapl()
 
 
 def test_zeus(monkeypatch, tmp_path):

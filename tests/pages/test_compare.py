@@ -579,20 +579,20 @@ def test_the_page_of_sessions_disturbed_wrong_and_failed_runs(tmp_path_factory, 
     assert max(len(head) for head in heads(text)) <= 8
 
 
-def test_the_page_of_thirty_machines_is_fit_to_be_sent(tmp_path, chromium, compared):
+def test_the_page_of_sixty_machines_is_fit_to_be_sent(tmp_path, chromium, compared):
     rng, folder = random.Random(5), tmp_path / "data"
-    for i in range(30):
+    for i in range(60):
         rate = rng.uniform(10, 3000)
         for batch in (1, 8):
             telemetry = hot(50.0 + i, 1000.0 + i) if i % 3 == 0 and batch == 8 else None
             runs = [rate * batch**0.5 * rng.gauss(1, 0.01) for _ in range(2)]
             write(folder, f"machine-{i:02d}", runs, telemetry=telemetry, batch_size=batch)
     (folder / "machine-03" / "broken.json").write_text("{")
-    page = compared(folder, tmp_path / "thirty.html")
+    page = compared(folder, tmp_path / "sixty.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
-    assert "Of 30 machines" in text and "broken.json" in text and len(text) < 1_000_000
-    assert "The figure shows the first 12 of 30" in text
+    assert "Of 60 machines" in text and "broken.json" in text and len(text) < 1_000_000
+    assert "The figure shows 12 of 60 cases" in text
 
 
 def tracked(root, copy):

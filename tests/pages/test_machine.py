@@ -1,10 +1,12 @@
 """A machine's own page: what its sentences say of few records, of failed ones and of doubtful ones."""
 
+import re
+
 import pytest
 
 from siliconbench import paths
 from siliconbench.analysis import advice, answer, cases
-from siliconbench.pages import render, tables
+from siliconbench.pages import charts, render, tables, verify
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from tests import samples
@@ -19,7 +21,7 @@ def lost(**case):
     return Record.model_validate(samples.lost(**case))
 
 
-def test_a_case_that_ran_out_of_memory_is_on_the_page(tmp_path, monkeypatch, chromium):
+def test_a_case_that_ran_out_of_memory_is_on_a_page_that_can_be_verified(tmp_path, monkeypatch, capsys, chromium):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "DATA", tmp_path / "published")
     for record in (run(100.0), run(101.0, 2), lost(batch_size=64, image_px=None)):
@@ -30,6 +32,47 @@ def test_a_case_that_ran_out_of_memory_is_on_the_page(tmp_path, monkeypatch, chr
     assert "at batch size 64 memory ends" in text
     assert "0 (0 clean, 1 failed)" in text and "2 (2 clean)" in text
     check_page(chromium, tmp_path / page)
+    monkeypatch.setenv("PAGE", page)
+    assert verify.make_verify(str(tmp_path / "records")) == 0 and "identical" in capsys.readouterr().out
+
+
+def test_the_page_of_many_models_sizes_and_settings_has_axes_for_each_model(tmp_path, chromium, rendered):
+    """Twelve models at six batch sizes in four settings: one pair of axes can tell twelve of those 48 lines apart."""
+    settings = [{}, {"precision": "bf16"}, {"memory_format": "channels_last"}, {"compile": True}]
+    for i in range(12):
+        for n, size in enumerate((1, 4, 8, 32, 64, 256)):
+            for m, setting in enumerate(settings):
+                known = {"model": f"model_{i:02d}", "batch_size": size, **setting}
+                failed = size == 256 and i % 5 == 0
+                record = lost(**known) if failed else run(9.0 * (i + 1) * (n + 1) * (m + 1), **known)
+                store.write(record, tmp_path / "records")
+    folders = {"results": str(tmp_path / "records"), "data": str(tmp_path / "none")}
+    page = rendered("machine", tmp_path / "many.html", machine="amd-epyc-2-cores", **folders)
+    check_page(chromium, page)
+    text = page.read_text("utf-8")
+    drawn = next(alt for alt in re.findall(r'<img alt="([^"]*)"', text) if "is fastest at batch" in alt)
+    assert "model_00 at 256 (out of memory)" in drawn and "The figure shows" not in drawn
+    assert "The figure shows 12 of 288 cases." in text and len(text) < 2_000_000
+
+
+def test_one_figure_has_axes_for_each_model_or_a_point_where_there_is_one_batch_size():
+    def table(models, sizes, settings=("fp32", "tf32")):
+        every = [run(10.0 * n, model=m, batch_size=n, precision=p) for m in models for n in sizes for p in settings]
+        return tables.by_model(tables.labelled(cases.cases(cases.runs(every))))
+
+    def drawn(found):
+        charts.theme()
+        fig = charts.curves(found, "batch_size", "images_per_s", "images per batch", "images/s")
+        axes = [axes for axes in fig.axes if axes.get_visible()]
+        titles, lines = [a.get_title("left") for a in axes], {str(e.get_label()) for a in axes for e in a.containers}
+        charts.svg(fig)
+        return titles, lines
+
+    assert drawn(table(("a", "b", "c"), (1, 8))) == (["a", "b", "c"], {tables.PLAIN, "tf32"})
+    assert drawn(table(("a", "b"), (1, 8), ["fp32"])) == (["a", "b"], {tables.PLAIN})
+    assert drawn(table("a", (1, 8)))[0] == [""] and drawn(table(("a", "b"), (8,)))[0] == [""]
+    many = table([f"m{i:02d}" for i in range(15)], (1, 8))
+    assert len(many) == 12 * 2 * 2 and tables.cut_sentence(len(many), 60) == " The figure shows 48 of 60 cases."
 
 
 @pytest.mark.parametrize("records", [[], [lost(image_px=None)], [run(100.0)], [run(100.0), lost(batch_size=64)]])

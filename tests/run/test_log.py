@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from siliconbench.machine import energy, facts
-from siliconbench.machine.sources.nvml import Device
+from siliconbench.machine.sources.nvml import Nvml
 from siliconbench.machine.tools import clean
 from siliconbench.record.schema import Case, Energy, Pass
 from siliconbench.run import result
@@ -107,7 +107,7 @@ def test_sleep_in_the_run_is_recorded(monkeypatch, asleep, expected):
 @pytest.mark.skipif(not torch.cuda.is_available() or not torch.version.cuda, reason="no NVIDIA GPU is here")
 def test_cuda_is_matched_with_nvml_by_uuid():
     uuid, pynvml = result.gpu_uuid("cuda"), pytest.importorskip("pynvml")
-    device = Device(uuid)
+    device = Nvml(uuid)
     assert pynvml.nvmlDeviceGetName(device.gpu) == torch.cuda.get_device_name()
     gpu = facts.machine(uuid=uuid).gpus[0]
     assert gpu.name == clean(torch.cuda.get_device_name())

@@ -164,6 +164,14 @@ def test_a_quick_look_is_not_prolonged_and_not_judged():
     assert device.now < 1.5
 
 
+def test_a_call_longer_than_a_quick_look_was_its_warm_up_and_no_longer_pass_s():
+    for least_s, called_s, warm in ((1.0, 5.0, 0), (1.0, 0.9, 1), (2.0, 5.0, 1), (0.0, 5.0, 1)):
+        device = FakeDevice(5.0)
+        result = run(device, least_s=least_s, warm_s=least_s, called_s=called_s)
+        assert len(result.warm_up_block_s) == warm and device.steps == warm + 1
+        assert result.block_s == [pytest.approx(5.0, rel=0.01)] and result.settled is None
+
+
 def test_blocks_too_few_to_judge_are_not_unsettled():
     assert run(FakeDevice(12.0), least_s=2).settled is None  # three in half a minute; windows take four
     assert run(FakeDevice(5.0, lambda t, n: 1 + t / 100), least_s=2).settled is False
@@ -207,6 +215,8 @@ def test_the_slow_first_requests_are_not_kept():
         device = FakeDevice(step_s, slow)
         seconds = timing.requests(device.step, device.wait, 10.0, clock=device.clock)
         assert max(seconds) == pytest.approx(step_s, rel=0.01)
+    warm = FakeDevice(2.0)
+    assert len(timing.requests(warm.step, warm.wait, 1.0, clock=warm.clock, warm=True)) == warm.steps == 1
 
 
 def test_the_report_is_outside_the_time_that_counts():

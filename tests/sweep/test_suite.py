@@ -10,7 +10,7 @@ import pytest
 from siliconbench import knobs
 from siliconbench.record import protocol, store
 from siliconbench.run import device, models
-from siliconbench.sweep import plan, suite
+from siliconbench.sweep import plan, runner
 from tests.conftest import KNOBS
 from tests.samples import PARTS
 from tests.samples import suite as swept
@@ -56,7 +56,7 @@ def test_it_goes_on_where_it_was_and_only_the_same_command_does(tmp_path):
 
 
 def test_it_ends_with_the_line_to_quote_and_its_intervals():
-    head, spans = suite.quote(swept(11.2))
+    head, spans = runner.quote(swept(11.2))
     assert head == "sb26: single 224, bulk 2,240 images/s (AMD EPYC, 2 cores, torch 2.15)"
     assert spans.startswith("95 %: single 210.3 to 238.5, bulk 2,1")
     assert spans.endswith(" The model alone: single 246, bulk 2,464 images/s.")
@@ -68,7 +68,7 @@ def test_an_accelerator_is_called_by_its_own_name():
         data["software"] |= {"device_name": "NVIDIA H200", "unknown": dict(data["software"]["unknown"])}
         del data["software"]["unknown"]["device_name"]
 
-    assert suite.quote(swept(1.0, every=card))[0].endswith("(NVIDIA H200, torch 2.15)")
+    assert runner.quote(swept(1.0, every=card))[0].endswith("(NVIDIA H200, torch 2.15)")
 
 
 def test_a_failed_case_is_named_and_there_is_no_figure():
@@ -76,7 +76,9 @@ def test_a_failed_case_is_named_and_there_is_no_figure():
         data |= {"status": "failed", "error": {"kind": "out_of_memory", "message": "no room"}, "unknown": {}}
         data |= dict.fromkeys(PARTS)
 
-    assert suite.quote(swept(vit_b_16_64=fail)) == ["sb26: incomplete, no figure: vit_b_16 at batch 64: out_of_memory."]
+    assert runner.quote(swept(vit_b_16_64=fail)) == [
+        "sb26: incomplete, no figure: vit_b_16 at batch 64: out_of_memory."
+    ]
 
 
 def test_a_custom_run_of_a_tuned_case_says_so_at_its_start_in_its_record_and_at_its_end(tmp_path):

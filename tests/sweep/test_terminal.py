@@ -204,6 +204,6 @@ def test_without_a_terminal_a_line_says_at_least_every_half_minute_what_runs(mon
 
 
 def test_no_torch_is_loaded_to_plan_a_sweep_of_the_cpu():
-    code = "import sys; from siliconbench import __main__; from siliconbench.sweep import plan, runner, suite, trust\n"
+    code = "import sys; from siliconbench import __main__; from siliconbench.sweep import plan, runner, trust\n"
     code += "assert plan.device_type(False) == 'cpu'; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

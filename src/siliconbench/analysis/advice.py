@@ -3,7 +3,7 @@
 import pandas as pd
 
 from siliconbench.analysis import stats
-from siliconbench.analysis.cases import SETTING, beside, case_words, chief, compared, named
+from siliconbench.analysis.cases import COMPARED, SETTING, beside, case_words, chief, compared, named
 from siliconbench.analysis.words import speed_words, times_words
 
 PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
@@ -70,7 +70,8 @@ def reference_of(top: pd.Series, cases: pd.DataFrame) -> pd.Series | None:
 
 def gain(plain: pd.Series, case: pd.Series) -> stats.Comparison:
     """The second case's rate over the first's; see cases.compared()."""
-    return compared(pd.DataFrame([plain, case]).assign(side=["plain", "case"]), "side")["plain", "case"]
+    table = pd.DataFrame({name: [plain[name], case[name]] for name in COMPARED})
+    return compared(table.assign(side=["plain", "case"]), "side")["plain", "case"]
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The answer to what was just asked, the same on the page and the terminal: this sweep's figures, what limits them and
 whether to believe them, one next step, and the machine's place among those on record."""
 
+from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -30,7 +31,10 @@ class Asked:
         self.good = self.table.dropna(subset=["images_per_s"])
         rows = [row for _, row in self.good.iterrows()]
         usual = [(row["reference"], row["model"] == "resnet50", row["batch_size"] == 64) for row in rows]
-        ranks = [(len(self.others(row)), *of) for row, of in zip(rows, usual, strict=True)]
+        keys, good = [*ALIKE, "sustained"], self.cases.dropna(subset=["images_per_s"])
+        others = good[good["machine"] != machine].drop_duplicates([*keys, "machine"])
+        shared = Counter(others[keys].itertuples(index=False, name=None))
+        ranks = [(shared[tuple(row[keys])], *of) for row, of in zip(rows, usual, strict=True)]
         self.main: Any = rows[ranks.index(max(ranks))] if rows else None
         self.apart = (self.good["high"] > APART * self.good["low"]).any()
         self.disturbed = 0 < len(self.runs) <= 2 * self.runs["disturbed"].sum()

@@ -151,6 +151,7 @@ FIGURES = [
     "low", "high", "runs", "clean", "disturbed", "failed", "left_out", "error", "rates", "sweeps", "sessions",
     "undisturbed", "undisturbed_images_per_s", "between", "assumed", "agreed", "reference", "requests", "measures",
 ]  # fmt: skip
+COMPARED = ("machine", "between", "sweeps", "sessions", "undisturbed", "disturbed")  # what compared() reads
 MEASURES = ("images_per_s", "requests_per_s", "images_per_j")  # of a run, in which machines are compared
 KINDS = {"images_per_s": float, **dict.fromkeys(("reference", "sustained"), bool)}  # with no row, too
 
@@ -176,10 +177,11 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
     return frame.astype(KINDS | {"disturbed": bool}).sort_values([*POOL, "created", "repeat"], ignore_index=True)
 
 
-def _used(group: pd.DataFrame) -> dict[str, list[Any]]:
+def _used(group: list[dict[Any, Any]]) -> dict[str, list[Any]]:
     """The columns of the runs that a figure rests on: all that succeeded and are not wrong."""
-    good = (group["status"] == "ok") & (group["verdict"] != "wrong") & ~group["agree"].isin([False])
-    return {str(name): values for name, values in heat.alike(group[good]).to_dict("list").items()}
+    good = [r for r in group if r["status"] == "ok" and r["verdict"] != "wrong" and r["agree"] not in (False,)]
+    rows = heat.alike(good)
+    return {name: [row[name] for row in rows] for name in COLUMNS}
 
 
 def _sessions(used: dict[str, list[Any]], name: str = "images_per_s", keep: bool = True) -> list[list[Any]]:
@@ -194,22 +196,26 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a case: its rate with the interval over runs and days, by the runs that _used() says; its parts, and how
     many runs stand behind it. sweeps, sessions, undisturbed: the ids, and the rates by session."""
     over = {name: column.over for name, column in COLUMNS.items() if column.over}
-    groups = [(group, _used(group)) for _, group in frame.groupby(POOL, sort=True, dropna=False)]
-    days: dict[str, list[Any]] = {}
+    found_in: dict[Any, list[dict[Any, Any]]] = {}
+    for row in frame.to_dict("records"):  # which are sorted by all of these
+        found_in.setdefault(tuple(row[name] for name in POOL), []).append(row)
+    groups, days = [(group, _used(group)) for group in found_in.values()], dict[str, list[Any]]()
     for group, used in groups:
-        days.setdefault(group["machine"].iat[0], []).append(_sessions(used))
+        days.setdefault(group[0]["machine"], []).append(_sessions(used))
     between, rows = stats.between_sd(days.values()), []
     for group, used in groups:
         known = {name: [value for value in used[name] if value is not None and value == value] for name in over}
         found = {name: read(known[name]) if known[name] else None for name, read in over.items()}
         sessions, quiet = _sessions(used), _sessions(used, keep=False)
         rate = stats.interval(sessions, between.sd) if any(sessions) else stats.Interval(math.nan, None, None, 0)
-        ok, requests = group["status"] == "ok", [list(filter(len, runs)) for runs in _sessions(used, "request_s")]
-        rows.append(dict(group.iloc[0][[*POOL, "reference"]]) | found | {
+        ok = sum(run["status"] == "ok" for run in group)
+        requests = [list(filter(len, runs)) for runs in _sessions(used, "request_s")]
+        rows.append({name: group[0][name] for name in (*POOL, "reference")} | found | {
             "images_per_s": rate.mean, "low": rate.low, "high": rate.high, "runs": (count := len(used["sweep"])),
             "clean": used["verdict"].count("clean"), "disturbed": sum(map(bool, used["disturbed"])),
-            "left_out": int(ok.sum()) - count, "failed": int((group["status"] == "failed").sum()),
-            "error": next(iter(group["error"].dropna()), None), "rates": used["images_per_s"],
+            "left_out": ok - count, "failed": len(group) - ok,
+            "error": next((run["error"] for run in group if pd.notna(run["error"])), None),
+            "rates": used["images_per_s"],
             "sweeps": sorted(set(used["sweep"])), "sessions": sessions, "undisturbed": quiet,
             "undisturbed_images_per_s": math.exp(stats.estimate(quiet).log) if any(quiet) else None,
             "between": between.sd, "assumed": not between.estimated, "request_s": found["request_s"] or [],
@@ -263,11 +269,15 @@ def chief(table: pd.DataFrame) -> pd.DataFrame:
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `name` that tells its cases apart by each axis, batch size aside, in which they differ
-    from one another or from the usual. What is no part of the case, as the driver, is said of its further populations
-    alone: that of most runs has the case's own name, so that its batch sizes are one line."""
+    from the usual or, where nothing is usual, from one another. What is no part of the case, as the driver, is said of
+    its further populations alone: that of most runs has the case's own name, so that its batch sizes are one line."""
     axes = [name for name in LIKE if name in TOLD_APART]
-    differ = [k for k in axes if table[k].nunique(dropna=False) > 1 or (k in USUAL and table[k].ne(USUAL[k]).any())]
+    differ = [k for k in axes if k in USUAL or table[k].nunique(dropna=False) > 1]
     apart = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].transform("nunique") > 1
     apart.loc[chief(table).index] = False
-    said = [[*differ, *apart.columns[row]] for row in apart.to_numpy()]
-    return table.assign(name=[case_words(case, axes) for (_, case), axes in zip(table.iterrows(), said, strict=True)])
+    rows = zip(table.to_dict("records"), apart.to_numpy(), strict=True)
+    said = [
+        (case, [*(k for k in differ if k not in USUAL or case[k] != USUAL[k]), *apart.columns[row]])
+        for case, row in rows
+    ]
+    return table.assign(name=[case_words(case, axes) for case, axes in said])

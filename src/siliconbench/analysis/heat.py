@@ -1,6 +1,7 @@
 """Heat, fan, power and energy of a run, and how long its speed is kept: from raw samples, nothing is estimated."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
@@ -168,13 +169,12 @@ def missing_words(records: list[Record]) -> list[str]:
     return said + ([f"power: {why}"] if why else [])
 
 
-def alike(runs: pd.DataFrame) -> pd.DataFrame:
+def alike(runs: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
     """A case's runs without the energy of another part, or had in another way, than most: no median is over both."""
-    ways = runs["joules_of"].mode()
-    other = runs["joules_of"].ne(ways.iat[0]) if len(ways) else runs["joules_of"].notna()
-    if not other.any():
-        return runs
-    return runs.assign(**{name: runs[name].mask(other) for name in ("joules_of", "mean_w", "images_per_j")})
+    ways = Counter(way for run in runs if pd.notna(way := run["joules_of"]))
+    most = max(sorted(ways), key=ways.__getitem__, default=None)
+    other = dict.fromkeys(("joules_of", "mean_w", "images_per_j"))
+    return [run if run["joules_of"] == most or not ways else run | other for run in runs]
 
 
 def rest(record: Record) -> tuple[float, float]:

@@ -67,7 +67,8 @@ def rungs(records: Iterable[Record]) -> list[Rung]:
     found, before, last = list[Rung](), plain, list[float]()
     for case in sorted(cases, key=lambda c: sum(getattr(c, axis) != getattr(plain, axis) for axis in SETTING)):
         axes = [axis for axis in SETTING if case == plain or getattr(case, axis) != getattr(before, axis)]
-        good = right(cases[case])
+        unlike = any(r.checks and r.checks.outputs and not r.checks.outputs.agree for r in cases[case])
+        good = [] if unlike else right(cases[case])
         why = next((r.error.message for r in cases[case] if r.error), "" if good else "its outputs are not the CPU's")
         words = case_words(case, axes).partition(", ")[2] or ", ".join(f"{axis} as before" for axis in axes)
         own = [rate(r) for r in good]
@@ -107,7 +108,8 @@ def table(found: list[Rung]) -> pd.DataFrame:
     for rung in found:
         mean = stats.interval(rung.rates)[:3] if rung.rates else (None, None, None)
         checks = [r.checks.outputs for r in rung.looks if r.checks and r.checks.outputs]
-        agree = "yes" if checks else "it is that computation" if rung.looks else "–"
+        plain = rung.case.reference and rung.case.device == "cpu"
+        agree = "yes" if checks else "–" if not rung.looks else "it is that computation" if plain else "not compared"
         ms = f"{significant(1000 * rung.case.batch_size / mean[0])} ms a request, " if request and mean[0] else ""
         rows.append((rung.words, factor_words(rung), ms + rate_words(*mean), agree))
     return pd.DataFrame(rows, columns=["setting", "factor", "speed", "outputs agree"])

@@ -24,9 +24,11 @@ PAYS = {  # axis: its value, the question, the command
 def twins(table: pd.DataFrame, axis: str, value: Any, plain: Any) -> Iterator[tuple[pd.Series, pd.Series]]:
     """Each case without and with this value, alike in all else, those of most runs first."""
     good = chief(table[table["images_per_s"].notna() & ~table["sustained"]]).sort_values("runs", ascending=False)
-    same = [name for name in LIKE if name != axis]
+    same, plains = [name for name in LIKE if name != axis], dict[Any, pd.Series]()
+    for _, case in good[good[axis] == plain].iterrows():
+        plains.setdefault(tuple(case[same]), case)
     for _, case in good[good[axis] == value].iterrows():
-        for _, twin in good[(good[axis] == plain) & (good[same] == case[same]).all(axis=1)].head(1).iterrows():
+        if (twin := plains.get(tuple(case[same]))) is not None:
             yield twin, case
 
 

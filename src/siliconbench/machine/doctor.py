@@ -8,12 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from siliconbench import paths
-from siliconbench.analysis.telemetry import MAC
-from siliconbench.analysis.verdict import PLUG_IN, held_down
+from siliconbench.analysis import telemetry, verdict
 from siliconbench.machine import facts, sampler, tools
-from siliconbench.record import share, store
-from siliconbench.record.host import Machine, State
-from siliconbench.record.schema import Section, Telemetry
+from siliconbench.record import host, schema, share, store
 
 BUSY = 0.10  # more than a desktop at rest needs, of its CPU or its GPU
 DRAWN = 0.35  # the same of a Mac's GPU: busy at its lowest clock it reads up to 0.30, which drawing a desktop can take
@@ -49,7 +46,7 @@ def spoken(name: str) -> str:
     return LABELS.get(name, text[:1].upper() + text[1:])
 
 
-def fields(section: Section) -> list[str]:
+def fields(section: schema.Section) -> list[str]:
     """A line for each field: its value, or the reason why there is none."""
     never = {name for name, why in section.unknown.items() if why.startswith(("on macOS", "macOS has no"))}
     values = {name: value for name, value in section if name not in ("slug", "unknown", *never)}
@@ -63,12 +60,12 @@ def wrapped(text: str, first: str, later: str) -> str:
     return textwrap.fill(unbroken, 100, initial_indent=first, subsequent_indent=later).replace("\xa0", " ")
 
 
-def known(samples: Telemetry) -> dict[str, list[float]]:
+def known(samples: schema.Telemetry) -> dict[str, list[float]]:
     """The values of each channel without those that are unknown."""
     return {name: [v for v in channel.values if v is not None] for name, channel in samples.channels.items()}
 
 
-def sources(samples: Telemetry) -> list[str]:
+def sources(samples: schema.Telemetry) -> list[str]:
     """Source by source, each channel it gives and its last value."""
     lines, values = list[str](), known(samples)
     for source in dict.fromkeys(channel.source for channel in samples.channels.values()):
@@ -80,21 +77,21 @@ def sources(samples: Telemetry) -> list[str]:
     return lines or ["  nothing"]
 
 
-def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
+def unfit(state: host.State, samples: schema.Telemetry, cores: int | None) -> list[str]:
     """One sentence for each reason not to measure now, with what to do about it; none when the machine is fit."""
     governor, free, pressure = state.governor or "", state.free_memory_bytes, state.thermal_pressure
     values, load = known(samples), state.load_1m or 0.0
     cpu, gpu = (fmean(values.get(name) or [0.0]) for name in ("cpu_load", "gpu_utilization"))
     swap, drawn = values.get("swap_used_bytes") or [0.0], samples.channels.get("gpu_utilization")
     short = values.get("memory_pressure")  # a Mac has little free memory when it is well
-    most = DRAWN if drawn and drawn.source in MAC else BUSY
+    most = DRAWN if drawn and drawn.source in telemetry.MAC else BUSY
     clock = "The CPU governor holds the lowest clock: sudo cpupower frequency-set -g performance"
     memory = f"Only {(free or 0) / 2**30:.1f} GiB of memory are free: close programs that hold much of it."
     limits = {name: HOT_MEAN_C if channel.statistic == "mean" else HOT_C for name, channel in samples.channels.items()}
     heats = {name: values[name][-1] for name in ("cpu_temperature_c", "gpu_temperature_c") if values.get(name)}
     hot = [(c > limits[n], f"{spoken(n)} is {c:.0f} C before any work: let it cool.") for n, c in heats.items()]
     doubts = (
-        (bool(held_down(state)), f"It runs {held_down(state)}: {PLUG_IN}."),
+        (bool(verdict.held_down(state)), f"It runs {verdict.held_down(state)}: {verdict.PLUG_IN}."),
         (governor.startswith("powersave") and "pstate" not in governor, clock),  # a pstate driver follows the load
         (pressure not in (None, "nominal"), f"The thermal pressure is {pressure}: let it cool for some minutes."),
         (short[-1] >= 2 if short else free is not None and free < LOW_MEMORY_BYTES, memory),
@@ -106,7 +103,7 @@ def unfit(state: State, samples: Telemetry, cores: int | None) -> list[str]:
     return [sentence for doubt, sentence in (*doubts, *hot) if doubt]
 
 
-def report(machine: Machine, state: State, samples: Telemetry) -> str:
+def report(machine: host.Machine, state: host.State, samples: schema.Telemetry) -> str:
     """The whole text: the machine, its state, what it can report and what not, and whether it is fit."""
     doubts = [f"  {number}. {doubt}" for number, doubt in enumerate(unfit(state, samples, machine.cores), 1)]
     said = samples.unknown.items()

@@ -11,17 +11,13 @@ from statistics import fmean
 import numpy as np
 
 from siliconbench.machine import tools
-from siliconbench.machine.sources import nvml
-from siliconbench.machine.sources.apple import Zeus
-from siliconbench.machine.sources.source import absence
-from siliconbench.machine.sources.system import Packages
-from siliconbench.machine.tools import section
+from siliconbench.machine.sources import apple, nvml, source, system
 from siliconbench.record.schema import Energy
 
 SHARE = 0.02  # of the pass: what passes between two values of the counter moves its ends by no more
 READINGS = 100  # of a pass
 CHANGES = 6  # of the counter, enough to know its interval by
-Counter = nvml.Device | Packages | Zeus  # each has a name, the part of the machine that it counts for, and joules()
+Counter = nvml.Nvml | system.Rapl | apple.Zeus  # each has a name, the part of the machine that it is of, and joules()
 Clock = Callable[[], float]
 
 
@@ -29,8 +25,8 @@ def counter(device: str, uuid: str) -> Counter | str:
     """The counter of what works when a device of this type does, or in words why there is none. uuid: torch's GPU."""
     mac, zeus = tools.PLATFORM == "darwin", "zeus-apple-silicon"
     kinds: dict[str, tuple[Callable[[], Counter], str]] = {
-        "cuda": (partial(nvml.Device, uuid), "nvidia-ml-py"), "mps": (partial(Zeus, "GPU"), zeus),
-        "cpu": (partial(Zeus, "package"), zeus) if mac else (Packages, ""),
+        "cuda": (partial(nvml.Nvml, uuid), nvml.Nvml.package), "mps": (partial(apple.Zeus, "GPU"), zeus),
+        "cpu": (partial(apple.Zeus, "package"), zeus) if mac else (system.Rapl, system.Rapl.package),
     }  # fmt: skip
     if device not in kinds:
         return "no counter of this device is known"
@@ -40,7 +36,7 @@ def counter(device: str, uuid: str) -> Counter | str:
         found.joules()
         return found
     except Exception as error:
-        return absence(error, package)
+        return source.absence(error, package)
 
 
 def update_interval(
@@ -67,7 +63,7 @@ class Meter:
         try:
             self.update_s, self.cost_s = update_interval(counter.joules, poll_s)
         except Exception as error:
-            self.trouble = absence(error, "")
+            self.trouble = source.absence(error, "")
 
     def read(self) -> None:
         """Adds a reading, at the middle of the time that it took."""
@@ -76,7 +72,7 @@ class Meter:
             joules = self.counter.joules()
             self.readings.append(((before + time.perf_counter()) / 2, joules))
         except Exception as error:
-            self.trouble = absence(error, "")
+            self.trouble = source.absence(error, "")
 
     @contextmanager
     def reading(self, expected_s: float) -> Iterator[None]:
@@ -114,7 +110,7 @@ class Meter:
             said = f"the counter has a new value every {update_s:.3g} s, read every {gap_s:.3g} s"
             why = f"{said}: over 2 % of a pass of {end_s - start_s:.3g} s" if slow else ""
         spent = None if why else float(np.diff(np.interp(edges, times, joules))[0])
-        return section(Energy, {
+        return tools.section(Energy, {
             "counter": (self.counter.name, ""), "part": (self.counter.part, ""), "joules": (spent, why),
             "update_interval_s": (self.update_s, unpolled),
         })  # fmt: skip

@@ -10,15 +10,13 @@ import time
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
 from siliconbench.machine import tools
-from siliconbench.machine.sources.apple import Actop, Macmon
-from siliconbench.machine.sources.nvml import Nvml
+from siliconbench.machine.sources import apple, nvml, system
 from siliconbench.machine.sources.source import CHANNELS, SILENT, Absent, Reading, Source, absence, plausible
-from siliconbench.machine.sources.system import Hwmon, Rapl, System
-from siliconbench.machine.tools import clean, end, finite, tried
 from siliconbench.record.schema import Channel, Telemetry
 
 SOURCES: dict[str, tuple[type[Source], ...]] = {  # the preferred first
-    "darwin": (Macmon, Actop, System), "linux": (Nvml, Hwmon, Rapl, System),
+    "darwin": (apple.Macmon, apple.Actop, system.System),
+    "linux": (nvml.Nvml, system.Hwmon, system.Rapl, system.System),
 }  # fmt: skip
 FELT = [name for name in CHANNELS if name.endswith(("temperature_c", "_rpm", "_w")) or name == "fan_percent"]
 COMMAND = (sys.executable, "-m", "siliconbench.machine.sampler")
@@ -43,7 +41,7 @@ def opened(uuid: str = "") -> tuple[list[Source], dict[str, str]]:
     sources, absent = list[Source](), dict[str, str]()
     for kind in kinds():
         try:
-            sources.append(Nvml(uuid) if kind is Nvml else kind())
+            sources.append(nvml.Nvml(uuid) if kind is nvml.Nvml else kind())
         except Exception as error:
             absent[kind.name] = absence(error, kind.package)
     return sources, absent
@@ -107,7 +105,7 @@ class Sampler:
         """Returns when each source has spoken, or after so many seconds."""
         end_s = time.monotonic() + most_s
         while self.child and self.child.poll() is None and time.monotonic() < end_s:
-            line = tried(lambda: json.loads(os.pread(self.file.fileno(), 2**20, 0).splitlines()[-1]))
+            line = tools.tried(lambda: json.loads(os.pread(self.file.fileno(), 2**20, 0).splitlines()[-1]))
             if isinstance(line, dict) and "t" in line and SILENT not in line.values():
                 return
             time.sleep(0.1)
@@ -121,7 +119,7 @@ class Sampler:
                 self.child.communicate(b"stop", timeout=GRACE_S)
             except (TimeoutExpired, OSError):
                 self.trouble = self.trouble or "it did not answer and was ended"
-            end(self.child)
+            tools.end(self.child)
             with self.file:
                 self.file.seek(0)
                 self.said = self.file.read()
@@ -132,8 +130,8 @@ class Sampler:
 
 def telemetry(printed: bytes, interval_s: float, zero_s: float, trouble: str = "") -> Telemetry:
     """The record's section of what a sampler printed; of more than 20,000 samples every second or third is kept."""
-    lines = [line for text in printed.splitlines() if isinstance(line := tried(json.loads, text), dict)]
-    rows = [line for line in lines if finite(line.get("t")) is not None]
+    lines = [line for text in printed.splitlines() if isinstance(line := tools.tried(json.loads, text), dict)]
+    rows = [line for line in lines if tools.finite(line.get("t")) is not None]
     thin = 1 + len(rows) // 20_000
     head: Reading = {"versions": {}, "absent": {}} | next(iter(lines), {})
     given = {name: channel(name, head, rows[::thin]) for name in CHANNELS}
@@ -151,7 +149,7 @@ def channel(name: str, head: Reading, rows: list[Reading]) -> Channel | str:
     for kind in (kind for kind in kinds() if name in kind.gives):
         cells = [cell.get(name) if isinstance(cell := row.get(kind.name), dict) else cell for row in rows]
         values = [None if isinstance(cell, str) else cell for cell in cells]
-        version = clean(str(head["versions"].get(kind.name))) or "unknown"
+        version = tools.clean(str(head["versions"].get(kind.name))) or "unknown"
         if any(value is not None for value in values):
             shown = {"values": values, "source": kind.name, "version": version, "statistic": kind.gives[name]}
             known.append(Channel.model_validate(shown))

@@ -12,11 +12,10 @@ from subprocess import DEVNULL, Popen, TimeoutExpired
 from types import ModuleType
 from typing import Any, TypeVar
 
-from siliconbench.record.host import Gpu
-from siliconbench.record.schema import Section
+from siliconbench.record import host, schema
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=schema.Section)
 Pairs = dict[str, tuple[Any, str]]  # each value with the reason that counts if it is None
 PLATFORM: str = sys.platform
 PROC, SYS = Path("/proc"), Path("/sys")
@@ -126,8 +125,8 @@ def section(kind: type[S], pairs: Pairs) -> S:
     return kind(**explained(pairs))
 
 
-def gpu(name: str | None, cores: int | None, memory_bytes: int | None, why: str, **more: Any) -> Gpu:
+def gpu(name: str | None, cores: int | None, memory_bytes: int | None, why: str, **more: Any) -> host.Gpu:
     """One GPU, `more` being its other fields; why is the reason that counts if its memory is None."""
     known = {"name": name or "GPU", "cores": cores, "memory_bytes": memory_bytes, **more}
-    reasons = dict.fromkeys(Gpu.model_fields, "the system does not tell") | {"memory_bytes": why}
-    return section(Gpu, {name: (known.get(name), reason) for name, reason in reasons.items() if name != "unknown"})
+    reasons = dict.fromkeys(host.Gpu.model_fields, "the system does not tell") | {"memory_bytes": why}
+    return section(host.Gpu, {name: (known.get(name), reason) for name, reason in reasons.items() if name != "unknown"})

@@ -7,8 +7,7 @@ from ctypes.util import find_library
 from typing import Any
 
 from siliconbench.knobs import Given, number, wrong
-from siliconbench.machine import tools
-from siliconbench.machine.facts import usable_cores
+from siliconbench.machine import facts, tools
 from siliconbench.record import store
 
 # By these glibc keeps what is freed: nothing is mapped apart, nothing trimmed. By the page faults 2.36 takes either of
@@ -48,9 +47,8 @@ def untrue(allocator: str) -> str | None:
         set_to = [name for name, text in known.items() if text and OTHERS.get(name, "") in text]
         return f"{', '.join(set_to)} makes it another: unset that, or ALLOCATOR=tuned" if set_to else None
     needed = tuned()
-    if needed == KEPT and needed.items() <= known.items():
-        return None
-    if "LD_PRELOAD" in needed and "tcmalloc" in tools.content(tools.PROC, "self", "maps"):
+    loaded = "LD_PRELOAD" in needed and "tcmalloc" in tools.content(tools.PROC, "self", "maps")
+    if loaded or (needed == KEPT and needed.items() <= known.items()):
         return None
     line = " ".join(f"{name}={value}" for name, value in needed.items())
     return f"ALLOCATOR=tuned needs {line} in the environment that Python starts in" if needed else NONE
@@ -61,5 +59,5 @@ def check(given: Given) -> None:
     for name in given["ALLOCATOR"]:
         if why := untrue(name) if name == "system" else NONE if not tuned() else None:
             raise wrong("ALLOCATOR", name, why)
-    if (most := max((n for n in given["THREADS"] if n), default=1)) > (cores := usable_cores()):
+    if (most := max((n for n in given["THREADS"] if n), default=1)) > (cores := facts.usable_cores()):
         raise wrong("THREADS", str(most), f"{number(1, cores, auto=True)[0]}, the cores that this process may use")

@@ -1,9 +1,10 @@
 """The house theme, and the figures: each of a table, shown as HTML with caption and alt text, the same bytes always."""
 
+import math
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
@@ -88,8 +90,9 @@ def figure(fig: Figure, alt: str, caption: str) -> HTML:
         plt.close(fig)
         raise ValueError(f"A figure needs an alt text and a caption; it was given {alt!r} and {caption!r}.")
     source = quote(svg(fig).replace(b"\n", b" "), safe=" /=;,.+()!*")  # zipped, two thirds of what base64 takes
+    told = f"{caption.removesuffix('.')}.{ending}" if ending else caption
     image = f'<img alt="{escaped(alt)}" src="data:image/svg+xml,{source}">'
-    return HTML(f"<figure>{image}<figcaption>{escaped(caption + ending)}</figcaption></figure>")
+    return HTML(f"<figure>{image}<figcaption>{escaped(told)}</figcaption></figure>")
 
 
 def label(name: str) -> str:
@@ -104,10 +107,30 @@ def looks(names: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
-    """A line for each `name`, x in doublings, with bars from low to high; a cross at the foot where y is unknown."""
-    fig, axes = plt.subplots()
-    table = table.assign(name=table["name"].map(label))
-    hue, shape, dash = looks(table["name"])
+    """A line for each `name`, x in doublings, with bars from low to high; a cross at the foot where y is unknown. Of
+    several models (`panel`) each has axes of its own; where there is one x alone they have a point there each."""
+    panels = list(dict.fromkeys(table["panel"])) if "panel" in table else [""]
+    table, rows = table.assign(name=table["name"].map(label)), math.ceil(len(panels) / 2)
+    if len(panels) > 1 and table[x].nunique() == 1:
+        return points(table, "panel", y, "name", f"{ylabel} (log axis)")
+    size, inches = ((rows, 2), 0.6 + 1.9 * rows) if len(panels) > 1 else ((1, 1), None)
+    fig, all_axes = plt.subplots(*size, figsize=inches and (7, inches), squeeze=False)
+    for panel, axes in zip(panels, all_axes.flat, strict=False):
+        own = table[table["panel"] == panel] if len(panels) > 1 else table
+        lines(axes, own, x, y, looks(table["name"]))
+        axes.set_title(label(panel) if panel else "", fontsize=11.5, fontweight="normal")
+    for axes in all_axes.flat[len(panels) :]:
+        axes.set_visible(False)
+    if len(panels) == 1:
+        return finished(fig, table["name"].nunique(), xlabel, ylabel)
+    fig.supxlabel(xlabel, fontsize=12)
+    fig.supylabel(ylabel, fontsize=12)
+    return keyed(fig) if table["name"].nunique() > 1 else fig
+
+
+def lines(axes: Axes, table: pd.DataFrame, x: str, y: str, look: Sequence[Any]) -> None:
+    """Draws a line for each `name` of the table, in these looks."""
+    hue, shape, dash = look
     for who, group in table.dropna(subset=[y]).groupby("name"):
         reach = [(group[y] - group["low"]).astype(float).fillna(0), (group["high"] - group[y]).astype(float).fillna(0)]
         style = (0, dash[who]) if dash[who] else "-"
@@ -120,18 +143,21 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted(set(table[x])), [str(value) for value in sorted(set(table[x]))], minor=False)
     axes.set(ylim=(foot, (2 if wide else 1.35) * top if top == top else None), yscale="log" if wide else "linear")
-    return finished(fig, len(hue), xlabel, ylabel)
 
 
 def points(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
-    """A point of x for each y and hue on a log axis, in the table's order, those of one y joined by a line."""
+    """A point of x for each y and hue on a log axis, in the table's order, those of one y joined by a line; a cross at
+    the edge where x is unknown."""
     table = table.assign(**{y: table[y].map(label)})
-    fig, axes = plt.subplots(figsize=(7, 1.4 + 0.5 * max(1, table[y].nunique())))
+    names = [name.count("\n") + 1 for name in table[y].unique()]  # their lines
+    fig, axes = plt.subplots(figsize=(7, 1.4 + max(0.5, 0.22 * max(names, default=1)) * max(1, len(names))))
     colour, shape, _ = looks(table[hue])
     reach = table.groupby(y, sort=False)[x].agg(["min", "max"])
     axes.hlines(reach.index, reach["min"], reach["max"], color=LINE, lw=1)
     for who, group in table.groupby(hue, sort=False):
         axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
+        lost, edge = group.loc[group[x].isna(), y], axes.get_yaxis_transform()
+        axes.plot([0.0] * len(lost), lost, "x", c=colour[who], markersize=10, transform=edge, clip_on=False)
     axes.set(xscale="log", ylim=(len(reach) - 0.5, -0.5))
     return finished(fig, table[hue].nunique(), xlabel, "")
 
@@ -184,9 +210,7 @@ def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
             axes.axvspan(start / 60, max(start, end) / 60, color=LINE, alpha=0.2, lw=0)
         axes.set(ylim=(0, None), xlabel="minutes since the start" if panel == panels[-1] else "")
         axes.set_title(panel, fontsize=11.5, fontweight="normal")
-    lines = {str(line.get_label()): line for axes in fig.axes for line in axes.get_lines()}
-    fig.legend(list(lines.values()), list(lines), loc="outside upper left", ncols=4)
-    return fig
+    return keyed(fig)
 
 
 def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str) -> Figure:
@@ -198,6 +222,15 @@ def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str
         axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
     axes.set(ylim=(0, 1.2 * table[y].max()))
     return finished(fig, len(colour), xlabel, ylabel)
+
+
+def keyed(fig: Figure) -> Figure:
+    """The figure with one legend of all its axes, above them."""
+    told = [axes.get_legend_handles_labels() for axes in fig.axes]
+    found = {name: line for handles, names in told for line, name in zip(handles, names, strict=True)}
+    columns = 4 if max(map(len, found), default=0) < 18 else 2
+    fig.legend(list(found.values()), list(found), loc="outside upper left", ncols=columns)
+    return fig
 
 
 def finished(fig: Figure, names: int, xlabel: str, ylabel: str) -> Figure:

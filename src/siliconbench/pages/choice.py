@@ -2,15 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pandas as pd
 from IPython.display import HTML
 
 from siliconbench.analysis import stats
-from siliconbench.analysis.cases import ALIKE, SETTING, USUAL, case_words, chief, compared
+from siliconbench.analysis.cases import ALIKE, COMPARED, SETTING, USUAL, case_words, chief, compared
 from siliconbench.analysis.words import APART, percent_words, significant, span_words, times_words
 from siliconbench.pages import html
 from siliconbench.pages.html import clean
@@ -51,19 +53,22 @@ MEASURES = [
 ]  # fmt: skip
 
 
-def measured(cases: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+def measured(cases: list[Row], measure: Measure) -> list[Row]:
     """The cases of which this measure is known, their figure, interval and sessions those of it, the best first."""
     rows = []
-    for row in cases.to_dict("records"):
+    for row in cases:
         times, (every, quiet) = measure.times(row), row["measures"][measure.of]
-        if pd.notna(times) and any(every):
+        if times == 1.0 and measure.of == "images_per_s" and any(every):
+            rows.append(row)  # its own figure
+        elif pd.notna(times) and any(every):
             every, quiet = ([[times * x for x in day] for day in days] for days in (every, quiet))
             rate = stats.interval(every, row["between"])
             calm = measure.shown(math.exp(stats.estimate(quiet).log)) if any(quiet) else None
             new = {"sessions": every, "undisturbed": quiet, "undisturbed_images_per_s": calm, "images_per_s": rate.mean}
             rows.append(row | new | {"low": rate.low, "high": rate.high})
-    table = pd.DataFrame(rows, columns=cases.columns).sort_values("images_per_s", ascending=False, kind="stable")
-    return table[table[measure.alike] == table[measure.alike].mode().max()] if measure.alike and len(table) else table
+    rows.sort(key=itemgetter("images_per_s"), reverse=True)
+    kinds = Counter(row[measure.alike] for row in rows) if measure.alike else {}
+    return [row for row in rows if not kinds or row[measure.alike] == max(kinds, key=lambda kind: (kinds[kind], kind))]
 
 
 def turned(found: stats.Comparison) -> stats.Comparison:
@@ -72,11 +77,12 @@ def turned(found: stats.Comparison) -> stats.Comparison:
     return stats.Comparison(1 / found.ratio, found.high and 1 / found.high, found.low and 1 / found.low, found.p, word)
 
 
-def pairs(table: pd.DataFrame) -> Pairs:
+def pairs(rows: list[Row]) -> Pairs:
     """Who is ahead, by rows: what the second of a key is to its first. All at once (Holm), or with each base."""
-    names, found = list(table["who"]), Pairs()
+    names, found = [row["who"] for row in rows], Pairs()
     index = {name: i for i, name in enumerate(names)}
-    bases = dict.fromkeys([names[0], *table.loc[table["mine"], "who"].head(1)])
+    bases = dict.fromkeys([names[0], *[row["who"] for row in rows if row["mine"]][:1]])
+    table = pd.DataFrame({name: [row[name] for row in rows] for name in ("who", *COMPARED)})
     for base in bases if len(names) > EVERY_PAIR else [None]:
         found |= {(index[a], index[b]): pair for (a, b), pair in compared(table, "who", base).items()}
     return found | {(b, a): turned(pair) for (a, b), pair in found.items()} if len(names) <= EVERY_PAIR else found
@@ -95,26 +101,26 @@ def drawn(found: stats.Comparison) -> list[object]:
     return [in_words(found), *(x and float(f"{x:.4g}") for x in numbers)]
 
 
-def verdict(table: pd.DataFrame, found: Pairs, measure: Measure) -> str:
+def verdict(rows: list[Row], found: Pairs, measure: Measure) -> str:
     """Who is ahead there, by how much, how sure; and how far the last is behind."""
-    first = table.iloc[0]["who"]
-    if len(table) == 1:
-        own = significant(measure.shown(table.iloc[0]["images_per_s"]), 4)
+    first = rows[0]["who"]
+    if len(rows) == 1:
+        own = significant(measure.shown(rows[0]["images_per_s"]), 4)
         return f"{first} has {own} {measure.heading}. There is no other machine to compare it with."
-    second, pair = table.iloc[1]["who"], turned(found[0, 1])
+    second, pair = rows[1]["who"], turned(found[0, 1])
     words, kind = in_words(pair).rpartition(", ")[0] or in_words(pair), f"as {measure.better} as {second}"
     sure = {
         "faster": f"{first} is {words} times {kind}.",
         "same": f"{first} and {second} are equally {measure.better} within 2 %.",
     }
-    more = what_would_tell(table.iloc[1], table.iloc[0])
+    more = what_would_tell(rows[1], rows[0])
     told = sure.get(pair.word, f"Undecided: {first} is {words} times {kind}; {more}.")
-    share = percent_words(found[0, len(table) - 1].ratio)
-    last = f" Of {len(table)} machines {table.iloc[-1]['who']} is the last, at {share} of the first."
-    return told + last * (len(table) > 2)
+    share = percent_words(found[0, len(rows) - 1].ratio)
+    last = f" Of {len(rows)} machines {rows[-1]['who']} is the last, at {share} of the first."
+    return told + last * (len(rows) > 2)
 
 
-def what_would_tell(slow: pd.Series, fast: pd.Series) -> str:
+def what_would_tell(slow: Row, fast: Row) -> str:
     """What would decide between two machines: runs, sessions on other days, a quieter host."""
     a, b, between = slow["sessions"], fast["sessions"], slow["between"]
     more, days = stats.runs_needed(a, b, between=between), min(len(a), len(b))
@@ -130,9 +136,8 @@ def what_would_tell(slow: pd.Series, fast: pd.Series) -> str:
     return f"{more} more {what}{'' if more == 1 else 's'} of each would tell" if more else f"more {what}s would tell"
 
 
-def command(table: pd.DataFrame, used: str, measure: Measure, batch: str) -> str:
+def command(row: Row, used: str, measure: Measure, batch: str) -> str:
     """The command that measures this on another machine."""
-    row = table.iloc[0]
     model = f"IMAGE_MODEL={word_of(row['source'], row['model'])}"
     if used == USED[1]:
         return f"make best {model}" + " GOAL=latency" * (measure.of == "requests_per_s")
@@ -156,19 +161,19 @@ def row_of(case: Row, measure: Measure, axes: list[str]) -> list[object]:
     return [case["who"], float(f"{value:.5g}"), f"{significant(value, 4)}\n({span})", runs, own]
 
 
-def view(table: pd.DataFrame, at: tuple[str, ...], measure: Measure, lost: pd.DataFrame) -> View:
+def view(cases: list[Row], at: tuple[str, ...], measure: Measure, lost: list[Row]) -> View:
     """One choice as data: its place on the axes, rows, pairs, verdict and command. lost: cases that failed there."""
     axes = [name for name in SETTING if name != "batch_size" and at[3] == USED[1]]
     axes += ["batch_size"] * (at[2] == BEST)
-    found, count = pairs(table), range(len(table))
+    found, count = pairs(cases), range(len(cases))
     beside = [[drawn(found[i, j]) if (i, j) in found else None for j in count] for i in count]
-    rows = [row_of(case, measure, axes) for part in (table, lost) for case in part.to_dict("records")]
-    heading = measure.heading + (f" ({table[measure.alike].iat[0]})" if measure.alike else "")
+    rows = [row_of(case, measure, axes) for case in (*cases, *lost)]
+    heading = measure.heading + (f" ({cases[0][measure.alike]})" if measure.alike else "")
     batch = f"{BEST} batch size" if at[2] == BEST else f"batch {at[2]}"
-    says = f"At {at[0]}, {at[1]}, {batch}, {at[3]}: {verdict(table, found, measure)}"
+    says = f"At {at[0]}, {at[1]}, {batch}, {at[3]}: {verdict(cases, found, measure)}"
     return {"at": [*at[:4], measure.heading], "heading": heading, "rows": rows, "says": says,
             "pairs": [line if any(line) else None for line in beside],
-            "command": command(table, at[3], measure, at[2])}  # fmt: skip
+            "command": command(cases[0], at[3], measure, at[2])}  # fmt: skip
 
 
 def prepared(study: Study) -> pd.DataFrame:
@@ -193,18 +198,25 @@ def views(study: Study) -> Iterator[View]:
     order = sorted(groups, key=lambda group: group[0], reverse=True)
     for what, px in dict.fromkeys((what, px) for _, what, px, _ in order):
         for name, cases in used.items():
-            own = cases[(cases["what"] == what) & (cases["image_px"] == px)]
+            own = cases[(cases["what"] == what) & (cases["image_px"] == px)].to_dict("records")
             sizes = [n for _, w, x, n in order if (w, x) == (what, px)]
             for measure in MEASURES:
                 known = measured(own, measure)
-                if name == USED[1] and known["reference"].all():
+                if name == USED[1] and all(row["reference"] for row in known):
                     continue
-                for size in [*sizes, *[BEST] * (known["batch_size"].nunique() > 1)]:
-                    here = known if size == BEST else known[known["batch_size"] == size]
-                    lost = own[own["images_per_s"].isna() & (own["batch_size"] == size)]
-                    if len(here):
-                        at = (what, f"{px} px", str(size), name)
-                        yield view(here.drop_duplicates("who"), at, measure, lost.drop_duplicates("who"))
+                for size in [*sizes, *[BEST] * (len({row["batch_size"] for row in known}) > 1)]:
+                    here = first_of_each(row for row in known if size in (BEST, row["batch_size"]))
+                    failed = (row for row in own if row["batch_size"] == size and pd.isna(row["images_per_s"]))
+                    if here:
+                        yield view(here, (what, f"{px} px", str(size), name), measure, first_of_each(failed))
+
+
+def first_of_each(rows: Iterable[Row]) -> list[Row]:
+    """Of each machine the first of these."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        found.setdefault(row["who"], row)
+    return list(found.values())
 
 
 def block(every: list[View]) -> HTML:

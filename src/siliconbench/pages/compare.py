@@ -101,7 +101,7 @@ def parts_sentence(table: pd.DataFrame) -> str:
     words = "End to end, every machine reaches at least two thirds of the model's own rate: the device sets the pace."
     if starved:
         words = f"{listed(starved, 4)}. There data loading and preprocessing are what is timed, not the device."
-    return words + tables.cut_sentence(len(rates))
+    return words + tables.cut_sentence(min(len(rates), tables.MOST_SHOWN), len(rates))
 
 
 def sustained(study: Study) -> pd.DataFrame:
@@ -192,8 +192,9 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
     for given in (label for _, label in sorted(study.labels.items()) if label.price):
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"
         lines.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
+    ranked = study.runs.merge(rank[POOL], on=POOL).groupby("machine")["file"].agg(list)
     for slug, own in study.runs.groupby("machine"):
-        names = list(own.merge(rank[POOL], on=POOL)["file"])
+        names = ranked.get(slug)
         behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
         lines.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")
     return lines

@@ -16,6 +16,7 @@ from siliconbench.record.schema import Record
 UNEXPLAINED = 0.9  # below this share of what its parts allow, what a whole lacks is said
 SWING = 1.5  # from so much between a run's slow blocks and its quick ones on, its mean stands for no moment
 MOST_SHOWN = 12  # names in one figure: more can't be distinguished
+PLAIN = "the reference setting"  # where nothing tells a case apart but its model
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,27 @@ def few(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["name"].isin(names)]
 
 
-def cut_sentence(count: int) -> str:
-    """How many of so many names a figure shows; empty where it shows all."""
-    return f" The figure shows the first {MOST_SHOWN} of {count}." if count > MOST_SHOWN else ""
+def by_model(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a figure with axes for each model (`panel`) can show: of the models, and of what is not usual in
+    their cases (`name`), those of most cases; of one model, the fastest."""
+    if table["model"].nunique() < 2:
+        return few(table)
+    names = [case["name"].removeprefix(case["model"]).removeprefix(", ") or PLAIN for _, case in table.iterrows()]
+    table = table.assign(panel=table["model"], name=names)
+    for column in ("panel", "name"):
+        table = table[table[column].isin(table[column].value_counts().index[:MOST_SHOWN])]
+    return table
+
+
+def each_model(table: pd.DataFrame) -> pd.DataFrame:
+    """These cases, or where they are too many for a figure the fastest of each model."""
+    ordered = table.sort_values("images_per_s", ascending=False, kind="stable")
+    return table if len(table) <= MOST_SHOWN else ordered.drop_duplicates("model")[:MOST_SHOWN]
+
+
+def cut_sentence(drawn: int, count: int) -> str:
+    """How many of so many cases a figure shows; empty where it shows all."""
+    return f" The figure shows {drawn} of {count} cases." if drawn < count else ""
 
 
 def labelled(cases: pd.DataFrame) -> pd.DataFrame:
@@ -101,10 +120,10 @@ def speed_sentence(table: pd.DataFrame) -> str:
     for group in groups[:4]:
         best = top(group, "images_per_s")
         words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed_words(best)}.")
-    failed = table[table["images_per_s"].isna()][["name", "batch_size", "error"]]
-    lost = [f"{name} at {size} ({why or 'wrong outputs'})" for name, size, why in failed.itertuples(index=False)]
-    words += [f"Failed, marked by a cross: {listed(lost, 6, ', ')}.".replace("_", " ")] if lost else []
-    words += [f"The figure shows the {MOST_SHOWN} fastest of {len(groups)}."] if len(groups) > MOST_SHOWN else []
+    failed = table[table["images_per_s"].isna()].to_dict("records")
+    why = [(c["error"] or "wrong outputs").replace("_", " ") for c in failed]
+    lost = [f"{c['name']} at {c['batch_size']} ({said})" for c, said in zip(failed, why, strict=True)]
+    words += [f"Failed, marked by a cross: {listed(lost, 6, ', ')}."] if lost else []
     return " ".join(words) or "No case succeeded: there is no speed to show."
 
 

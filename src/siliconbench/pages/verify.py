@@ -10,15 +10,16 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
 
+import pandas as pd
 from IPython.display import HTML
 
 from siliconbench import knobs, paths
 from siliconbench.pages import compare, html
-from siliconbench.pages.ranking import Study
-from siliconbench.record import share
+from siliconbench.record import share, store
 from siliconbench.record.axes import METHOD
 
 STAMP = re.compile(r'<p class="note" id="stamp">.*?</p>', re.DOTALL)
+MACHINE = re.compile(r"Notebook machine,.*; records: ([a-z0-9-]+) ")
 CODE = re.compile(r"code [0-9a-f]{12}")
 OTHER = "nothing but the code's hash: other code gives the same page"
 EXACT = (sys.platform, platform.machine()) == ("linux", "x86_64")  # elsewhere there are other fonts, another libm
@@ -32,18 +33,18 @@ def digest(files: Iterable[Path]) -> str:
     return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:12]
 
 
-def stamp(study: Study) -> HTML:
+def stamp(notebook: str, files: Iterable[Path], runs: pd.DataFrame) -> HTML:
     """What a page was made of, in a line: the newest record's date, the method, hashes of the code and the records."""
     code = [path for place in ("src", "notebooks") for path in (paths.ROOT / place).rglob("*")]
     code = [path for path in code if path.suffix in (".py", ".ipynb", ".j2", ".js") and path.parent.name[:1] != "."]
     lock = paths.ROOT / "requirements.lock"
     machines: dict[str, list[Path]] = {}
-    for path in study.files:
+    for path in files:
         machines.setdefault(path.parent.name, []).append(path)
     records = [f"{name} {digest(files)}" for name, files in sorted(machines.items())]
-    newest = study.runs["created"].max()[:8] if len(study.runs) else "none"
+    newest = runs["created"].max()[:8] if len(runs) else "none"
     mark = digest([*code, *[lock] * lock.exists()])
-    told = f"Newest record: {newest}. Method {METHOD}, code {mark}; records: "
+    told = f"Newest record: {newest}. Notebook {notebook}, method {METHOD}, code {mark}; records: "
     told += f"{', '.join(records) or 'none'}. `make verify PAGE=…` makes it anew and says whether it is the same."
     return HTML(f'<p class="note" id="stamp">{html.inline(told)}</p>')
 
@@ -70,9 +71,16 @@ def make_verify(results: str) -> int:
     page, own = Path(os.environ.get("PAGE") or paths.DATA.with_name("compare.html")), share.own_folder(results)
     if not page.is_file():
         raise knobs.wrong("PAGE", str(page), "the path of a page that `make report` made")
+    text = page.read_text("utf-8")
+    machine = MACHINE.search((STAMP.search(text) or [""])[0])
     with tempfile.TemporaryDirectory() as folder:
-        mine = str(own) if own and "(yours" in page.read_text("utf-8") else ""
-        made = compare.page_of(Path(folder) / "made.html", mine)
-        found = difference(page.read_text("utf-8"), made.read_text("utf-8"))
+        made = Path(folder) / "made.html"
+        if machine:
+            from siliconbench.pages import render  # slow to import, and a page, which imports this, needs none of it
+
+            render.machine_page(machine[1], store.folder_at(results), made)
+        else:
+            compare.page_of(made, str(own) if own and "(yours" in text else "")
+        found = difference(text, made.read_text("utf-8"))
     print(f"{page}: {f'the first difference: {found}' if found else 'identical'}")
     return int(bool(found))

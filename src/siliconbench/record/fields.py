@@ -24,11 +24,6 @@ def one_of(names: Iterable[str]) -> Any:
     return GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(names)))
 
 
-def called(name: str) -> Any:
-    """The field that JSON calls by this name, since pydantic has taken it for something of its own."""
-    return Field(validation_alias=name, serialization_alias=name)
-
-
 class Model(BaseModel):
     """The base of all: strict types, no field but those named, never changed after it is made."""
 
@@ -43,7 +38,8 @@ class Section(Model):
     @model_validator(mode="after")
     def each_none_has_a_reason(self) -> Self:
         """The section itself; ValueError if a None has no reason, or a known value has one."""
-        values = {info.serialization_alias or f: getattr(self, f) for f, info in type(self).model_fields.items()}
+        fields, parts = type(self).model_fields, vars(self).items()
+        values = {fields[f].serialization_alias or f: v for f, v in parts if v is None or self.unknown}
         if bare := [f for f, v in values.items() if v is None and f not in self.unknown]:
             raise ValueError(f"None without a reason in unknown: {', '.join(bare)}")
         if stray := [f for f in self.unknown if values.get(f) is not None]:

@@ -5,17 +5,16 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from siliconbench.record import fields
-from siliconbench.record.fields import Model, Section
 
 
-class Level(Model):
+class Level(fields.Model):
     """The cores of one kind."""
 
     name: fields.Name
     cores: fields.Positive
 
 
-class Gpu(Section):
+class Gpu(fields.Section):
     """One GPU: what it is, and the limits that it is set to. pcie: the best generation of its link, and the width in
     use; mig: a share of it alone is to be had."""
 
@@ -36,7 +35,7 @@ class Gpu(Section):
         return f"{self.name}, {self.cores} cores" if self.cores else self.name
 
 
-class Machine(Section):
+class Machine(fields.Section):
     """What the machine is; nothing that tells whose it is. gpus: the one that was measured is the first; smt: a core
     runs two threads; rosetta: translated."""
 
@@ -79,7 +78,7 @@ class Machine(Section):
         return ", ".join(filter(None, known))
 
 
-class Software(Section):
+class Software(fields.Section):
     """What ran: versions, and the device, threads and flags as torch read them back.
 
     environment: the variables that change arithmetic or threads; process: what measured, a kernel, or schema.AGAIN."""
@@ -105,7 +104,7 @@ class Software(Section):
     process: fields.Name = "kernel"
 
 
-class State(Section):
+class State(fields.Section):
     """The machine's power and load at one moment."""
 
     power_source: Literal["mains", "battery"] | None

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from siliconbench.record import axes, fields
-from siliconbench.record.fields import Case, Error, Model, Section, Sweep, called
+from siliconbench.record.fields import Case, Error, Model, Section, Sweep
 from siliconbench.record.host import Machine, Software, State
 
 OLDER = "measured by 0.1, whose end-to-end figures were too low: measure again with `make image`; "
@@ -61,7 +61,7 @@ class Passes(Section):
     """The passes of a run; the model alone, the copy to the device, data loading alone, end to end."""
 
     forward: Pass | None
-    copy_: Annotated[Pass | None, called("copy")]
+    copy_: Annotated[Pass | None, Field(alias="copy")]  # pydantic has taken the name, as it has schema
     input: Pass | None
     end_to_end: Pass | None
 
@@ -248,7 +248,7 @@ PARTS = ("passes", "latency", "limits", "memory", "telemetry", "energy", "checks
 class Record(Section):
     """One run, schema 2. A run that failed has an error, and no more than what was known by then."""
 
-    schema_: Annotated[int, Field(ge=2, le=2), called("schema")] = 2
+    schema_: Annotated[int, Field(ge=2, le=2, alias="schema")] = 2
     method: Annotated[int, Field(ge=2, le=1000)] = axes.METHOD
     status: Literal["ok", "failed"]
     error: Error | None

@@ -12,10 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from siliconbench import paths
-from siliconbench.knobs import Stopped, WrongKnob
-from siliconbench.record import store
-from siliconbench.record.host import Machine
+from siliconbench import knobs, paths
+from siliconbench.record import host, store
 from siliconbench.record.schema import OLDER, Record
 
 COMMON = ("air", "apple", "mac", "max", "mini", "pro", "studio", "ultra")  # users' names that chips have, too
@@ -35,7 +33,7 @@ def own_folder(address: str) -> Path | None:
     except Exception as error:  # each storage has its own; what they say may name a key
         there, why = False, f"it can't be reached ({type(error).__name__}): see its address and your access"
     if not there and results != paths.MINE:
-        raise WrongKnob(f"RESULTS: {results}: {why}")
+        raise knobs.WrongKnob(f"RESULTS: {results}: {why}")
     return results if there and not (isinstance(results, Path) and results.resolve() == paths.DATA) else None
 
 
@@ -98,21 +96,19 @@ def contents(records: list[Record]) -> list[str]:
     facts |= {"memory": m.memory_bytes and f"{m.memory_bytes / 2**30:.0f} GiB", "Python": s.python, "torch": s.torch}
     facts |= {"GPU": ", ".join(g.name for g in m.gpus or []) or None, "siliconbench": s.commit or s.siliconbench}
     known = [f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None]
+    verdicts = [r.verdict.word if r.verdict else "failed" for r in records]
+    counts = (Counter(sorted(words)).most_common() for words in ([r.case.model for r in records], verdicts))
+    models, judged = (", ".join(f"{word} {count}" for word, count in found) for found in counts)
     days = {f"{r.created[:4]}-{r.created[4:6]}-{r.created[6:8]}" for r in records}
     channels = sorted({name for r in records if r.telemetry for name in r.telemetry.channels})
     return [
-        f"Models: {by_count([r.case.model for r in records])}.",
-        f"Verdicts: {by_count([r.verdict.word if r.verdict else 'failed' for r in records])}.",
+        f"Models: {models}.",
+        f"Verdicts: {judged}.",
         f"Measured: {' to '.join(dict.fromkeys((min(days), max(days))))} (UTC).",
         f"Of the machine: {'; '.join(known)}.",
         f"Over time: {', '.join(channels) or 'nothing'}; and its load, swap, memory and power source at each run.",
         "Left out: who you are, the machine's own name, its serial numbers and addresses, your files and folders.",
     ]
-
-
-def by_count(words: list[str]) -> str:
-    """Each word with its count, the most frequent first."""
-    return ", ".join(f"{word} {count}" for word, count in Counter(sorted(words)).most_common())
 
 
 def own_names() -> set[str]:
@@ -130,7 +126,7 @@ def personal(records: list[Record]) -> list[str]:
     return sorted(n for n in own_names() if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", texts, re.IGNORECASE))
 
 
-def another(results: Path, machine: Machine) -> str | None:
+def another(results: Path, machine: host.Machine) -> str | None:
     """That this machine's name is another's, in words, by chip and cores of the last record of that name; else None."""
     found = (r for _, r in store.read(results, machine.slug) if isinstance(r, Record))
     last = max(found, key=lambda r: r.created, default=None)
@@ -142,7 +138,7 @@ def another(results: Path, machine: Machine) -> str | None:
 def published(good: list[Record], label: Path) -> list[Path]:
     """The new files in reports/data, all or none; Stopped where another machine has the name there."""
     if other := another(paths.DATA, good[-1].machine):
-        raise Stopped(f"{paths.DATA}: {other}: measure with a name of your own (MACHINE=)")
+        raise knobs.Stopped(f"{paths.DATA}: {other}: measure with a name of your own (MACHINE=)")
     there, made = [r for _, r in store.read(paths.DATA, good[-1].machine.slug)], list[Path]()
     try:
         for record in (r for r in good if r not in there):

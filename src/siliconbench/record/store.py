@@ -18,26 +18,25 @@ from typing import Annotated, Any, cast
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from siliconbench.knobs import Stopped
-from siliconbench.record.fields import Model, Name, Text
-from siliconbench.record.schema import Case, Record
+from siliconbench.record import fields, schema
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk without room for more says
 MOST_BYTES = 20_000_000  # of one file: a day of half-second blocks with 20 channels of 20,000 samples takes 12 MB
 
 
-class Label(Model):
+class Label(fields.Model):
     """What a person says of a machine, in its machine.toml. TOML has dates of its own: str writes them."""
 
-    label: Name
+    label: fields.Name
     price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
     rent: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None  # an hour
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
     date: Annotated[str, BeforeValidator(str), StringConstraints(pattern=r"^20\d\d-[01]\d-[0-3]\d$")] | None = None
-    source: Text | None = None
-    note: Text | None = None
+    source: fields.Text | None = None
+    note: fields.Text | None = None
 
 
-def file_name(case: Case, created: str, repeat: int) -> str:
+def file_name(case: schema.Case, created: str, repeat: int) -> str:
     """The name of a record's file in its machine's folder, by each axis in which two runs of a sweep can differ."""
     compiled = case.compile if isinstance(case.compile, str) else "compile" if case.compile else ""
     source, px = case.source.replace("torchvision", ""), f"{case.asked_px}px" if case.asked_px else ""
@@ -91,7 +90,7 @@ def folder_at(address: str) -> Path:
     return cast(Path, UPath(address, use_listings_cache=False))  # others write there, too: never believe a cache
 
 
-def write(record: Record, results: Path) -> Path:
+def write(record: schema.Record, results: Path) -> Path:
     """The path of the new record; FileExistsError where it is there already, Stopped where it can't be kept."""
     path = results / record.machine.slug / file_name(record.case, record.created, record.repeat)
     try:
@@ -107,7 +106,7 @@ def write(record: Record, results: Path) -> Path:
     raise FileExistsError(f"{path} is there already")
 
 
-def dumps(record: Record) -> str:
+def dumps(record: schema.Record) -> str:
     """The record as JSON: sorted keys, one line a field, so that two versions compare well."""
     text = json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True)
     return re.sub(r"\[[^\[\]{}\"]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
@@ -127,20 +126,18 @@ def content(path: Path, most: int) -> bytes:
     return data
 
 
-def no_key_twice(pairs: list[tuple[str, Any]]) -> None:
-    """Checks that no key of a JSON object is there twice (readers differ in which counts); ValueError with the key."""
-    if twice := [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]:
-        raise ValueError(f"the key {twice[0]} is there twice")
-
-
-def load(path: Path) -> Record:
+def load(path: Path) -> schema.Record:
     """The record in one file; ValueError with the reason when it is not one."""
     data = content(path, MOST_BYTES)
     try:
-        record = Record.model_validate_json(data, by_alias=True, by_name=False)
+        record = schema.Record.model_validate_json(data, by_alias=True, by_name=False)
     except ValidationError as error:
         raise ValueError(reason(error)) from None
-    json.loads(data, object_pairs_hook=no_key_twice, parse_float=len, parse_int=len)  # the numbers are not needed
+    objects = list[list[tuple[str, Any]]]()  # their keys and values: readers differ in which of two alike keys counts
+    json.loads(data, object_pairs_hook=objects.append, parse_float=len, parse_int=len)  # the numbers are not needed
+    for pairs in (pairs for pairs in objects if len(dict(pairs)) < len(pairs)):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise ValueError(f"the key {twice} is there twice")
     name = file_name(record.case, record.created, record.repeat)
     if (path.parent.name, path.name) != (record.machine.slug, name):
         raise ValueError(plain(f"its name should be {record.machine.slug}/{name}"))
@@ -163,19 +160,19 @@ def tried(path: Path, read_by: Callable[[Path], Any] = load) -> Any:
         return ValueError(plain(error))
 
 
-def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
+def read(results: Path, machine: str = "*") -> Iterator[tuple[Path, schema.Record | ValueError]]:
     """Each file under results that calls itself a record, in the order of names: the record, or why it is none."""
     found = sorted(results.glob(f"{machine}/*.json"))
     with ThreadPoolExecutor(16) as pool:  # elsewhere each object is a wait for the network; here no thread starts
         yield from zip(found, map(tried, found) if isinstance(results, Path) else pool.map(tried, found), strict=True)
 
 
-def read_all(folders: Iterable[Path], machine: str = "*") -> Iterator[tuple[Path, Record | ValueError]]:
+def read_all(folders: Iterable[Path], machine: str = "*") -> Iterator[tuple[Path, schema.Record | ValueError]]:
     """What `read` gives of each of these folders in turn; what was there before, by its case and raw seconds, once."""
     seen = set[bytes]()
     for folder in folders:
         for path, found in read(folder, machine):
-            told = (found.machine.slug, found.case, found.passes or found) if isinstance(found, Record) else path
+            told = (found.machine.slug, found.case, found.passes or found) if isinstance(found, schema.Record) else path
             mark = hashlib.sha256(repr(told).encode()).digest()
             if mark not in seen:
                 yield path, found
@@ -185,7 +182,7 @@ def read_all(folders: Iterable[Path], machine: str = "*") -> Iterator[tuple[Path
 def newest_machine(*folders: Path) -> str:
     """The slug of the machine with the newest record; Stopped when there is none."""
     read_back = [found for _, found in read_all(folders)]
-    good = [(r.created, r.machine.slug) for r in read_back if isinstance(r, Record)]
+    good = [(r.created, r.machine.slug) for r in read_back if isinstance(r, schema.Record)]
     if not good:
         refused = f"; {len(read_back)} refused, the first was {read_back[0]}" if read_back else ""
         raise Stopped(f"there is no record: `make image` makes some{refused}")

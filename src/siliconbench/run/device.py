@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from siliconbench.machine.tools import content, explained, matched
-from siliconbench.record import store
-from siliconbench.record.axes import DEVICES, PRECISIONS
+from siliconbench.record import axes, store
 
 # What changes arithmetic or threads, by the start of its name; an address or a device's number is none of it.
 TELLING = ("ONEDNN_", "DNNL_", "MKL_", "OMP_", "KMP_", "GOMP_", "PYTORCH_", "TORCHINDUCTOR_", "MIOPEN_", "ROCBLAS_",
@@ -37,12 +36,12 @@ class Peak(NamedTuple):
 def choose(use_gpu: bool) -> torch.device:
     """The accelerator if one is there and asked for, of a type that axes.DEVICES knows; else the CPU."""
     found = torch.accelerator.current_accelerator(check_available=True) if use_gpu else None
-    return torch.device(found.type if found and found.type in DEVICES else "cpu")
+    return torch.device(found.type if found and found.type in axes.DEVICES else "cpu")
 
 
 def refusal(device: torch.device, reference: bool, own: bool = False) -> str | None:
     """Why the reference class may not be measured here, or None. An own model may lean on the CPU: that is no rank."""
-    name, macos = DEVICES[device.type].fallback, platform.mac_ver()[0].partition(".")[0]
+    name, macos = axes.DEVICES[device.type].fallback, platform.mac_ver()[0].partition(".")[0]
     if device.type == "mps" and macos.isdecimal() and 10 < int(macos) < 15:
         return f"torch's Metal needs macOS 15 or later, and this is {macos}: USE_GPU=0 measures the CPU"
     if reference and name and not own and os.environ.get(name, "0").strip() not in ("", "0"):
@@ -55,14 +54,11 @@ def refusal(device: torch.device, reference: bool, own: bool = False) -> str | N
 
 def lacks(device: torch.device, precision: str) -> str | None:
     """Why the device can't do this precision, or None. TF32 is a mode of NVIDIA's tensor cores from Ampere on."""
-    if not PRECISIONS[precision].tf32:
+    amd, nvidia = (device.type == "cuda" and bool(torch.version.hip) == hip for hip in (True, False))
+    if not axes.PRECISIONS[precision].tf32 or (nvidia and torch.cuda.get_device_capability(device) >= (8, 0)):
         return None
-    on_cuda, choice = device.type == "cuda", "choose fp32, fp16 or bf16 here"
-    if on_cuda and torch.version.hip:
-        return f"{precision} is a mode of NVIDIA GPUs, and this torch works an AMD GPU by HIP: {choice}"
-    if on_cuda and torch.cuda.get_device_capability(device) >= (8, 0):
-        return None
-    return f"{precision} is a mode of NVIDIA GPUs from Ampere on: {choice}"
+    needed = "GPUs, and this torch works an AMD GPU by HIP" if amd else "GPUs from Ampere on"
+    return f"{precision} is a mode of NVIDIA {needed}: choose fp32, fp16 or bf16 here"
 
 
 def environment() -> dict[str, str]:
@@ -82,7 +78,7 @@ def architecture(device: torch.device) -> str | None:
 
 def describe(device: torch.device, model_fingerprint: str) -> dict[str, Any]:
     """The device as torch sees it, the threads and flags as read back, and in `unknown` why the rest is None."""
-    kind, module, on_cuda, memory = DEVICES[device.type], getattr(torch, device.type), device.type == "cuda", None
+    kind, module, on_cuda, memory = axes.DEVICES[device.type], getattr(torch, device.type), device.type == "cuda", None
     name = getattr(module, "get_device_name", lambda _: kind.title)(device) if kind.accelerator else None
     if hasattr(module, "get_device_properties"):
         memory = int(module.get_device_properties(device).total_memory)
@@ -109,7 +105,7 @@ def reset_peak(device: torch.device) -> None:
     """Sets the peaks that peak_memory() tells back to what is held now, where the system can (proc(5): clear_refs)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    if DEVICES[device.type].accelerator:
+    if axes.DEVICES[device.type].accelerator:
         with suppress(RuntimeError):
             torch.accelerator.reset_peak_memory_stats()
 
@@ -120,7 +116,7 @@ def peak_memory(device: torch.device) -> Peak:
     since_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit
     known = matched(r"^VmHWM:\s+(\d{1,12}) kB$", content("/proc/self/status"))
     process = int(known) * 1024 if known else since_start
-    if not DEVICES[device.type].accelerator:
+    if not axes.DEVICES[device.type].accelerator:
         return Peak(None, process, "the CPU is the device: see peak_process_bytes")
     try:
         held = torch.mps.driver_allocated_memory() if device.type == "mps" else 0  # by Metal, not in torch's tensors

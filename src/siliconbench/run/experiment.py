@@ -9,12 +9,10 @@ import torch
 
 from siliconbench.analysis.bottleneck import Overlap, allowed_rate, experiment_answer, resources, suspect
 from siliconbench.machine.facts import usable_cores
-from siliconbench.record.axes import DEVICES
-from siliconbench.record.schema import Experiment, Pass, Passes
-from siliconbench.run.loader import Loader
+from siliconbench.record import axes, schema
+from siliconbench.run import loader, zoo
 from siliconbench.run.passes import Bench
 from siliconbench.run.timing import Call, Report, block, nothing
-from siliconbench.run.zoo import leaves
 
 Part = Literal["forward", "copy", "input", "balanced"]
 
@@ -31,14 +29,14 @@ class Answer(NamedTuple):
     """What is recorded: the bottleneck, the experiment behind it, and why that is None."""
 
     bottleneck: Part
-    experiment: Experiment | None
+    experiment: schema.Experiment | None
     why: str = ""
 
 
 def launch_s(bench: Bench) -> float:
     """The main process's seconds to launch one image's work on an idle device, 0 on the CPU: the median of nine. A step
     at a time: a full queue would take as long as the work. A copy that blocks is no launch, but a part of its own."""
-    device, host, ready = DEVICES[bench.device.type], bench.host_batch, bench.ready_batch
+    device, host, ready = axes.DEVICES[bench.device.type], bench.host_batch, bench.ready_batch
     if not device.accelerator:
         return 0.0
     whole, mark, seconds = bench.whole(lambda: host), bench.marks(), list[float]()
@@ -49,11 +47,11 @@ def launch_s(bench: Bench) -> float:
     return median(seconds) / bench.case.batch_size
 
 
-def combine(bench: Bench, passes: Passes, workers: int) -> Parts:
+def combine(bench: Bench, passes: schema.Passes, workers: int) -> Parts:
     """What the parts, each measured alone, allow together."""
     parts = {"forward": passes.forward, "copy": passes.copy_, "input": passes.input}
     ceilings = {name: part.images_per_s if part else None for name, part in parts.items()}
-    kind, load = DEVICES[bench.device.type], passes.input
+    kind, load = axes.DEVICES[bench.device.type], passes.input
     overlap = Overlap(
         overlapped=workers > 0 or kind.copies_beside, workers=workers, device_is_cpu=not kind.accelerator,
         cores=usable_cores(), threads=torch.get_num_threads(), launch_s=launch_s(bench), copy_stream=kind.copies_beside,
@@ -64,10 +62,10 @@ def combine(bench: Bench, passes: Passes, workers: int) -> Parts:
     return Parts(allowed_rate(ceilings, overlap)[0], suspected, resources(ceilings, overlap))
 
 
-def without(bench: Bench, part: str, stream: Loader) -> Call:
+def without(bench: Bench, part: str, stream: loader.Loader) -> Call:
     """The step of the whole with this part replaced by data that is ready; copies overlap as in the whole. A copy that
     waits for the step before goes, but not its wait: an output is read where it would have been copied."""
-    host, ready, device = bench.host_batch, bench.ready_batch, DEVICES[bench.device.type]
+    host, ready, device = bench.host_batch, bench.ready_batch, axes.DEVICES[bench.device.type]
     if part == "input":
         return bench.whole(lambda: host)
     if part == "forward":
@@ -78,13 +76,13 @@ def without(bench: Bench, part: str, stream: Loader) -> Call:
         nonlocal last
         next(stream)
         if device.accelerator and not device.copies_beside:
-            leaves(last)[0].flatten()[0].item()
+            zoo.leaves(last)[0].flatten()[0].item()
         last = bench.call(ready)
 
     return step
 
 
-def experiment(bench: Bench, part: Part, stream: Loader, whole: Pass, report: Report = nothing) -> Answer:
+def experiment(bench: Bench, part: Part, stream: loader.Loader, whole: schema.Pass, report: Report = nothing) -> Answer:
     """The bottleneck: the suspect if the whole is faster without it, else "balanced"; no experiment: it can't tell."""
     if part == "balanced":
         return Answer("balanced", None, "no part stands out")
@@ -97,4 +95,4 @@ def experiment(bench: Bench, part: Part, stream: Loader, whole: Pass, report: Re
         return Answer(part, None, "too few blocks to tell, or too different ones")
     found = {"images_per_s_with": whole.images_per_s, "images_per_s_without": rest.images_per_s}
     confirmed = word == "confirmed"
-    return Answer(part if confirmed else "balanced", Experiment(part=part, confirmed=confirmed, **found))
+    return Answer(part if confirmed else "balanced", schema.Experiment(part=part, confirmed=confirmed, **found))

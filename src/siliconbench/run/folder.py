@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from siliconbench import knobs, paths
 from siliconbench.analysis.words import listed
-from siliconbench.knobs import WrongKnob
 from siliconbench.machine.tools import tried
-from siliconbench.paths import FOLDER, image_files
 from siliconbench.run.images import opened
 
 KEPT = "SILICONBENCH_SURVEY"  # the environment's variable that says where the survey is, for the runs of a sweep
@@ -39,7 +38,7 @@ class Survey(NamedTuple):
 def surveyed(seed: int, count: int, anew: bool = False) -> Survey:
     """What is known of the folder that INPUT named, and the first `count` of its files in this seed's order. It is kept
     for all that this process starts; anew: looked at again."""
-    root, kept = os.environ[FOLDER], os.environ.get(KEPT)
+    root, kept = os.environ[paths.FOLDER], os.environ.get(KEPT)
     found = Survey(*json.loads(Path(kept).read_text("utf-8"))) if kept else None
     if anew or not found or found.asked[:2] != [root, seed] or found.asked[2] < count:
         found = survey(root, seed, count)
@@ -59,7 +58,7 @@ def header(file: str) -> tuple[str, int, int, int]:
 def survey(root: str, seed: int, count: int) -> Survey:
     """The survey of a folder; what is broken is named. WrongKnob where all is."""
     Image.init()  # else it knows no WebP
-    every, files = {file: tried(header, file) for file in image_files(root)}, list[str]()
+    every, files = {file: tried(header, file) for file in paths.image_files(root)}, list[str]()
     mark = hashlib.sha256("\n".join(sorted(f"{size[1:]}" for size in every.values() if size)).encode()).hexdigest()[:12]
     turns = [file for file, size in every.items() if size]
     random.Random(seed).shuffle(turns)
@@ -72,7 +71,7 @@ def survey(root: str, seed: int, count: int) -> Survey:
     if broken := [repr(os.path.relpath(file, root)) for file, size in every.items() if not size]:
         print(f"Left out, {len(broken)} that can't be decoded: {listed(broken, 10, ', ')}", flush=True)
     if not files:
-        raise WrongKnob("INPUT: the folder holds no image that can be decoded")
+        raise knobs.WrongKnob("INPUT: the folder holds no image that can be decoded")
     formats, sizes, *sides = zip(*filter(None, every.values()), strict=True)
     width_px, height_px = ([min(side), median_low(side), max(side)] for side in sides)
     about = {"images": len(sizes), "left_out": len(broken), "mean_bytes": round(sum(sizes) / len(sizes))}

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Iterator, MutableSequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,18 +29,12 @@ class Indices(Sampler[list[int]]):
             yield list(range(self.first - self.batch_size, self.first))
 
 
-@dataclass(frozen=True)
-class Collate:
-    """Puts images together in a batch; each worker counts its own where all processes see it (so there is no lock)."""
-
-    made: MutableSequence[int]
-
-    def __call__(self, images: list[torch.Tensor]) -> torch.Tensor:
-        """The batch (N, 3, H, W)."""
-        batch: torch.Tensor = default_collate(images)
-        if worker := get_worker_info():
-            self.made[worker.id] += 1
-        return batch
+def collate(made: MutableSequence[int], images: list[torch.Tensor]) -> torch.Tensor:
+    """The batch (N, 3, H, W); each worker counts its own where all processes see it (so there is no lock)."""
+    batch: torch.Tensor = default_collate(images)
+    if worker := get_worker_info():
+        made[worker.id] += 1
+    return batch
 
 
 @dataclass
@@ -74,7 +69,7 @@ def stream(bench: "Bench", workers: int, start_method: str | None = None) -> Loa
     context = multiprocessing.get_context(start_method) if workers else None
     indices, made = Indices(bench.case.batch_size), context.RawArray("q", workers) if context else []
     batches = iter(DataLoader(
-        bench.images, batch_sampler=indices, num_workers=workers, collate_fn=Collate(made),
+        bench.images, batch_sampler=indices, num_workers=workers, collate_fn=partial(collate, made),
         pin_memory=DEVICES[bench.device.type].copies_beside, prefetch_factor=PREFETCH if workers else None,
         persistent_workers=workers > 0, multiprocessing_context=context,
     ))  # fmt: skip

@@ -23,6 +23,8 @@ from siliconbench.run import passes, result, selftest, timing
 from siliconbench.run.device import peak_memory
 
 LOOK_S = 0.8  # how long, at least; of a batch that takes longer one
+SLOW_S = 1.0  # what takes a batch so long is not repeated
+CHECKED = "the first look at this setting checks them"
 FIRST = 4.0  # times as fast as a first call of seconds is the most that a CPU's next may be: it has no kernels to load
 
 
@@ -71,19 +73,30 @@ def answer(lines: Iterable[str]) -> None:
 
 
 def look(told: dict[str, Any]) -> None:
-    """Nothing; writes the record of one setting: warmed up, timed, its outputs checked, its page faults counted."""
+    """Nothing; writes the record of one setting: warmed up, timed, its page faults counted, and in the first look at it
+    its outputs checked. What takes seconds a batch is not repeated: the pass itself is counted."""
     case = Case(**told["case"])
     log = result.Log(False, case)
-    bench, neighbours = passes.set_up(case), selftest.Neighbours()
-    least_s = case.min_seconds / 2
-    timed = bench.timed(partial(bench.call, bench.ready_batch), least_s=least_s, warm_s=least_s)
-    beside, again = neighbours.seen(), selftest.repeat(bench, timed)
+    bench, neighbours, marks = passes.set_up(case), selftest.Neighbours(), list[Any]()
+    least_s, step = case.min_seconds / 2, partial(bench.call, bench.ready_batch)
+
+    def counted() -> None:
+        marks.append(selftest.used())
+        step()
+
+    timed = bench.timed(
+        counted if case.device == "cpu" else step, least_s=least_s, warm_s=least_s, called_s=bench.called_s
+    )
+    ends, beside = [*marks[-len(timed.block_s) :][:1], selftest.used()], neighbours.seen()
+    slow = case.device == "cpu" and timed.block_images == case.batch_size and median(timed.block_s) >= SLOW_S
+    own = selftest.repeated(timed.start_s, timed.block_s, timed.images, *ends) if slow else None
+    again = own or selftest.repeat(bench, timed)
     latency: Latency | None = passes.latency(bench) if told["request"] else None
     unknown = dict.fromkeys(("copy", "input", "end_to_end"), result.LOOK)
     measured = result.Measured(
         Passes(forward=timed, copy_=None, input=None, end_to_end=None, unknown=unknown), again, beside,
         Workers(used=0, start_method="none", tried=[], chosen_in=None), peak_memory(bench.device), latency=latency,
-        outputs=selftest.outputs(bench), precision=selftest.precision_proof(bench),
+        outputs=CHECKED if told["repeat"] > 1 else selftest.outputs(bench), precision=selftest.precision_proof(bench),
     )  # fmt: skip
     given = (told[name] for name in ("sweep", "repeat", "created", "machine"))
     store.write(result.record(bench, measured, log.stop(bench.zero_s), *given), store.folder_at(told["results"]))

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from siliconbench.record.axes import LAYOUTS, PRECISIONS
-from siliconbench.record.schema import Case
+from siliconbench.record import axes, schema
 from siliconbench.run.images import finisher
 from siliconbench.run.timing import Call, nothing
 from siliconbench.run.zoo import SOURCES, Built, Loss, Pixels, classify, own_loss
@@ -54,7 +53,7 @@ def calibrate(model: torch.nn.Module, pixels: Pixels) -> None:
             norm.eval().momentum = momentum
 
 
-def build(case: Case) -> Built:
+def build(case: schema.Case) -> Built:
     """The model in float32 on the CPU, in evaluation or training mode; the same weights for the same seed. Biases are
     zero (a random one says nothing, and drowns the image in alexnet), batch norms calibrated."""
     torch.manual_seed(case.seed)
@@ -92,12 +91,12 @@ def fingerprint(model: torch.nn.Module) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
 
 
-def form(case: Case) -> tuple[torch.dtype, torch.memory_format]:
+def form(case: schema.Case) -> tuple[torch.dtype, torch.memory_format]:
     """Torch's dtype and memory format of the case's precision and layout."""
-    return getattr(torch, PRECISIONS[case.precision].dtype), getattr(torch, LAYOUTS[case.memory_format])
+    return getattr(torch, axes.PRECISIONS[case.precision].dtype), getattr(torch, axes.LAYOUTS[case.memory_format])
 
 
-def prepared(model: torch.nn.Module, case: Case) -> torch.nn.Module:
+def prepared(model: torch.nn.Module, case: schema.Case) -> torch.nn.Module:
     """The model on the case's device, cast (not autocast) to its precision, laid out and compiled as asked."""
     dtype, layout = form(case)
     model = model.to(device=torch.device(case.device), dtype=dtype).to(memory_format=layout)

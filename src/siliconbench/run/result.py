@@ -15,13 +15,8 @@ from siliconbench.knobs import Stopped
 from siliconbench.machine import energy, facts, lock, sampler
 from siliconbench.machine.sources import nvml
 from siliconbench.machine.tools import Pairs, explained, section, tried
-from siliconbench.record import schema, store
-from siliconbench.record.axes import DEVICES
-from siliconbench.run import models
-from siliconbench.run.device import Peak, describe
-from siliconbench.run.experiment import Answer, Parts
-from siliconbench.run.passes import Bench
-from siliconbench.run.selftest import Beside, Repeat
+from siliconbench.record import axes, schema, store
+from siliconbench.run import device, experiment, models, passes, selftest
 
 LOOK = "a look of make best, at the model alone"
 
@@ -108,23 +103,23 @@ class Measured(NamedTuple):
     """All that a run measured, from its passes to its self-tests; a look of `make best` has not all of it."""
 
     passes: schema.Passes
-    repeat: Repeat
-    beside_forward: Beside
+    repeat: selftest.Repeat
+    beside_forward: selftest.Beside
     workers: schema.Workers
-    memory: Peak
+    memory: device.Peak
     latency: schema.Latency | None = None
     limits: schema.Limits | None = None
-    parts: Parts | None = None
-    answer: Answer | None = None
+    parts: experiment.Parts | None = None
+    answer: experiment.Answer | None = None
     synchronization: schema.Synchronization | None = None
     outputs: schema.Outputs | str = ""  # or why they could not be compared
     precision: list[schema.Proof] | None = None
-    beside_whole: Beside | None = None
+    beside_whole: selftest.Beside | None = None
 
 
-def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
+def checks(bench: passes.Bench, measured: Measured, log: Log) -> schema.Checks:
     """The record's section on what the run knows of its own worth."""
-    forward, on_cpu, end = measured.passes.forward, not DEVICES[bench.device.type].accelerator, measured.repeat
+    forward, on_cpu, end = measured.passes.forward, not axes.DEVICES[bench.device.type].accelerator, measured.repeat
     share = forward.cpu_s / (forward.seconds * torch.get_num_threads()) if forward and on_cpu else None
     outputs, why = (None, measured.outputs) if isinstance(measured.outputs, str) else (measured.outputs, "")
     recompiles = models.graphs_compiled() - bench.graphs if bench.case.compile else 0
@@ -149,7 +144,7 @@ def checks(bench: Bench, measured: Measured, log: Log) -> schema.Checks:
     )  # fmt: skip
 
 
-def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
+def verdict(bench: passes.Bench, measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
     """The run's word on itself, and what is to be said of its model; a fallen clock is a sign of heat within the model
     alone, before and after, only."""
     forward, again, limits = measured.passes.forward, measured.repeat, measured.limits
@@ -167,11 +162,11 @@ def verdict(bench: Bench, measured: Measured, checks: schema.Checks, log: Log) -
 
 
 def record(
-    bench: Bench, measured: Measured, log: Log, sweep: dict[str, Any], repeat: int, created: str, machine: str
+    bench: passes.Bench, measured: Measured, log: Log, sweep: dict[str, Any], repeat: int, created: str, machine: str
 ) -> schema.Record:
     """The record of the run, validated; empty are a sweep of its own, created now, and a machine named by its chip."""
     created, found = created or store.now(), checks(bench, measured, log)
-    installed, seen = facts.versions(), describe(bench.device, models.fingerprint(bench.model))
+    installed, seen = facts.versions(), device.describe(bench.device, models.fingerprint(bench.model))
     whole, hand = measured.passes.end_to_end, {"process": schema.AGAIN} if Log.runs > 1 else {}
     spent, unspent = log.energy(bench.zero_s, whole) if whole else (None, "end to end was not timed")
     before, after = log.before.swap_used_bytes, log.after.swap_used_bytes

@@ -12,12 +12,8 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from siliconbench.record import store
-from siliconbench.record.schema import Kernel, Limits
-from siliconbench.run.passes import Bench
-from siliconbench.run.timing import block
-from siliconbench.run.vision import uncompiled
-from siliconbench.run.zoo import leaves
+from siliconbench.record import schema, store
+from siliconbench.run import passes, timing, vision, zoo
 
 HEAVY = r"fft|lstm|gru|rnn|grid_sampler|cdist|linalg"  # operators of arithmetic that torch's counter leaves out
 PRODUCTS = (256, 512, 1024, 2048, 4096, 8192)  # n x n by n x n
@@ -38,7 +34,7 @@ class Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def work_per_image(bench: Bench) -> tuple[float, float, list[str]]:
+def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
     """Floating-point operations of one image, 2 per multiply-add, by torch's FlopCounterMode on the plain model; the
     least bytes moved for it: its share of the weights read, each layer's output written and read; what is not counted.
 
@@ -46,18 +42,17 @@ def work_per_image(bench: Bench) -> tuple[float, float, list[str]]:
     few, seen, held = bench.ready_batch[:2], Operators(), [*bench.model.parameters(), *bench.model.buffers()]
 
     def count(layer: torch.nn.Module, _input: Any, output: Any) -> None:
-        moved.extend(2 * leaf.nbytes for leaf in leaves(output) if not list(layer.children()))
-
-    def copied() -> torch.nn.Module:
-        return copy.deepcopy(bench.model, {id(tensor): tensor.to("meta") for tensor in held})
+        moved.extend(2 * leaf.nbytes for leaf in zoo.leaves(output) if not list(layer.children()))
 
     fused, training = torch.backends.mha.get_fastpath_enabled(), bench.model.training
     torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
     # On meta nothing is computed: the same on any device. What looks at its own numbers needs them.
-    for make, batch in ((copied, few.to("meta")), (bench.model.eval, few)):
+    for batch in (few.to("meta"), few):
         moved, counter = list[int](), FlopCounterMode(display=False)
-        with uncompiled(), suppress(Exception), register_module_forward_hook(count), torch.no_grad():
-            model = make()
+        with vision.uncompiled(), suppress(Exception), register_module_forward_hook(count), torch.no_grad():
+            model = (
+                copy.deepcopy(bench.model, {id(x): x.to("meta") for x in held}) if batch.is_meta else bench.model.eval()
+            )
             with seen, counter:
                 model(batch)
             break
@@ -68,7 +63,7 @@ def work_per_image(bench: Bench) -> tuple[float, float, list[str]]:
     return *work, sorted(seen.uncounted)
 
 
-def kernels(bench: Bench) -> list[Kernel]:
+def kernels(bench: passes.Bench) -> list[schema.Kernel]:
     """The rate of dense kernels on random data in the case's precision: matrix products and 3x3 convolutions by size.
 
     Each is the median of three; a row of sizes ends with the first that takes a tenth of a second, or less. Either kind
@@ -82,24 +77,24 @@ def kernels(bench: Bench) -> list[Kernel]:
     for row in (products, filters):
         for name, left, right, kernel, flop in row:
             call = torch.inference_mode()(partial(kernel, random(left), random(right)))
-            steps = max(1, min(1000, round(0.02 / (block(call, bench.synchronize, 2) / 2))))
-            seconds = median(block(call, bench.synchronize, steps) for _ in range(3)) / steps
-            rates.append(Kernel(name=name, flop_per_s=flop / seconds))
+            steps = max(1, min(1000, round(0.02 / (timing.block(call, bench.synchronize, 2) / 2))))
+            seconds = median(timing.block(call, bench.synchronize, steps) for _ in range(3)) / steps
+            rates.append(schema.Kernel(name=name, flop_per_s=flop / seconds))
             if seconds > min(0.1, bench.case.min_seconds / 100):
                 break
     return rates
 
 
-def limits(bench: Bench, images_per_s: float) -> Limits:
+def limits(bench: passes.Bench, images_per_s: float) -> schema.Limits:
     """How near the model alone (images_per_s) comes to the device's peak, and which roof is the lower one for it."""
     (flop, moved, uncounted), rates = work_per_image(bench), kernels(bench)
     source = torch.arange(32.0 * 2**20, device=bench.device)  # random numbers would take a CPU longer than the copies
     target = torch.empty_like(source)
-    copy_s = median(block(lambda: target.copy_(source), bench.synchronize, 3) / 3 for _ in range(3))
+    copy_s = median(timing.block(lambda: target.copy_(source), bench.synchronize, 3) / 3 for _ in range(3))
     bandwidth = 2 * source.nbytes / copy_s  # of a large copy on the device: each byte is read, and written
     peak = max(kernel.flop_per_s for kernel in rates)
     unknown = {} if flop else dict.fromkeys(("flop_per_image", "utilization", "roof"), "no operator of it is counted")
-    return Limits(
+    return schema.Limits(
         unknown=unknown, uncounted=[store.plain(name) for name in uncounted][:16], flop_per_image=flop or None,
         kernels=rates, peak_flop_per_s=peak, copy_bytes_per_s=bandwidth, bytes_per_image=moved or None,
         utilization=flop * images_per_s / peak if flop else None,

@@ -208,17 +208,25 @@ def outputs(bench: Bench) -> Outputs | str:
     )  # fmt: skip
 
 
-def repeat(bench: Bench, forward: Pass) -> Repeat:
-    """The forward pass once more, at the run's end: three of its blocks, or one that takes long.
+def used() -> tuple[float, float, int]:
+    """CPU seconds of this process in its own code and in the kernel's, and its page faults so far (getrusage(2))."""
+    told = resource.getrusage(resource.RUSAGE_SELF)
+    return told.ru_utime, told.ru_stime, told.ru_minflt + told.ru_majflt
+
+
+def repeated(start_s: float, block_s: list[float], images: int, *ends: tuple[float, float, int]) -> Repeat:
+    """Blocks of so many images between two readings of what was used.
 
     Memory that is given back to the system and fetched anew for each batch costs a CPU up to half of its speed: hence
-    the page faults and the kernel's share of this process's CPU time (getrusage(2))."""
+    the page faults and the kernel's share of this process's CPU time."""
+    user, system, faults = (b - a for a, b in zip(*ends, strict=True))
+    return Repeat(start_s, block_s, system / (user + system) if user + system else None, faults / images)
+
+
+def repeat(bench: Bench, forward: Pass) -> Repeat:
+    """The forward pass once more, at the run's end: three of its blocks, or one that takes long."""
     steps, batch = forward.block_images // bench.case.batch_size, bench.ready_batch
     blocks = 3 if median(forward.block_s) < 1 else 1
-    start_s, before = time.perf_counter() - bench.zero_s, resource.getrusage(resource.RUSAGE_SELF)
+    start_s, before = time.perf_counter() - bench.zero_s, used()
     seconds = [block(lambda: bench.call(batch), bench.synchronize, steps) for _ in range(blocks)]
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    kinds = ("ru_utime", "ru_stime", "ru_minflt", "ru_majflt")
-    user, system, minor, major = (getattr(after, kind) - getattr(before, kind) for kind in kinds)
-    share = system / (user + system) if user + system else None
-    return Repeat(start_s, seconds, share, (minor + major) / (blocks * forward.block_images))
+    return repeated(start_s, seconds, blocks * forward.block_images, before, used())

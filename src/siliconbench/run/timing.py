@@ -28,7 +28,8 @@ AGREE = 0.01  # two warm-up windows within 1 % of one another are settled
 WINDOW_S = 2.5  # a window must span seconds: clocks and caches take that long to move
 WARM_S = 30.0  # a device that has not settled by then is timed as it is, and that is said
 CPU_WARM_S = 3 * WINDOW_S  # or its pass's length: of two windows a single look would fail by noise one time in three
-JUDGED_S = 0.5  # a pass that may be shorter is a quick look, which no warm-up of seconds prolongs
+QUICK_S = 1.0  # a pass that may be no longer is a quick look, as those of `make best`
+JUDGED_S = 0.5  # a pass that may be shorter is not prolonged by a warm-up of seconds
 LONGER = 3  # times its length that a pass goes on for that
 
 Call = Callable[[], object]
@@ -40,11 +41,13 @@ Report = Callable[[float], object]  # takes the share done, 0 to 1
 @dataclass(frozen=True)
 class Lengths:
     """How long a pass lasts, at least (least_s 0: just the images, in whole batches); warm_s: it warms up until it is
-    steady, for so long at most; 0: only until the size of its blocks is found."""
+    steady, for so long at most; 0: only until the size of its blocks is found. called_s: what the call before it took;
+    if that is longer than a quick look, it was the warm-up, and a step is a block."""
 
     least_images: int = 1
     least_s: float = 10.0
     warm_s: float = WARM_S
+    called_s: float = 0.0
 
     @property
     def block_s(self) -> float:
@@ -99,8 +102,8 @@ def warm_up(step: Call, synchronize: Call, lengths: Lengths, clock: Clock) -> tu
     judged = lengths.warm_s > 0 and lengths.least_s >= JUDGED_S
     most_s = lengths.warm_s if judged else min(lengths.warm_s, lengths.least_s)
     start, steps, times, agree = clock(), 1, list[float](), False
-    since = start
-    while not times or (not agree and clock() - since < most_s):
+    since, warm = start, lengths.called_s > lengths.least_s > 0 and lengths.least_s <= QUICK_S
+    while not warm and (not times or (not agree and clock() - since < most_s)):
         times.append(block(step, synchronize, steps, clock))
         if times[-1] < lengths.block_s / 2:
             steps = max(steps + 1, int(steps * min(10, lengths.block_s / max(times[-1], 1e-9))))
@@ -206,12 +209,13 @@ def streamed(
 
 def requests(
     step: Call, synchronize: Call, least_s: float = 10.0, least: int = 1, most: int = 1000,
-    clock: Clock = time.perf_counter,
+    clock: Clock = time.perf_counter, warm: bool = False,
 ) -> list[float]:  # fmt: skip
     """The seconds of each request, for least_s seconds and `least` requests, or `most`: one after the other, so none in
-    a queue. Before them, for a tenth of that time (a second at most), some that don't count: three, or one of 0.1 s."""
+    a queue. Before them, unless all is warm, some that don't count: three, or one of 0.1 s, for a tenth of that time (a
+    second at most)."""
     start, few, took_s = clock(), 0, 0.0
-    while few < (3 if took_s < 0.1 else 1) or clock() - start < min(1.0, least_s / 10):
+    while not warm and (few < (3 if took_s < 0.1 else 1) or clock() - start < min(1.0, least_s / 10)):
         took_s, few = block(step, synchronize, 1, clock), few + 1
     start, times = clock(), list[float]()
     while not times or ((clock() - start < least_s or len(times) < least) and len(times) < most):

@@ -13,10 +13,9 @@ from siliconbench.machine.facts import usable_cores
 from siliconbench.record.axes import DEVICES
 from siliconbench.record.fields import Folder
 from siliconbench.record.schema import Tried, Workers
+from siliconbench.run import images, passes
 from siliconbench.run.folder import emptied, surveyed
-from siliconbench.run.images import pool
 from siliconbench.run.loader import PREFETCH, Loader, stream
-from siliconbench.run.passes import Bench
 
 WORTH = 0.05  # a loader that takes less of the time is left in the main process: the most that others could bring
 BETTER = 1.02  # more workers must bring more than 2 % to be worth having
@@ -45,7 +44,7 @@ def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
     return tied[0 if on_cpu else (len(tied) - 1) // 2]
 
 
-def described(bench: Bench, source: Loader) -> Folder:
+def described(bench: passes.Bench, source: Loader) -> Folder:
     """The record's numbers of the folder, and the images/s of this loader from a cold page cache: all that it is timed
     for is made after its clock has started, what it had made ahead, warm, goes by."""
     (_, _, about, files), size, cold = surveyed(bench.case.seed, bench.case.num_images), bench.case.batch_size, None
@@ -64,7 +63,7 @@ def described(bench: Bench, source: Loader) -> Folder:
 
 
 def feed(
-    bench: Bench, needed: float, chosen: int | None = None, chosen_in: int | None = None
+    bench: passes.Bench, needed: float, chosen: int | None = None, chosen_in: int | None = None
 ) -> tuple[Loader, Workers]:
     """The stream that feeds the model, and how its number of workers was found: WORKERS as asked, else as the run
     chosen_in of this sweep chose, else the best of a few tried. needed: the images/s that the model takes."""
@@ -82,11 +81,10 @@ def feed(
             rates[number].append(bench.streamed(tried, streams[number], least_s=least_s, least_images=few).images_per_s)
         used = choice(rates, on_cpu) if rates else tries[0]
     source = streams.get(used) or stream(bench, used)
-    found = Workers(
+    return source, Workers(
         used=used, start_method=multiprocessing.get_start_method() if used else "none",
         tried=[Tried(workers=n, images_per_s=r) for n, r in rates.items()],
         chosen_in=chosen_in if asked is None else None,
-        encoded=pool(bench.case.seed)[1] if bench.case.input.startswith("jpeg") else None,
+        encoded=images.pool(bench.case.seed)[1] if bench.case.input.startswith("jpeg") else None,
         folder=described(bench, source) if bench.case.folder else None,
     )  # fmt: skip
-    return source, found

@@ -1,13 +1,12 @@
 """Where models come from: torchvision, timm, a factory of the user's; what their images, outputs and losses are."""
 
+import importlib.util
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,7 +112,7 @@ def detector(model: Any, px: int | None) -> Built:
 
 def timms(name: str, px: int | None) -> Built:
     """A model of timm, with its own image size, mean and standard deviation."""
-    timm = import_module("timm")
+    timm = importlib.import_module("timm")
     model = timm.create_model(name, pretrained=False)
     told = timm.data.resolve_model_data_config(model)
     return Built(model, Pixels(px or told["input_size"][-1], tuple(told["mean"]), tuple(told["std"])))
@@ -139,10 +138,10 @@ def made(word: str) -> object:
     place, _, factory = word.rpartition(":")
     sys.path[:0] = [folder for folder in (str(Path(place).parent), str(Path.cwd())) if folder not in sys.path]
     if not place.endswith(".py"):
-        return getattr(import_module(place), factory)()
-    spec = spec_from_file_location(f"own_{Path(place).stem}", place)
+        return getattr(importlib.import_module(place), factory)()
+    spec = importlib.util.spec_from_file_location(f"own_{Path(place).stem}", place)
     assert spec and spec.loader, "the file was found when the knobs were read"
-    sys.modules[spec.name] = module = module_from_spec(spec)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, factory)()
 

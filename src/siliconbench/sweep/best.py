@@ -22,7 +22,7 @@ from siliconbench.record import store
 from siliconbench.record.axes import LAYOUTS, PRECISIONS
 from siliconbench.record.host import Machine
 from siliconbench.record.schema import Case, Record
-from siliconbench.run.device import choose, lacks
+from siliconbench.run.device import architecture, choose, lacks
 from siliconbench.run.models import no_compiler
 from siliconbench.sweep import runner, terminal
 from siliconbench.sweep.lines import using
@@ -30,6 +30,7 @@ from siliconbench.sweep.plan import Runs, asked, cases, numbered, planned, shuff
 from siliconbench.sweep.search import Options, Search
 
 SEARCH_S = 90.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
+COMPILE_S = {"cpu": 30.0}  # a first look with the compiler is taken to last so long; elsewhere it is worth any wait
 LOOK_S = 120.0  # a look that takes longer, to compile or because it hangs, is ended
 
 
@@ -38,7 +39,9 @@ def options(device: torch.device, machine: Machine) -> Options:
     on_cpu, cores, own = device.type == "cpu", facts.usable_cores(), torch.get_num_threads()
     fast = [level.cores for level in machine.core_levels or [] if level.cores][:1]
     counts = sorted({n for n in (own // 2, *fast, cores) if 2 <= n <= cores} - {own}) if on_cpu else []
-    narrow = [p for p, axis in PRECISIONS.items() if device.type in axis.searched_on and not lacks(device, p)]
+    emulated = {"bf16"} if architecture(device) == "AVX2" else {}  # ten times slower: one look is a third of the search
+    found = (p for p, axis in PRECISIONS.items() if device.type in axis.searched_on and p not in emulated)
+    narrow = [p for p in found if not lacks(device, p)]
     modes = (True, "reduce-overhead") if device.type == "cuda" else (True,)
     return {
         "threads": (None, *counts), "compile": (False, *(() if no_compiler(device) else modes)),
@@ -107,7 +110,8 @@ def searched(plain: Case, choices: Options, request: bool, kept: Path) -> list[C
     looks = Looks(request, say)
 
     def time_for(case: Case) -> bool:
-        return time.monotonic() + looks.compile_s * bool(case.compile) < ends_s
+        needed_s = max(looks.compile_s, COMPILE_S.get(case.device, 0.0)) if case.compile else 0.0
+        return time.monotonic() + needed_s < ends_s
 
     found = Search(plain, choices, not request, looks.look, time_for)
     found.known = {Case(**case): rate for case, rate in told["looks"]}

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from papermill import PapermillExecutionError
 
 from siliconbench.machine.facts import versions
-from siliconbench.record import store
-from siliconbench.record.host import Software
+from siliconbench.record import host, store
 from siliconbench.record.schema import Case, Error, Record, filled
 from siliconbench.sweep.plan import Plan, asked
 
@@ -24,9 +23,8 @@ def reason(error: Exception, killed_for_memory: bool) -> Error:
         if killed_for_memory:
             return Error(kind="out_of_memory", message="the machine ran out of memory and the system killed the run")
         return Error(kind="killed", message="the run was killed")
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, PapermillExecutionError):
-        text = f"{error.ename}: {error.evalue}"
+    told = (error.ename, error.evalue) if isinstance(error, PapermillExecutionError) else (type(error).__name__, error)
+    text = "{}: {}".format(*told)
     kind = next(kind for pattern, kind in KINDS.items() if re.search(pattern, text.lower()))
     kind = "out_of_memory" if kind == "worker" and killed_for_memory else kind
     return Error.model_validate({"kind": kind, "message": store.plain(text)})
@@ -42,7 +40,7 @@ def beyond(case: Case, records: Iterable[Record]) -> bool:
 def failed(plan: Plan, order: int, created: str, error: Error) -> Record:
     """The record, written, of a run that failed or was not tried."""
     known = {"status": "failed", "error": error, "case": plan.runs[order - 1].case, "machine": plan.machine}
-    known |= {"software": filled(Software, versions(), "the run failed before it was asked")}
+    known |= {"software": filled(host.Software, versions(), "the run failed before it was asked")}
     record = Record.model_validate(known | plan.known(order, created))
     store.write(record, plan.results)
     return record

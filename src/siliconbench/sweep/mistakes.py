@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import gammaincinv
 
-from siliconbench import paths
-from siliconbench.analysis import stats
-from siliconbench.analysis.words import significant
-from siliconbench.knobs import Given
+from siliconbench import knobs, paths
+from siliconbench.analysis import stats, words
 from siliconbench.sweep.plan import cases, device_type
 
 
@@ -38,12 +36,12 @@ def sentence(name: str, found: stats.Comparison, more: str = "too fast", less: s
     """The factor of a mistake with its interval, in words."""
     low, high = (x if x else found.ratio for x in found[1:3])
     low, factor, high = (low, found.ratio, high) if found.ratio > 1 else (1 / high, 1 / found.ratio, 1 / low)
-    shown = f"{significant(factor)} times {more if found.ratio > 1 else less}"
+    shown = f"{words.significant(factor)} times {more if found.ratio > 1 else less}"
     unsure = " These turns can't tell it from none." if found.word == "undecided" else ""
-    return f"{name}: {shown} ({significant(low)} to {significant(high)}).{unsure}"
+    return f"{name}: {shown} ({words.significant(low)} to {words.significant(high)}).{unsure}"
 
 
-def make_mistakes(given: Given, render: Callable[[Path, Path, Given], object]) -> int:
+def make_mistakes(given: knobs.Given, render: Callable[[Path, Path, knobs.Given], object]) -> int:
     """The exit status of `make mistakes`: 0. Its notebook measures, while its page is rendered."""
     case = cases(given, device_type(given["USE_GPU"]))[0]
     print(f"{case.model}, batch {case.batch_size}, {case.device}: ten mistakes, about five minutes", flush=True)

@@ -13,14 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 from scipy.special import stdtrit
 
 from siliconbench import paths
-from siliconbench.analysis import stats, verdict
-from siliconbench.analysis.ladder import rates
+from siliconbench.analysis import ladder, stats, verdict
 from siliconbench.knobs import KNOBS, Given, WrongKnob
 from siliconbench.machine.facts import versions
-from siliconbench.record import share, store
-from siliconbench.record.host import Machine
-from siliconbench.record.named import named
-from siliconbench.record.protocol import BATCHES
+from siliconbench.record import host, named, protocol, share, store
 from siliconbench.record.schema import Case, Record
 
 T = TypeVar("T")
@@ -43,7 +39,7 @@ class Plan(NamedTuple):
     """The runs of one sweep in order, the machine that they run on, and where their records go."""
 
     sweep_id: str
-    machine: Machine
+    machine: host.Machine
     results: Path
     runs: Runs
     telemetry: bool
@@ -60,11 +56,7 @@ class Plan(NamedTuple):
 
 def device_type(use_gpu: bool) -> str:
     """The type of the device that does the work; torch, which takes seconds to load, only to find an accelerator."""
-    if not use_gpu:
-        return "cpu"
-    from siliconbench.run.device import choose
-
-    return choose(True).type
+    return import_module("siliconbench.run.device").choose(True).type if use_gpu else "cpu"
 
 
 def cases(given: Given, device: str) -> list[Case]:
@@ -72,11 +64,11 @@ def cases(given: Given, device: str) -> list[Case]:
     lists = {knob.field: given[name] if knob.many else [given[name]] for name, knob in KNOBS.items() if knob.field}
     lists |= {"batch_size": [size or 1 for size in given["BATCH_SIZE"]], "device": [device]}
     found = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
-    found = [case | {"num_images": case["num_images"] or BATCHES * case["batch_size"]} for case in found]
+    found = [case | {"num_images": case["num_images"] or protocol.BATCHES * case["batch_size"]} for case in found]
     most = max(case["num_images"] for case in found)
     run = import_module("siliconbench.run.folder") if given["INPUT"] == "folder" else None  # it loads torch
     mark = run.surveyed(given["SEED"], most).mark if run else ""
-    return [Case(**case | named(case["model"]) | {"folder": mark}) for case in found]
+    return [Case(**case | named.named(case["model"]) | {"folder": mark}) for case in found]
 
 
 def shuffled(cases: Sequence[T], repeats: int, seed: int, salt: str) -> list[T]:
@@ -111,12 +103,11 @@ def again(records: list[Record], repeats: int, seed: int) -> Runs:
 
 
 def planned(
-    given: Given, device: str, machine: Machine, search: str, further: Further, looks: Sequence[Case] = ()
+    given: Given, device: str, machine: host.Machine, search: str, further: Further, looks: Sequence[Case] = ()
 ) -> Plan:
     """The sweep that the knobs ask for: the newest of its key if it has runs or a stage to go, else a new one. The key,
     which ends its id, is of the command, the versions and `search`, the name of one by stages; looks: the settings that
-    it looks at instead. WrongKnob where the machine's name is another's,
-    here or among the published ones."""
+    it looks at instead. WrongKnob where the machine's name is another's, here or among the published ones."""
     every, results = list(looks) or cases(given, device), store.folder_at(given["RESULTS"])
     found = [r for _, r in store.read(results, machine.slug) if isinstance(r, Record)]
     for folder in (results, paths.DATA):
@@ -174,7 +165,7 @@ def ends(records: list[Record]) -> str | None:
     """Why the batch sizes of one setting need double no further, in words; None while they should. It is memory,
     swapping, two doublings in a row or more that surely bring less than 2 % each, or a batch longer than a pass."""
     sizes = sorted({r.case.batch_size for r in records})
-    speeds = {size: rates([r for r in records if r.case.batch_size == size]) for size in sizes}
+    speeds = {size: ladder.rates([r for r in records if r.case.batch_size == size]) for size in sizes}
     last, least_s = sizes[-1], records[0].case.min_seconds
     if short := short_of_memory([r for r in records if r.case.batch_size == last]):
         return f"{short} at batch size {last}"
@@ -190,7 +181,5 @@ def ends(records: list[Record]) -> str | None:
 
 def onward(repeats: int, seed: int, auto: bool, records: list[Record]) -> Runs:
     """The next runs of `make image`: those that stand in for disturbed ones, then with auto the next batch sizes."""
-    if more := again(records, repeats, seed):
-        return more
     every = larger(records) if auto else []
-    return numbered(shuffled(every, repeats, seed, records[0].sweep.id), records)
+    return again(records, repeats, seed) or numbered(shuffled(every, repeats, seed, records[0].sweep.id), records)

@@ -1,4 +1,5 @@
-"""Measures a plan's runs, each by papermill in a fresh kernel; `make image` from its header to its page."""
+"""Measures a plan's runs, each by papermill in a fresh kernel; `make image` from its header to its page; `make suite`,
+the fixed protocol that everybody runs, and its two figures to quote."""
 
 import json
 import time
@@ -10,14 +11,10 @@ from typing import Any
 from papermill import PapermillExecutionError
 
 from siliconbench import paths
-from siliconbench.analysis import cases
-from siliconbench.analysis.advice import batch_advice
-from siliconbench.analysis.answer import Asked, answer
+from siliconbench.analysis import advice, answer, cases, suite, words
 from siliconbench.knobs import Given, Stopped
 from siliconbench.machine import facts, tuning
-from siliconbench.record import store
-from siliconbench.record.fields import PARAMETERS
-from siliconbench.record.named import word
+from siliconbench.record import fields, named, protocol, store
 from siliconbench.record.schema import Record
 from siliconbench.sweep import failure, kernel, terminal
 from siliconbench.sweep.plan import Further, Plan, asked, device_type, ends, onward, planned, settings
@@ -32,8 +29,8 @@ def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) 
     used = [(r.checks.workers.used, r.sweep.order) for r in mine if r.checks and case.workers is None]
     chosen = dict(zip(("chosen_workers", "chosen_in"), used[0], strict=True)) if used else {}
     where = {"machine": slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
-    asked_for = {"model": word(case.source, case.model, here=True)}
-    return case.model_dump(include={*PARAMETERS}) | asked_for | plan.known(order, created) | chosen | where
+    asked_for = {"model": named.word(case.source, case.model, here=True)}
+    return case.model_dump(include={*fields.PARAMETERS}) | asked_for | plan.known(order, created) | chosen | where
 
 
 def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Bar) -> Record:
@@ -85,9 +82,9 @@ def ending(machine: str, results: Path, auto: bool, records: list[Record]) -> li
     """What a sweep ends with: its figures, for each setting of BATCH_SIZE=auto why its batch sizes end and which one to
     use; then, as its page has it, the bottleneck and what to believe, the next step and the machine's place."""
     why = [f"{terminal.setting(setting)}: {ends(mine)}." for setting, mine in settings(records).items()]
-    why += batch_advice(cases.cases(cases.runs(records)))
+    why += advice.batch_advice(cases.cases(cases.runs(records)))
     every = (r for _, r in store.read_all([results, paths.DATA]) if isinstance(r, Record))
-    _, belief, step, place = answer(Asked(cases.runs(every), machine))
+    _, belief, step, place = answer.answer(answer.Asked(cases.runs(every), machine))
     return [*terminal.headline(records), *(why if auto else []), belief, f"{step} {place}"]
 
 
@@ -105,3 +102,24 @@ def make_image(given: Given, page: Page) -> int:
     """The exit status of `make image`: 0 all is well, 1 runs failed; that auto finds the memory's end is no failure."""
     auto, errors = given["BATCH_SIZE"] == [None], [r.error for r in measured(given, page) if r.error]
     return int(any(not (auto and error.kind in ("out_of_memory", "skipped")) for error in errors))
+
+
+def quote(records: list[Record]) -> list[str]:
+    """The line to quote and its intervals, of one sweep of the suite; or the one that says why it has no figure."""
+    runs = cases.runs(records)
+    found, name = suite.figures(cases.cases(runs)), runs["chip"].iat[-1]
+    if found["why"].any():
+        return [f"{protocol.NAME}: incomplete, no figure: {found['why'].iat[0]}."]
+    spans = ", ".join(f"{f.figure} {words.span_words(f.images_per_s, f.low, f.high)}" for f in found.itertuples())
+    head = f"{protocol.NAME}: {suite.quoted(found)} ({name}, torch {found['torch'].iat[0]})"
+    return [head, f"95 %: {spans.replace(words.THIN, ',')}. The model alone: {suite.quoted(found, 'forward')}."]
+
+
+def make_suite(given: Given, page: Page) -> int:
+    """The exit status of `make suite`: 1 where a run failed, or no knob was changed and there is no figure."""
+    custom = [f"A custom run, by {', '.join(given['CHANGED'])}: it gives no figures of {protocol.NAME}."]
+    fixed = f"{protocol.NAME}: {', '.join(protocol.MODELS)}, batch 1 and 64; on a CPU the last takes most of the time."
+    print(*custom if given["CHANGED"] else [fixed])
+    records = measured(given, page)
+    print(*(lines := custom if given["CHANGED"] else quote(records)), sep="\n")
+    return int(any(r.error for r in records) or not (given["CHANGED"] or lines[1:]))

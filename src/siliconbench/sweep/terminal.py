@@ -12,10 +12,7 @@ from time import monotonic
 
 from tqdm import tqdm
 
-from siliconbench.analysis import bottleneck, cases
-from siliconbench.analysis.answer import figure_words
-from siliconbench.analysis.verdict import PLUG_IN, held_down
-from siliconbench.analysis.words import significant
+from siliconbench.analysis import answer, bottleneck, cases, verdict, words
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.machine import facts
 from siliconbench.record.schema import Case, Record
@@ -144,10 +141,10 @@ def headline(records: list[Record]) -> list[str]:
     """The figure of each case in words, the one that its page shows; a case without a good run says so."""
     table, lines = cases.named(cases.cases(cases.runs(records))), list[str]()
     for _, c in table.iterrows():
-        quiet = f" (the others: {significant(c['undisturbed_images_per_s'])})" if c["disturbed"] < c["runs"] else ""
-        disturbed = f"of {c['runs']} disturbed{quiet}"
+        calm = words.significant(c["undisturbed_images_per_s"])
+        disturbed = f"of {c['runs']} disturbed{f' (the others: {calm})' if c['disturbed'] < c['runs'] else ''}"
         counts = (c["disturbed"], disturbed), (c["left_out"], "left out"), (c["failed"], "failed")
-        lines += [figure_words(c) + "".join(f", {n} {what}" for n, what in counts if n)]
+        lines += [answer.figure_words(c) + "".join(f", {n} {what}" for n, what in counts if n)]
     return lines
 
 
@@ -157,8 +154,8 @@ def header(given: Given, plan: Plan) -> list[str]:
     auto, left = given["BATCH_SIZE"] == [None], len({*range(1, runs + 1)} - plan.done.keys())
     knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
     lines = [f"{plan.machine.slug}: {plan.machine.title}, device {device}"]
-    if held := held_down(facts.state()):
-        lines += [f"It runs {held}: {PLUG_IN} first, or every run will say so."]
+    if held := verdict.held_down(facts.state()):
+        lines += [f"It runs {held}: {verdict.PLUG_IN} first, or every run will say so."]
     if given["USE_GPU"] and device == "cpu":
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
     lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]

@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from siliconbench import paths
+from siliconbench import knobs, paths
 from siliconbench.analysis import stats
-from siliconbench.knobs import Given
 from siliconbench.machine import tuning
-from siliconbench.record import store
-from siliconbench.record.schema import Case
+from siliconbench.record import schema, store
 from siliconbench.sweep.plan import cases, device_type, shuffled
 
 LABELS = ("A", "A again", "B, 5 % slower")
@@ -24,7 +22,7 @@ EVERY = 20  # in B each 20th batch is done twice: 5 % of work, not of sleep
 CHANGES = (0.01, 0.02, 0.05, 0.10)
 
 
-def observe(case: Case, label: str, least: int = 10 * EVERY, *cold: int) -> dict[str, Any]:
+def observe(case: schema.Case, label: str, least: int = 10 * EVERY, *cold: int) -> dict[str, Any]:
     """What a fresh process measured under this label (observation); RuntimeError with its last words if it failed."""
     numbers, env = (EVERY if label == LABELS[2] else 0, least, *cold), tuning.variables(dict(case))
     printed = tuning.child("observation", case.model_dump_json(), *map(str, numbers), env=env)
@@ -84,7 +82,7 @@ def machine_sentence(runs: pd.DataFrame) -> str:
     return f"{told}; its rate differs by {100 * sd:.1f} % from run to run."
 
 
-def make_trust(given: Given, page: Callable[[Path], Path]) -> int:
+def make_trust(given: knobs.Given, page: Callable[[Path], Path]) -> int:
     """The exit status of `make trust`: 0 where A is not told from itself, 1 where it is or a run failed."""
     case, rows = cases(given, device_type(given["USE_GPU"]))[0], list[dict[str, Any]]()
     order = shuffled(LABELS, given["REPEATS"], given["SEED"], store.now())

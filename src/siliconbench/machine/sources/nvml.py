@@ -11,10 +11,16 @@ from siliconbench.record.host import Gpu
 NOT_SUPPORTED = 3  # nvmlReturn_t
 
 
-class Device:
-    """One GPU; Absent or ImportError says why it is not to be had. It is also the counter of that GPU's joules."""
+class Nvml(Source):
+    """Heat, power, clocks and load of one GPU; Absent or ImportError says why it is not to be had. It is also the
+    counter of that GPU's joules. Each call is guarded by itself: many GPUs lack some."""
 
-    name, part = "NVML", "GPU"
+    name, package, part = "NVML", "nvidia-ml-py", "GPU"
+    gives: ClassVar = {
+        "gpu_temperature_c": "reading", "gpu_w": "reading", "gpu_clock_mhz": "reading", "memory_clock_mhz": "reading",
+        "gpu_utilization": "reading", "gpu_memory_used_bytes": "reading", "throttle_bits": "reading",
+        "fan_percent": "max",
+    }  # fmt: skip
 
     def __init__(self, uuid: str = "", at: int | None = None) -> None:
         self.nvml, self.total = import_module("pynvml"), Unwrapped()
@@ -23,6 +29,7 @@ class Device:
             self.gpu = self.found(uuid) if at is None else self.nvml.nvmlDeviceGetHandleByIndex(at)
         except self.nvml.NVMLError as error:
             raise Absent(f"no NVIDIA GPU answers ({type(error).__name__})") from None
+        self.version = f"driver {tried(self.nvml.nvmlSystemGetDriverVersion)}"
 
     def found(self, uuid: str) -> Any:
         """The handle of the GPU with torch's UUID; without one, the first that CUDA_VISIBLE_DEVICES names."""
@@ -47,12 +54,28 @@ class Device:
             raise Absent("this GPU tells no energy")
         return self.total(millijoules / 1000)
 
+    def read(self) -> Reading:
+        """What NVML tells now, in our units."""
+        power, memory, bits = self.ask("PowerUsage"), self.ask("MemoryInfo"), self.ask("CurrentClocksEventReasons")
+        used, heat_c = hundredth(getattr(self.ask("UtilizationRates"), "gpu", None)), self.ask("TemperatureV", 0)
+        dead = power == 0 and (used or 0) > BUSY
+        return {
+            "gpu_temperature_c": self.ask("Temperature", 0) if heat_c is None else heat_c,  # 0: of the GPU itself
+            "gpu_w": NO_WATTS if dead else None if power is None else power / 1000,
+            "gpu_clock_mhz": self.ask("ClockInfo", 1),  # 1: of the multiprocessors
+            "memory_clock_mhz": self.ask("ClockInfo", 2),
+            "gpu_utilization": used,
+            "gpu_memory_used_bytes": getattr(memory, "used", None),
+            "throttle_bits": self.ask("CurrentClocksThrottleReasons") if bits is None else bits,
+            "fan_percent": highest(self.ask("FanSpeed_v2", k) for k in range(self.ask("NumFans") or 0)),
+        }
+
 
 def neighbours(uuid: str, own: set[int], since_us: int) -> int | str:
     """How many processes but these own ones computed on torch's GPU since then (microseconds of the epoch), or why that
     can't be told. Where the driver doesn't tell who was busy, each that holds the GPU for computing counts."""
     try:
-        ask = Device(uuid).ask
+        ask = Nvml(uuid).ask
     except Exception as error:
         return absence(error, Nvml.package)
     pids = {process.pid for process in ask("ComputeRunningProcesses") or []}
@@ -66,12 +89,12 @@ def gpus(uuid: str = "") -> tuple[list[Gpu], str | None]:
     """All NVIDIA GPUs, the one with torch's UUID first, and the driver; raises what the library raises."""
     nvml: Any = import_module("pynvml")
     nvml.nvmlInit()
-    devices = [Device(at=i) for i in range(nvml.nvmlDeviceGetCount())]
+    devices = [Nvml(at=i) for i in range(nvml.nvmlDeviceGetCount())]
     devices.sort(key=lambda device: device.ask("UUID") != f"GPU-{uuid}")
     return [described(device) for device in devices], tried(nvml.nvmlSystemGetDriverVersion)
 
 
-def described(device: Device) -> Gpu:
+def described(device: Nvml) -> Gpu:
     """One GPU as NVML has it: of its link the best generation, as an idle one slows down, and the width at present."""
     ask = device.ask
     try:
@@ -86,37 +109,3 @@ def described(device: Device) -> Gpu:
         power_limit_default_w=tried(lambda: ask("PowerManagementDefaultLimit") / 1000),
         pcie_generation=ask("MaxPcieLinkGeneration") or None, pcie_width=ask("CurrPcieLinkWidth") or None, mig=mig,
     )  # fmt: skip
-
-
-class Nvml(Source):
-    """Heat, power, clocks and load of that GPU. Each call is guarded by itself: many GPUs lack some."""
-
-    name, package = "NVML", "nvidia-ml-py"
-    gives: ClassVar = {
-        "gpu_temperature_c": "reading", "gpu_w": "reading", "gpu_clock_mhz": "reading", "memory_clock_mhz": "reading",
-        "gpu_utilization": "reading", "gpu_memory_used_bytes": "reading", "throttle_bits": "reading",
-        "fan_percent": "max",
-    }  # fmt: skip
-
-    def __init__(self, uuid: str = "") -> None:
-        self.device = Device(uuid)
-        self.version = f"driver {tried(self.device.nvml.nvmlSystemGetDriverVersion)}"
-
-    def read(self) -> Reading:
-        """What NVML tells now, in our units."""
-        ask = self.device.ask
-        power = ask("PowerUsage")
-        used = hundredth(getattr(ask("UtilizationRates"), "gpu", None))
-        dead = power == 0 and (used or 0) > BUSY
-        bits = ask("CurrentClocksEventReasons")
-        heat_c = ask("TemperatureV", 0)  # 0: the sensor of the GPU itself
-        return {
-            "gpu_temperature_c": ask("Temperature", 0) if heat_c is None else heat_c,
-            "gpu_w": NO_WATTS if dead else None if power is None else power / 1000,
-            "gpu_clock_mhz": ask("ClockInfo", 1),  # 1: of the multiprocessors
-            "memory_clock_mhz": ask("ClockInfo", 2),
-            "gpu_utilization": used,
-            "gpu_memory_used_bytes": getattr(ask("MemoryInfo"), "used", None),
-            "throttle_bits": ask("CurrentClocksThrottleReasons") if bits is None else bits,
-            "fan_percent": highest(ask("FanSpeed_v2", k) for k in range(ask("NumFans") or 0)),
-        }

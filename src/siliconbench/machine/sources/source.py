@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from siliconbench.machine import tools
-from siliconbench.machine.tools import finite
 
 Reading = dict[str, Any]  # channel: a number, or the reason why there is none, or None
 BUSY = 0.05  # a share of busy time from which 0 W can't be true
@@ -54,7 +53,7 @@ def hundredth(percent: float | None) -> float | None:
 
 def plausible(value: Any, low: float, high: float) -> float | str:
     """The value as a number, or the reason why it is none; a reason stays one."""
-    number = finite(value)
+    number = tools.finite(value)
     known = number is not None and low <= number <= high
     return value if isinstance(value, str) else round(number or 0.0, 4) if known else "a value that can't be true"
 

@@ -57,47 +57,42 @@ def memory_pressure() -> int:
     return level.value
 
 
-HWMON = {  # what a driver of a GPU gives: channel: its statistic, file, the units of the file in one of ours
-    "amdgpu": {
-        "gpu_temperature_c": ("max", "temp[12]_input", 1e3), "gpu_w": ("reading", "power1_[ai]*", 1e6),
-        "gpu_clock_mhz": ("reading", "freq1_input", 1e6), "fan_rpm": ("max", "fan*_input", 1.0),
-        "gpu_utilization": ("reading", "device/gpu_busy_percent", 100.0),
-        "gpu_memory_used_bytes": ("reading", "device/mem_info_vram_used", 1.0),
-    },
+AMDGPU = {  # what this driver of a GPU gives: channel: its statistic, file, the units of the file in one of ours
+    "gpu_temperature_c": ("max", "temp[12]_input", 1e3), "gpu_w": ("reading", "power1_[ai]*", 1e6),
+    "gpu_clock_mhz": ("reading", "freq1_input", 1e6), "fan_rpm": ("max", "fan*_input", 1.0),
+    "gpu_utilization": ("reading", "device/gpu_busy_percent", 100.0),
+    "gpu_memory_used_bytes": ("reading", "device/mem_info_vram_used", 1.0),
 }  # fmt: skip
 
 
 class Hwmon(Source):
-    """A GPU that Linux shows among its sensors: the first whose driver HWMON has (Documentation/gpu/amdgpu and hwmon
-    of the kernel). Of an APU, whose metrics have revision 2 or later (kgd_pp_interface.h), it tells the package's
-    power."""
+    """A GPU among the sensors that Linux shows: the first by the driver amdgpu (Documentation/gpu/amdgpu and hwmon of
+    the kernel). Of an APU (its metrics have revision 2 or later: kgd_pp_interface.h) it tells the package's power."""
 
-    name = "hwmon"
-    gives: ClassVar = {channel: kind for row in HWMON.values() for channel, (kind, *_) in row.items()} | {
-        "package_w": "reading"
-    }
+    name, version = "hwmon", "amdgpu"
+    gives: ClassVar = {channel: kind for channel, (kind, *_) in AMDGPU.items()} | {"package_w": "reading"}
 
     def __init__(self) -> None:
-        there = [(folder, content(folder, "name")) for folder in sorted((tools.SYS / "class" / "hwmon").glob("hwmon*"))]
-        found = [(folder, name) for folder, name in there if name in HWMON]
-        if not found:
-            raise Absent(f"no GPU of these drivers is among the sensors: {', '.join(HWMON)}")
-        self.folder, self.version = found[0]
+        there = sorted((tools.SYS / "class" / "hwmon").glob("hwmon*"))
+        if not (found := [folder for folder in there if content(folder, "name") == self.version]):
+            raise Absent(f"no GPU of these drivers is among the sensors: {self.version}")
+        self.folder = found[0]
         self.shared = (tried(lambda: (self.folder / "device/gpu_metrics").read_bytes()[2]) or 0) >= 2  # of an APU
 
     def read(self) -> Reading:
         """What the files hold now, the highest where a channel has many."""
         given: Reading = {}
-        for channel, (_, files, units) in HWMON[self.version].items():
+        for channel, (_, files, units) in AMDGPU.items():
             raw = [tried(float, content(file)) for file in self.folder.glob(files)]
             given[channel] = None if (most := highest(raw)) is None else most / units
         return given | {"gpu_w": None, "package_w": given["gpu_w"]} if self.shared else given
 
 
-class Packages:
+class Rapl(Source):
     """Intel's and AMD's counters of the processor packages: microjoules that wrap (Linux, power/powercap)."""
 
-    name, part = "RAPL", "package"
+    name, part, version = "RAPL", "package", "powercap"
+    gives: ClassVar = {"package_w": "sum"}
 
     def __init__(self) -> None:
         zones = [zone for zone in POWERCAP.glob("intel-rapl:*") if content(zone, "name").startswith("package")]
@@ -106,24 +101,13 @@ class Packages:
         if not all(os.access(zone / "energy_uj", os.R_OK) for zone in zones):
             raise Absent("RAPL may be read by root only (since Linux 5.10, against a side channel)")
         self.zones = [(z / "energy_uj", int((z / "max_energy_range_uj").read_text()), Unwrapped()) for z in zones]
-        self.joules()
+        self.last = (time.perf_counter(), self.joules())
 
     def joules(self) -> float:
         """Joules since the start, over all packages."""
         return sum(total(int(file.read_text()), span) for file, span, total in self.zones) / 1e6
 
-
-class Rapl(Source):
-    """The power of the processor packages, by those counters."""
-
-    name = "RAPL"
-    gives: ClassVar = {"package_w": "sum"}
-
-    def __init__(self) -> None:
-        self.packages, self.version = Packages(), "powercap"
-        self.last = (time.perf_counter(), 0.0)
-
     def read(self) -> Reading:
         """The mean watts since the last reading."""
-        then, self.last = self.last, (time.perf_counter(), self.packages.joules())
+        then, self.last = self.last, (time.perf_counter(), self.joules())
         return {"package_w": (self.last[1] - then[1]) / (self.last[0] - then[0])}
