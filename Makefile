@@ -17,6 +17,8 @@ KNOBS := USE_GPU NUM_IMAGES BATCH_SIZE IMAGE_MODEL IMAGE_PX MIN_SECONDS WORKERS 
 	PRECISION LAYOUT COMPILE ALLOCATOR THREADS MODE TELEMETRY RESULTS GOAL FRESH
 OWN := VENV PYTHON REPORT LAB NAME SHARE_OWN PAGE MAKEFLAGS MAKELEVEL
 export $(KNOBS) REPORT NAME SHARE_OWN PAGE
+# Containers often set it: each run, a fresh process, would then compile torch anew, 12 s instead of 4 on a slow core.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What stands on make's command line must be a knob: a misspelt one would be ignored in silence.
 STRAY := $(filter-out $(KNOBS) $(OWN),$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v))))
