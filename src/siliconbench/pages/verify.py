@@ -80,7 +80,7 @@ def make_verify(results: str) -> int:
 
             render.machine_page(machine[1], store.folder_at(results), made)
         else:
-            compare.page_of(made, str(own) if own and "(yours" in text else "")
+            compare.page_of(made, str(own) if own and "yours)" in text else "")
         found = difference(text, made.read_text("utf-8"))
     print(f"{page}: {f'the first difference: {found}' if found else 'identical'}")
     return int(bool(found))

@@ -12,9 +12,8 @@ import torch
 from siliconbench.analysis.telemetry import heat_witness
 from siliconbench.analysis.verdict import judge
 from siliconbench.knobs import Stopped
-from siliconbench.machine import energy, facts, lock, sampler
+from siliconbench.machine import energy, facts, lock, sampler, tools
 from siliconbench.machine.sources import nvml
-from siliconbench.machine.tools import Pairs, explained, section, tried
 from siliconbench.record import axes, schema, store
 from siliconbench.run import device, experiment, models, passes, selftest
 
@@ -23,7 +22,7 @@ LOOK = "a look of make best, at the model alone"
 
 def gpu_uuid(device: str) -> str:
     """The UUID by which NVML knows the GPU that torch uses; empty for another device. It is never recorded."""
-    uuid = tried(lambda: torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    uuid = tools.tried(lambda: torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
     return str(uuid or "unknown") if device == "cuda" else ""
 
 
@@ -77,7 +76,7 @@ class Log:
         return self.meter.energy(start_s, start_s + timed.seconds), ""
 
     @property
-    def around(self) -> Pairs:
+    def around(self) -> tools.Pairs:
         """What happened around the run: how long the system slept, and who else used the GPU."""
         seen = self.neighbours if isinstance(self.neighbours, int) else None
         return {
@@ -125,7 +124,7 @@ def checks(bench: passes.Bench, measured: Measured, log: Log) -> schema.Checks:
     recompiles = models.graphs_compiled() - bench.graphs if bench.case.compile else 0
     compiled = schema.Compiled(seconds=bench.first_forward_s, recompiles=recompiles) if bench.case.compile else None
     parts, answer, whole = measured.parts, measured.answer, measured.beside_whole
-    maybe = explained({
+    maybe = tools.explained({
         "cpu_share": (share, "the CPU is not the device"),
         "system_share": (end.system_share, "the blocks were too short to tell"),
         "compiled": (compiled, "torch.compile was not asked for"),
@@ -171,7 +170,7 @@ def record(
     spent, unspent = log.energy(bench.zero_s, whole) if whole else (None, "end to end was not timed")
     before, after = log.before.swap_used_bytes, log.after.swap_used_bytes
     swap = None if before is None or after is None else after - before
-    memory = section(schema.Memory, {
+    memory = tools.section(schema.Memory, {
         "peak_device_bytes": (measured.memory.device_bytes, measured.memory.why),
         "peak_process_bytes": (measured.memory.process_bytes, ""),
         "swap_growth_bytes": (swap, "the swap in use could not be read"),

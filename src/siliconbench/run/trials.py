@@ -10,12 +10,10 @@ from pathlib import Path
 from statistics import fmean
 
 from siliconbench.machine.facts import usable_cores
-from siliconbench.record.axes import DEVICES
+from siliconbench.record import axes, schema
 from siliconbench.record.fields import Folder
-from siliconbench.record.schema import Tried, Workers
-from siliconbench.run import images, passes
+from siliconbench.run import images, loader, passes
 from siliconbench.run.folder import emptied, surveyed
-from siliconbench.run.loader import PREFETCH, Loader, stream
 
 WORTH = 0.05  # a loader that takes less of the time is left in the main process: the most that others could bring
 BETTER = 1.02  # more workers must bring more than 2 % to be worth having
@@ -44,11 +42,11 @@ def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
     return tied[0 if on_cpu else (len(tied) - 1) // 2]
 
 
-def described(bench: passes.Bench, source: Loader) -> Folder:
+def described(bench: passes.Bench, source: loader.Loader) -> Folder:
     """The record's numbers of the folder, and the images/s of this loader from a cold page cache: all that it is timed
     for is made after its clock has started, what it had made ahead, warm, goes by."""
     (_, _, about, files), size, cold = surveyed(bench.case.seed, bench.case.num_images), bench.case.batch_size, None
-    while source.workers and sum(source.made) - source.taken < source.workers * PREFETCH:  # who reads warms it
+    while source.workers and sum(source.made) - source.taken < source.workers * loader.PREFETCH:  # who reads warms it
         time.sleep(0.01)
     batches = len(files) // size
     if not (why := emptied(files) if batches else "the run reads fewer images than one batch holds"):
@@ -64,26 +62,26 @@ def described(bench: passes.Bench, source: Loader) -> Folder:
 
 def feed(
     bench: passes.Bench, needed: float, chosen: int | None = None, chosen_in: int | None = None
-) -> tuple[Loader, Workers]:
+) -> tuple[loader.Loader, schema.Workers]:
     """The stream that feeds the model, and how its number of workers was found: WORKERS as asked, else as the run
     chosen_in of this sweep chose, else the best of a few tried. needed: the images/s that the model takes."""
-    asked, on_cpu = bench.case.workers, not DEVICES[bench.device.type].accelerator
-    used, streams, rates = chosen if asked is None else asked, dict[int, Loader](), dict[int, list[float]]()
+    asked, on_cpu = bench.case.workers, not axes.DEVICES[bench.device.type].accelerator
+    used, streams, rates = chosen if asked is None else asked, dict[int, loader.Loader](), dict[int, list[float]]()
     if used is None:
-        alone = stream(bench, 0)
+        alone = loader.stream(bench, 0)
         made = bench.streamed(partial(next, alone), alone, on_device=False, least_s=0.5, least_images=1)
         tries = candidates(made.images_per_s, needed, on_cpu, usable_cores())
-        streams = {n: stream(bench, n) for n in tries} if len(tries) > 1 else {}
+        streams = {n: loader.stream(bench, n) for n in tries} if len(tries) > 1 else {}
         rates, slow = {n: [] for n in streams}, bench.case.batch_size > needed  # a batch takes over a second
         least_s, few = min(1.0, bench.case.min_seconds), (1 if slow else 3) * bench.case.batch_size
         for number in (2 if slow else ROUNDS) * list(streams):
             tried = bench.whole(partial(next, streams[number]))
             rates[number].append(bench.streamed(tried, streams[number], least_s=least_s, least_images=few).images_per_s)
         used = choice(rates, on_cpu) if rates else tries[0]
-    source = streams.get(used) or stream(bench, used)
-    return source, Workers(
+    source = streams.get(used) or loader.stream(bench, used)
+    return source, schema.Workers(
         used=used, start_method=multiprocessing.get_start_method() if used else "none",
-        tried=[Tried(workers=n, images_per_s=r) for n, r in rates.items()],
+        tried=[schema.Tried(workers=n, images_per_s=r) for n, r in rates.items()],
         chosen_in=chosen_in if asked is None else None,
         encoded=images.pool(bench.case.seed)[1] if bench.case.input.startswith("jpeg") else None,
         folder=described(bench, source) if bench.case.folder else None,
