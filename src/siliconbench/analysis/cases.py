@@ -275,9 +275,8 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     differ = [k for k in axes if k in USUAL or table[k].nunique(dropna=False) > 1]
     apart = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].transform("nunique") > 1
     apart.loc[chief(table).index] = False
-    rows = zip(table.to_dict("records"), apart.to_numpy(), strict=True)
-    said = [
-        (case, [*(k for k in differ if k not in USUAL or case[k] != USUAL[k]), *apart.columns[row]])
-        for case, row in rows
-    ]
-    return table.assign(name=[case_words(case, axes) for case, axes in said])
+    names = list[str]()
+    for case, row in zip(table.to_dict("records"), apart.to_numpy(), strict=True):
+        unusual = (k for k in differ if k not in USUAL or case[k] != USUAL[k])
+        names.append(case_words(case, [*unusual, *apart.columns[row]]))
+    return table.assign(name=names)

@@ -1,5 +1,6 @@
 """From every record to what is compared: like with like, and for what can't be compared the reason why."""
 
+import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,8 +62,13 @@ class Study:
 def gather(published: Path, own: Path | None = None) -> Study:
     """Every valid record and label in these folders, one's own before; what was refused is named, with the reason."""
     study = Study()
-    study.runs = runs(study.read(own, published))
-    study.cases = cases(study.runs)
+    gc.disable()  # to search so many new objects for garbage time and again takes as long as all else
+    try:
+        study.runs = runs(study.read(own, published))
+        study.cases = cases(study.runs)
+    finally:
+        gc.freeze()  # nor is what stays searched later
+        gc.enable()
     for path in (path for folder in (own, published) if folder for path in sorted(folder.glob("*/machine.toml"))):
         label = store.tried(path, store.load_label)
         if isinstance(label, ValueError):
