@@ -34,6 +34,8 @@ def test_a_case_that_ran_out_of_memory_is_on_a_page_that_can_be_verified(tmp_pat
     check_page(chromium, tmp_path / page)
     monkeypatch.setenv("PAGE", page)
     assert verify.make_verify(str(tmp_path / "records")) == 0 and "identical" in capsys.readouterr().out
+    (tmp_path / "none").mkdir()
+    assert verify.make_verify(str(tmp_path / "none")) == 1 and "other records" in capsys.readouterr().out
 
 
 def test_the_page_of_many_models_sizes_and_settings_has_axes_for_each_model(tmp_path, chromium, rendered):

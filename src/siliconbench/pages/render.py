@@ -84,11 +84,11 @@ def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
         raise Stopped(f"No page could be rendered ({failure.reason(error, False).message})") from None
 
 
-def machine_page(slug: str, results: Path, page: Path | None = None) -> str:
+def machine_page(slug: str, results: Path) -> str:
     """The path of a machine's page, rendered anew; in words why not, if that failed (the records stay)."""
     parameters = {"machine": slug, "results": str(results.resolve()), "data": str(paths.DATA)}
     try:
-        return str(render(paths.NOTEBOOKS / "machine.ipynb", page or paths.REPORTS / f"{slug}.html", parameters))
+        return str(render(paths.NOTEBOOKS / "machine.ipynb", paths.REPORTS / f"{slug}.html", parameters))
     except Stopped as error:
         return f"{error}; the records are in {results}."
 

@@ -37,8 +37,7 @@ def stamp(notebook: str, files: Iterable[Path], runs: pd.DataFrame) -> HTML:
     """What a page was made of, in a line: the newest record's date, the method, hashes of the code and the records."""
     code = [path for place in ("src", "notebooks") for path in (paths.ROOT / place).rglob("*")]
     code = [path for path in code if path.suffix in (".py", ".ipynb", ".j2", ".js") and path.parent.name[:1] != "."]
-    lock = paths.ROOT / "requirements.lock"
-    machines: dict[str, list[Path]] = {}
+    lock, machines = paths.ROOT / "requirements.lock", dict[str, list[Path]]()
     for path in files:
         machines.setdefault(path.parent.name, []).append(path)
     records = [f"{name} {digest(files)}" for name, files in sorted(machines.items())]
@@ -70,15 +69,16 @@ def make_verify(results: str) -> int:
     """The exit status of `make verify`: 0 where the page at PAGE is what the records and this code give."""
     page, own = Path(os.environ.get("PAGE") or paths.DATA.with_name("compare.html")), share.own_folder(results)
     if not page.is_file():
-        raise knobs.wrong("PAGE", str(page), "the path of a page that `make report` made")
+        raise knobs.wrong("PAGE", str(page), "the path of a page of `make report` or of a machine")
     text = page.read_text("utf-8")
     machine = MACHINE.search((STAMP.search(text) or [""])[0])
+    given = {"results": str(store.folder_at(results).resolve()), "data": str(paths.DATA)}
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made.html"
         if machine:
             from siliconbench.pages import render  # slow to import, and a page, which imports this, needs none of it
 
-            render.machine_page(machine[1], store.folder_at(results), made)
+            render.render(paths.NOTEBOOKS / "machine.ipynb", made, given | {"machine": machine[1]})
         else:
             compare.page_of(made, str(own) if own and "yours)" in text else "")
         found = difference(text, made.read_text("utf-8"))

@@ -48,7 +48,7 @@ class Search:
 
     @property
     def eager(self) -> Case:
-        """The fastest so far without the compiler."""
+        """The fastest so far without the compiler, at the smallest batch size that is within 2 % of it."""
         return self.small(max((c for c in self.known if not c.compile), key=self.known.__getitem__))
 
     def small(self, case: Case) -> Case:
