@@ -78,7 +78,7 @@ def measure(read: Callable[[Mapping[str, str]], knobs.Given], work: str, page: s
 def share() -> int:
     """The exit status of `make share`; the machine is this one where none is named."""
     given = knobs.read(os.environ, ["RESULTS", "MACHINE"])
-    return late("record.share:share")(given["RESULTS"], named(given["MACHINE"]), late("pages.compare:page_of"))
+    return late("record.share:share")(given["RESULTS"], named(given["MACHINE"]), late("pages.render:page_of"))
 
 
 def schema() -> int:
@@ -93,8 +93,8 @@ TARGETS: dict[str, Callable[[], int]] = {
     "best": partial(measure, knobs.read_best, "sweep.best:find", "pages.render:machine_page"),
     "trust": partial(measure, knobs.read_trust, "sweep.trust:make_trust", "pages.render:trust_page", records=False),
     "mistakes": partial(measure, knobs.read_mistakes, "sweep.mistakes:make_mistakes", "pages.render:render", False),
-    "pages": partial(measure, knobs.read_mistakes, "pages.render:make_pages", "pages.render:render", False),
-    "report": lambda: late("pages.compare:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
+    "pages": partial(measure, knobs.read_mistakes, "pages.lab:make_pages", "pages.render:render", False),
+    "report": lambda: late("pages.render:make_report")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "verify": lambda: late("pages.verify:make_verify")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
     "share": share,
     "check": lambda: late("record.share:check")(knobs.read(os.environ, ["RESULTS"])["RESULTS"]),
@@ -114,11 +114,9 @@ def main() -> int:
         if name in TARGETS:
             return TARGETS[name]()
         print(f"siliconbench: given {name[:60]!r}; allowed: one of {', '.join(TARGETS)}", file=sys.stderr)
-    except knobs.WrongKnob as error:
+    except (knobs.WrongKnob, knobs.Stopped, OSError) as error:
         print(f"make {name}: {error}", file=sys.stderr)
-    except (knobs.Stopped, OSError) as error:
-        print(f"make {name}: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, knobs.WrongKnob) else 1
     except KeyboardInterrupt:
         print("\nInterrupted: what is measured stays; the same command goes on from there.", file=sys.stderr)
         return 130

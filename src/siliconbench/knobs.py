@@ -147,9 +147,8 @@ KNOBS = {
         "model"),
     "IMAGE_PX": Knob("auto", *number(8, 4096, auto=True), True,
         "the side of the images, one or many; auto: what the model was made for", "asked_px"),
-    "MIN_SECONDS": Knob("10", *number(0, 86400, "seconds", DECIMAL), False,
-        "end to end lasts at least so long, its parts half of it or less; 0: exactly `NUM_IMAGES`, in whole batches",
-        "min_seconds"),
+    "MIN_SECONDS": Knob("10", *number(0, 86400, "seconds", DECIMAL), False, "end to end lasts at least so long, its "
+        "parts half of it or less; 0: exactly `NUM_IMAGES`, in whole batches", "min_seconds"),
     "WORKERS": Knob("auto", *number(0, 256, auto=True), False,
         "loader processes; auto tries a few, and 0 is the original's protocol", "workers"),
     "INPUT": Knob("fast", " or ".join((*axes.INPUTS[:-1], "a folder of JPEG, PNG or WebP images")), paths.images, False,
@@ -170,9 +169,8 @@ KNOBS = {
     "COMPILE": Knob("0", " or ".join(MODES), MODES.__getitem__, True,
         "1: torch.compile; or its mode: `reduce-overhead` (CUDA graphs) or `max-autotune`; on the CPU it needs a C++ "
         "compiler and Python's headers", "compile"),
-    "ALLOCATOR": Knob("system", *one_of(axes.ALLOCATORS), True,
-        "`tuned`: memory is kept for the next batch, by glibc's settings or an installed tcmalloc (none on macOS)",
-        "allocator"),
+    "ALLOCATOR": Knob("system", *one_of(axes.ALLOCATORS), True, "`tuned`: memory is kept for the next batch, by "
+        "glibc's settings or an installed tcmalloc (none on macOS)", "allocator"),
     "THREADS": Knob("auto", *number(1, 4096, auto=True), True, "CPU threads of one operation; auto: torch's choice",
         "threads"),
     "MODE": Knob("inference", *one_of(axes.MODES), True,

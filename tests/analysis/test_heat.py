@@ -122,7 +122,7 @@ def test_the_timeline_shows_every_quantity_there_is():
     speed = table[table["panel"] == "images/s"]
     assert speed["value"].tolist() == pytest.approx([100.0] * 60)  # a point a second, whatever the blocks
     assert speed["time_s"].tolist() == pytest.approx([second + 0.5 for second in range(60)])
-    fig = charts.timeline(table, heat.rest(run(hot, [0.5] * 120)))
+    fig = charts.timeline(table, run(hot, [0.5] * 120).telemetry)
     assert len(fig.axes) == 3
     charts.svg(fig)
     assert heat.series(run()).empty

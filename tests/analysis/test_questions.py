@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from siliconbench.analysis import cases, questions
+from siliconbench.analysis import advice, cases
 from tests.analysis.test_answer import failed, sweep
 from tests.analysis.test_cases import put
 
@@ -14,7 +14,7 @@ NOTHING = "not measured yet: `make image IMAGE_MODEL=resnet50"
 
 def asked(*records):
     """The answers by their questions."""
-    table = questions.answers(cases.named(cases.cases(cases.runs(records))), "resnet50")
+    table = advice.answers(cases.named(cases.cases(cases.runs(records))), "resnet50")
     return {row.question: row.answer for row in table.itertuples()}
 
 

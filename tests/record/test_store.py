@@ -100,7 +100,7 @@ def test_a_user_without_a_passwd_entry_may_share(tmp_path):
     path = store.write(Record.model_validate(sample()), tmp_path / "data")
     code = (
         "import os, sys, getpass; from siliconbench.__main__ import main; from siliconbench.record import store\n"
-        "import siliconbench.record.share; import siliconbench.pages.compare as pages; from siliconbench import paths\n"
+        "import siliconbench.record.share; import siliconbench.pages.render as pages; from siliconbench import paths\n"
         "paths.DATA = store.folder_at(sys.argv.pop()); pages.page_of = lambda path: path\n"
         "os.setuid(54321)\n"  # once all is loaded: this user may be unable to read Python's own folder
         "try: getpass.getuser(); sys.exit('this uid has a name')\n"

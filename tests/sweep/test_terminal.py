@@ -17,7 +17,7 @@ from siliconbench.pages import render
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from siliconbench.sweep import terminal
-from siliconbench.sweep.plan import Run, asked
+from siliconbench.sweep.plan import Run
 from tests.samples import sample
 
 WRONG = {"images": 64, "largest_difference": 2.0, "tolerance": 0.01, "top1_agreement": 0.1, "image_scatter": 0.5}
@@ -116,7 +116,7 @@ def told(part, done, left_s=None, search_s=0.0):
 
 
 def runs_of(*sizes, repeats=1):
-    return [Run(asked(record(1.0, batch_size=n).case), k) for k in range(1, repeats + 1) for n in sizes]
+    return [Run(record(1.0, batch_size=n).case.asked(), k) for k in range(1, repeats + 1) for n in sizes]
 
 
 def test_the_bar_moves_by_lines_of_progress_only(capsys):

@@ -1,12 +1,24 @@
-"""What the cases of a model advise: which batch size to use, where the speed falls, what the fastest setting gains."""
+"""What a machine's cases advise, and what people ask of it: answered from them, or by the command that measures it."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
-from siliconbench.analysis import stats
-from siliconbench.analysis.cases import COMPARED, SETTING, beside, case_words, chief, compared, named
-from siliconbench.analysis.words import speed_words, times_words
+from siliconbench.analysis import bottleneck, stats
+from siliconbench.analysis.cases import COMPARED, LIKE, SETTING, USUAL, beside, case_words, chief, compared, named
+from siliconbench.analysis.words import listed, significant, speed_words, times_words
 
 PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
+WHERE = ("device", "batch_size")
+PAYS = {  # axis: its value, the question, the command
+    ("allocator", "tuned"): ("Does another allocator pay?", 'ALLOCATOR="system tuned"'),
+    ("precision", "fp16"): ("Does fp16 pay?", 'PRECISION="fp32 fp16"'),
+    ("precision", "bf16"): ("Does bf16 pay?", 'PRECISION="fp32 bf16"'),
+    ("memory_format", "channels_last"): ("Does channels last pay?", 'LAYOUT="contiguous channels_last"'),
+    ("compile", "compiled"): ("Does torch.compile pay, and after how many images?", 'COMPILE="0 1"'),
+    ("compile", "reduce-overhead"): ("Do CUDA graphs pay?", 'COMPILE="0 reduce-overhead"'),
+}
 
 
 def sweet_spot(table: pd.DataFrame) -> str:
@@ -32,8 +44,7 @@ def sweet_spot(table: pd.DataFrame) -> str:
 
 
 def cliff(table: pd.DataFrame) -> str | None:
-    """In a sentence, the first batch size of one model that is slower than a smaller one, all pairs tested at once, or
-    at which memory ends. Memory that runs short shows as a fall in speed, or as growing swap, before any error."""
+    """In a sentence, the first batch size slower than a smaller one (Holm), or at which memory ends; None without."""
     table = table.sort_values("batch_size").drop_duplicates("batch_size")
     good = table.dropna(subset=["images_per_s"])
     pairs, rates = compared(good, "batch_size"), dict(zip(good["batch_size"], good["images_per_s"], strict=True))
@@ -57,17 +68,6 @@ def batch_advice(table: pd.DataFrame) -> list[str]:
     return sentences or ["Nothing was measured."]
 
 
-def reference_of(top: pd.Series, cases: pd.DataFrame) -> pd.Series | None:
-    """The reference case that a tuned one is held against: that of the same sweep (the finalist of `make best`), else
-    the machine's. Of several batch sizes it is that at 64, or as many as memory held; None where there is none."""
-    same = ["machine", "model", "source", "made", "mode", "input", "image_px", "torch", "device", "method"]
-    plain = cases[cases["reference"] & ~cases["sustained"] & (cases[same] == top[same]).all(axis=1)]
-    plain = plain[plain["batch_size"] <= PLAIN]
-    together = plain[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in plain["sweeps"]]]
-    found = (together if len(together) else plain).sort_values(["batch_size", "runs"])
-    return found.iloc[-1] if len(found) else None
-
-
 def gain(plain: pd.Series, case: pd.Series) -> stats.Comparison:
     """The second case's rate over the first's; see cases.compared()."""
     table = pd.DataFrame({name: [plain[name], case[name]] for name in COMPARED})
@@ -75,15 +75,86 @@ def gain(plain: pd.Series, case: pd.Series) -> stats.Comparison:
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
-    """The fastest setting of each machine and model, over its reference case."""
-    rows = []
+    """The fastest setting of each machine and model, over its reference case: that of the same sweep (the finalist of
+    `make best`), else the machine's; of several batch sizes that at 64, or as many as memory held."""
+    rows, same = [], ["machine", "model", "source", "made", "mode", "input", "image_px", "torch", "device", "method"]
     table = table.dropna(subset=["images_per_s"])
+    plains = table[table["reference"] & ~table["sustained"] & (table["batch_size"] <= PLAIN)]
+    plains = plains.sort_values(["batch_size", "runs"])
     for (_, _, model, mode), group in table[~table["reference"]].groupby(["machine", "source", "model", "mode"]):
         top = group.loc[group["images_per_s"].idxmax()]
-        plain = reference_of(top, table)
-        times = None if plain is None else times_words(gain(plain, top))
+        alike = plains[(plains[same] == top[same]).all(axis=1)]
+        together = alike[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in alike["sweeps"]]]
+        plain = together if len(together) else alike
+        times = times_words(gain(plain.iloc[-1], top)) if len(plain) else None
         agree, what = "yes" if top["agreed"] else "not compared", model if mode == "inference" else f"{model}, {mode}"
         setting = case_words(top, SETTING).removeprefix(f"{model}, ")
         rows.append((top["machine"], what, top["images_per_s"], times, int(top["runs"]), agree, setting))
     columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def twins(table: pd.DataFrame, axis: str, value: Any, plain: Any) -> Iterator[tuple[pd.Series, pd.Series]]:
+    """Each case without and with this value, alike in all else, those of most runs first."""
+    good = chief(table[table["images_per_s"].notna() & ~table["sustained"]]).sort_values("runs", ascending=False)
+    same = [name for name in LIKE if name != axis]
+    those, plains = (good.loc[good[axis] == one, same].reset_index() for one in (value, plain))
+    for place, twin in those.merge(plains, on=same)[["index_x", "index_y"]].to_numpy():
+        yield good.loc[twin], good.loc[place]
+
+
+def repaid(plain: pd.Series, case: pd.Series) -> str:
+    """After how many images the seconds of compilation are won back, by the model alone; empty where unknown."""
+    rates, spent_s = (plain["forward_images_per_s"], case["forward_images_per_s"]), case["compile_s"]
+    if pd.isna(spent_s) or any(map(pd.isna, rates)) or rates[1] <= rates[0]:
+        return ""
+    return f"; {significant(spent_s)} s of compilation pay after {spent_s / (1 / rates[0] - 1 / rates[1]):,.0f} images"
+
+
+def pays(table: pd.DataFrame, axis: str, value: Any) -> Iterator[str]:
+    """In words, what this value brings in the cases that were measured with and without it; empty without any."""
+    for plain, case in twins(table, axis, value, USUAL[axis]):
+        others = [name for name in LIKE if name in USUAL and name != axis and case[name] != USUAL[name]]
+        what, images = case_words(case, [*others, *WHERE]), repaid(plain, case) if axis == "compile" else ""
+        yield f"{what}: {times_words(gain(plain, case))} times{images}"
+
+
+def beats_cpu(table: pd.DataFrame) -> Iterator[str]:
+    """In words, from which batch size on the accelerator is surely faster than the CPU, by model."""
+    faster = dict[str, list[int]]()
+    for device in set(table["device"]) - {"cpu"}:
+        for cpu, case in twins(table[table["reference"]], "device", device, "cpu"):
+            sizes = faster.setdefault(case["model"], [])
+            sizes += [case["batch_size"]] if gain(cpu, case).word == "faster" else []
+    for model, sizes in faster.items():
+        yield f"{model}: {f'from batch {min(sizes)} on' if sizes else 'at no size measured'}"
+
+
+def feeds(table: pd.DataFrame) -> Iterator[str]:
+    """In words, how many loader processes feed each model and device at its fastest, how many cores it would take."""
+    parts = ["input_images_per_s", "forward_images_per_s"]
+    good = table[table["images_per_s"].notna()].sort_values(parts[1], ascending=False)
+    for _, case in good.drop_duplicates(["model", "device"]).dropna(subset=parts).iterrows():
+        loaded, taken = case[parts]
+        more = bottleneck.feeding(int(case["loading_cores"]), loaded, taken, case["device"] == "cpu")
+        yield f"{case_words(case, WHERE)}: {case['workers_used']} of them; {more or 'that feeds it fully'}"
+
+
+def most_held(table: pd.DataFrame) -> Iterator[str]:
+    """In words, at which batch size memory ended, and the largest that ran, by model and device."""
+    for (model, device), group in table.groupby(["model", "device"]):
+        ends, ran = group[group["error"] == "out_of_memory"], group.dropna(subset=["images_per_s"])
+        if len(ends) and len(ran):
+            yield f"{model}, {device}: {ran['batch_size'].max()} ran, at {ends['batch_size'].min()} memory ends"
+
+
+def answers(table: pd.DataFrame, model: str) -> pd.DataFrame:
+    """The questions, each with its answer from these cases of one machine, or the command that tells it of a model."""
+    rows = [("From which batch size on does the accelerator beat the CPU?", beats_cpu(table),
+             'BATCH_SIZE="1 8 64"`, then again with `USE_GPU=0')]  # fmt: skip
+    rows += [(question, pays(table, *key), knob) for key, (question, knob) in PAYS.items()]
+    rows += [("How many loader processes feed it?", feeds(table), "WORKERS=auto")]
+    rows += [("What is the largest batch that memory holds?", most_held(table), "BATCH_SIZE=auto")]
+    unknown = "not measured yet: `make image IMAGE_MODEL={} {}`".format
+    told = [(question, listed([*found], 3) or unknown(model, knob)) for question, found, knob in rows]
+    return pd.DataFrame(told, columns=["question", "answer"])

@@ -1,15 +1,12 @@
-"""The answer to what was just asked, the same on the page and the terminal: this sweep's figures, what limits them and
-whether to believe them, one next step, and the machine's place among those on record."""
+"""The answer to what was just asked, on the page as on the terminal: figures, limits, belief, a next step, a place."""
 
 from collections import Counter
 from typing import Any
 
 import pandas as pd
 
-from siliconbench.analysis import bottleneck, stats
-from siliconbench.analysis.advice import gain, tuned
+from siliconbench.analysis import advice, bottleneck, stats, verdict
 from siliconbench.analysis.cases import ALIKE, LIKE, cases, chief, named
-from siliconbench.analysis.verdict import SLOW_MODES
 from siliconbench.analysis.words import APART, grouped, listed, significant, speed_words, told_apart
 from siliconbench.record.named import word
 
@@ -23,7 +20,8 @@ class Asked:
     figure (good), the one of these that most others share (main); names: by the slugs."""
 
     def __init__(self, every: pd.DataFrame, machine: str) -> None:
-        self.every, self.machine, self.cases = every, machine, cases(every)
+        self.every, self.machine = every, machine
+        self.cases = cases(every).dropna(subset=["images_per_s"])
         self.names = {machine: machine} | told_apart(every.groupby("machine")["title"].last().to_dict())
         own = every[every["machine"] == machine]
         self.runs = own[own["sweep"].isin(own.sort_values("created")["sweep"].tail(1))]
@@ -31,9 +29,8 @@ class Asked:
         self.good = self.table.dropna(subset=["images_per_s"])
         rows = [row for _, row in self.good.iterrows()]
         usual = [(row["reference"], row["model"] == "resnet50", row["batch_size"] == 64) for row in rows]
-        keys, good = [*ALIKE, "sustained"], self.cases.dropna(subset=["images_per_s"])
-        others = good[good["machine"] != machine].drop_duplicates([*keys, "machine"])
-        shared = Counter(others[keys].itertuples(index=False, name=None))
+        keys, others = [*ALIKE, "sustained"], self.cases[self.cases["machine"] != machine]
+        shared = Counter(others.drop_duplicates([*keys, "machine"])[keys].itertuples(index=False, name=None))
         ranks = [(shared[tuple(row[keys])], *of) for row, of in zip(rows, usual, strict=True)]
         self.main: Any = rows[ranks.index(max(ranks))] if rows else None
         self.apart = (self.good["high"] > APART * self.good["low"]).any()
@@ -41,9 +38,8 @@ class Asked:
 
     def alike(self, row: pd.Series, same: list[str], own: bool = False) -> pd.DataFrame:
         """The cases of other machines, or of this one, that have this row's values in these columns; fastest first."""
-        found = self.cases[self.cases["images_per_s"].notna()]
-        found = found[((found["machine"] == self.machine) == own) & (found[same] == row[same]).all(axis=1)]
-        return chief(found).sort_values("images_per_s", ascending=False)
+        mine, alike = self.cases["machine"] == self.machine, (self.cases[same] == row[same]).all(axis=1)
+        return chief(self.cases[(mine == own) & alike]).sort_values("images_per_s", ascending=False)
 
     def others(self, row: pd.Series, *further: str) -> pd.DataFrame:
         """This case on other machines, alike in further columns, each on its fastest device; fastest first."""
@@ -113,15 +109,14 @@ def trouble(asked: Asked) -> str:
 
 
 def remedy(asked: Asked) -> str:
-    """The measured remedy where over a tenth of the CPU time goes to page faults, else what to try; empty where it is
-    in use, brings nothing here, or can't be had (macOS has no other allocator)."""
+    """The measured remedy where over a tenth of the CPU time goes to page faults, or one to try; empty without any."""
     main = asked.main  # its own arithmetic leaves the kernel less
     if (main["device"], main["allocator"]) != ("cpu", "system") or "macOS" in (main["os"] or ""):
         return ""
     alike = asked.alike(main, [column for column in LIKE if column != "allocator"], own=True)
     found = "keeps the memory: try it"
     for _, row in alike[alike["allocator"] == "tuned"].iterrows():
-        found = f"is on record here with {speed_words(row)}" if gain(main, row).ratio > 1 + stats.MARGIN else ""
+        found = f"is on record here with {speed_words(row)}" if advice.gain(main, row).ratio > 1 + stats.MARGIN else ""
     cost = f"{100 * (main['system_share'] or 0):.0f} % of the CPU time goes to page faults"
     return f"{cost}: ALLOCATOR=tuned {found}." if found and (main["system_share"] or 0) > 0.1 else ""
 
@@ -137,13 +132,12 @@ def step(asked: Asked) -> str:
     plain = "WORKERS=auto loads" if main["input"][:6] == "folder" else "INPUT=fast WORKERS=auto, the defaults, load"
     less = ", or INPUT=jpeg-device-resize" if main["input"] == "jpeg" and main["device"] != "cpu" else ""
     paged = remedy(asked)
-    quicker = [
-        f"Use batch size {case['batch_size']}: it is on record here with {speed_words(case)}."
-        for _, case in sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()].iterrows()
-    ]
+    sizes = sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()]
+    use = "Use batch size {}: it is on record here with {}.".format
+    quicker = [use(case["batch_size"], speed_words(case)) for _, case in sizes.iterrows()]
     same = ["chip", "device", "model", "source", "mode"]
     mine = good.loc[good["model"] == main["model"], "images_per_s"].max()
-    known = tuned(asked.cases[(asked.cases[same] == main[same]).all(axis=1)]).sort_values("images/s")[::-1]
+    known = advice.tuned(asked.cases[(asked.cases[same] == main[same]).all(axis=1)]).sort_values("images/s")[::-1]
     faster = [
         f"A faster setting is known {'here' if slug == asked.machine else f'on {asked.names[slug]}, of the same chip'}"
         f": {setting}, {significant(rate, 4)} images/s. {best} finds the best here."
@@ -153,7 +147,7 @@ def step(asked: Asked) -> str:
     own = asked.every[(asked.every["machine"] == asked.machine) & (asked.every["model"] == main["model"])]
     rules = (
         ((runs["power_source"] == "battery").any(), "It ran on battery: plug it in and measure again."),
-        (runs["power_mode"].isin(SLOW_MODES).any(), "Leave the low-power mode and measure again."),
+        (runs["power_mode"].isin(verdict.SLOW_MODES).any(), "Leave the low-power mode and measure again."),
         (asked.disturbed, "Close other programs, or wait until others leave it alone, and measure again."),
         (paged, paged),
         (starved and not usual, f"Data loading is the bottleneck: {plain} fastest."),

@@ -82,18 +82,16 @@ def suspect(ceilings: Ceilings, measured: float, overlap: Overlap) -> str:
 
 
 def feeding(cores: int, loaded: float, taken: float, shared: bool) -> str:
-    """How many cores load so many images/s, and how many would load what the model takes, if each brings as much; empty
-    where these do. shared: the model works on the same cores, so they come on top of its own."""
+    """How many cores load so many images/s, how many it would take (shared: beside the model's); empty if enough."""
     have, beside = "1 core loads" if cores == 1 else f"{cores} cores load", " beside the model's" if shared else ""
     rates = f"{words.significant(loaded)} images/s; the model takes {words.significant(taken)}"
     return f"{have} {rates}: it would take {math.ceil(cores * taken / loaded)} cores{beside}." if loaded < taken else ""
 
 
 def experiment_answer(with_part: ArrayLike, without_part: ArrayLike) -> Literal["confirmed", "refuted", "can't tell"]:
-    """Whether the rest runs faster once the part is replaced by cached data, by the rates of blocks in their order.
-    Confirmed: faster beyond interval and margin. Refuted: surely not faster by more than the margin, as the ratio's
-    upper bound lies within it. Can't tell: neither; always so with one block on a side, which has no interval."""
-    rates = [np.exp(stats.logs(side)) for side in (with_part, without_part)]
+    """Whether the rest runs faster once the part is cached data, by the rates of blocks in order. Confirmed: beyond
+    interval and margin. Refuted: the ratio's upper bound is within it. Can't tell: neither, or one block on a side."""
+    rates = [np.exp(stats.logs(np.ravel(side))) for side in (with_part, without_part)]
     before, after = ([part.mean() for part in np.array_split(x, min(BATCHES, x.size))] for x in rates)
     found = stats.compare(before, after)
     if found.word == "faster":

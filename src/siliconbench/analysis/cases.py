@@ -11,14 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from siliconbench.analysis import heat, stats
-from siliconbench.analysis.bottleneck import concluded
-from siliconbench.analysis.series import requests as requests_of
-from siliconbench.record import protocol, store
-from siliconbench.record.axes import DEVICES
+from siliconbench.analysis import bottleneck, heat, series, stats
+from siliconbench.record import axes, protocol, store
 from siliconbench.record.schema import AGAIN, Case, Record
 
-LEANS = DEVICES["mps"].fallback or ""  # on: the CPU does part of the work
+LEANS = axes.DEVICES["mps"].fallback or ""  # on: the CPU does part of the work
 POWER = ("power_source", "power_mode", "governor")  # of a state
 COMPILED: dict[object, str] = {False: "eager", True: "compiled"}  # else the mode of torch.compile
 PARTS = {"forward": "model alone", "copy": "copy to the device", "input": "loader alone", "end_to_end": "end to end"}
@@ -37,7 +34,7 @@ class Column(NamedTuple):
         """The value of a run, that is of a record's parts and its conditions."""
         if callable(self.read):
             return self.read(run)
-        return reduce(lambda part, name: None if part is None else getattr(part, name), self.read.split("."), run)
+        return reduce(lambda part, name: part and getattr(part, name), self.read.split("."), run)
 
 
 def _block_rate(run: SimpleNamespace, share: float) -> float | None:
@@ -112,8 +109,7 @@ COLUMNS = {
     "reference": Column(lambda r: r.case.reference and r.software.environment.get(LEANS, "0").strip() == "0"),
     **{name: Column(name) for name in ("repeat", "created", "status")},
     "error": Column("error.kind"), "why": Column("error.message"), "verdict": Column("verdict.word"),
-    "reasons": Column(lambda r: r.verdict.reasons if r.verdict else []),
-    "findings": Column(lambda r: r.verdict.findings if r.verdict else []),
+    **{name: Column(f"verdict.{name}") for name in ("reasons", "findings")},
     "disturbed": Column(lambda r: bool(r.verdict and r.verdict.disturbed)),
     "sweep": Column("sweep.id"), "agree": Column("checks.outputs.agree"),
     "suite": Column(lambda r: protocol.followed(r.sweep, r.case), words=str, gate=False),
@@ -123,7 +119,7 @@ COLUMNS = {
     **{f"{name.strip('_')}_images_per_s": Column(f"passes.{name}.images_per_s", geometric_mean)
        for name in ("forward", "copy_", "input", "end_to_end")},
     "allowed_images_per_s": Column("checks.allowed_images_per_s", geometric_mean),
-    "bottleneck": Column(lambda r: concluded(r.checks), _most),
+    "bottleneck": Column(lambda r: bottleneck.concluded(r.checks), _most),
     "loading_cores": Column(lambda r: r.checks and min(r.checks.workers.used or 1, r.machine.cores or math.inf), max),
     "utilization": Column("limits.utilization", median), "roof": Column("limits.roof", _most),
     "slow_images_per_s": Column(partial(_block_rate, share=0.05), geometric_mean),
@@ -143,7 +139,6 @@ COLUMNS = {
 POOL = [name for name, column in COLUMNS.items() if column.words]  # runs alike in all of these are one population
 LIKE = [name for name in POOL if COLUMNS[name].gate]
 ALIKE = [k for k in LIKE if k not in ("machine", "device", "sustained")]  # must agree to be ranked together
-TOLD_APART = [name for name in POOL if name not in ("model", "batch_size")]
 USUAL = {name: "auto" if field.default is None else field.default for name, field in Case.model_fields.items()
          if name in LIKE and name != "image_px" and not field.is_required()} | {"compile": "eager"}  # fmt: skip
 SETTING = ("precision", "memory_format", "compile", "allocator", "threads", "batch_size")  # what a search may change
@@ -160,11 +155,14 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
     """One row a run, sorted by case and time; without a record it has its columns, too. Looks of `make best` are none,
     but say that its sweep was searched; nor are runs of a kernel that had measured before. A run that failed has the
     image size of its model's others, else 0; made is empty where all that is known of a model is the same."""
-    every = list(records)
-    full = [r for r in every if not r.sweep.search and r.software.process != AGAIN]
-    looked = {r.sweep.id for r in every if r.sweep.search}
-    parts = (SimpleNamespace(**dict(record), conditions=heat.conditions(record)) for record in full)
-    frame = pd.DataFrame([[column.of(run) for column in COLUMNS.values()] for run in parts], columns=list(COLUMNS))
+    looked, rows = set[str](), list[list[object]]()
+    for record in records:  # none is kept: thousands fill the memory, which costs more time than their arithmetic
+        if record.sweep.search:
+            looked.add(record.sweep.id)
+        elif record.software.process != AGAIN:
+            run = SimpleNamespace(**dict(record), conditions=heat.conditions(record))
+            rows.append([column.of(run) for column in COLUMNS.values()])
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["searched"] = frame["sweep"].isin(looked)
     frame["image_px"], same = pd.to_numeric(frame["image_px"]), ["source", "model", "asked_px"]
     frame["image_px"] = frame["image_px"].fillna(frame.groupby(same)["image_px"].transform("max")).fillna(0).astype(int)
@@ -178,9 +176,12 @@ def runs(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _used(group: list[dict[Any, Any]]) -> dict[str, list[Any]]:
-    """The columns of the runs that a figure rests on: all that succeeded and are not wrong."""
+    """The columns of the runs that a figure rests on: all that succeeded and are not wrong; without the energy of
+    another part, or had in another way, than most: no median is over both."""
     good = [r for r in group if r["status"] == "ok" and r["verdict"] != "wrong" and r["agree"] not in (False,)]
-    rows = heat.alike(good)
+    ways = [run["joules_of"] for run in good if pd.notna(run["joules_of"])]
+    usual, other = ways and _most(ways), dict.fromkeys(("joules_of", "mean_w", "images_per_j"))
+    rows = [run if not ways or run["joules_of"] == usual else run | other for run in good]
     return {name: [row[name] for row in rows] for name in COLUMNS}
 
 
@@ -219,7 +220,7 @@ def cases(frame: pd.DataFrame) -> pd.DataFrame:
             "sweeps": sorted(set(used["sweep"])), "sessions": sessions, "undisturbed": quiet,
             "undisturbed_images_per_s": math.exp(stats.estimate(quiet).log) if any(quiet) else None,
             "between": between.sd, "assumed": not between.estimated, "request_s": found["request_s"] or [],
-            "requests": requests_of(requests, between.sd),
+            "requests": series.requests(requests, between.sd),
             "measures": {name: [_sessions(used, name, keep) for keep in (True, False)] for name in MEASURES},
             "agreed": count > 0 and all(value == value and bool(value) for value in used["agree"]),
         })  # fmt: skip
@@ -230,8 +231,7 @@ def compared(table: pd.DataFrame, key: str = "machine", base: Any = None) -> dic
     """Each pair of these cases by their `key`, the second's rate over the first's, all pairs at once (Holm); with a
     base only its own. Cases of one machine are compared by the sessions that they share, others with the scatter from
     day to day added. Undecided where the ratio of the undisturbed runs alone (of the disturbed, where one case has no
-    other) would be another word: it lies on the other side of the margin; and where all of one case's were disturbed,
-    of the other's none."""
+    other) would be another word, and where all of one case's were disturbed, of the other's none."""
     between, paired = table["between"].iat[0] if len(table) else 0.0, table["machine"].nunique() == 1
     every, quiet = (beside(table, key, name) for name in ("sessions", "undisturbed"))
     pairs = stats.compare_all(every, between, paired, base)
@@ -271,7 +271,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `name` that tells its cases apart by each axis, batch size aside, in which they differ
     from the usual or, where nothing is usual, from one another. What is no part of the case, as the driver, is said of
     its further populations alone: that of most runs has the case's own name, so that its batch sizes are one line."""
-    axes = [name for name in LIKE if name in TOLD_APART]
+    axes = [name for name in LIKE if name not in ("model", "batch_size")]
     differ = [k for k in axes if k in USUAL or table[k].nunique(dropna=False) > 1]
     apart = table.groupby(LIKE, dropna=False)[[name for name in POOL if name not in LIKE]].transform("nunique") > 1
     apart.loc[chief(table).index] = False

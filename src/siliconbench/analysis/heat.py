@@ -1,8 +1,6 @@
 """Heat, fan, power and energy of a run, and how long its speed is kept: from raw samples, nothing is estimated."""
 
 import math
-from collections import Counter
-from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -58,7 +56,7 @@ def conditions(record: Record) -> telemetry.Conditions:
     energy = telemetry.energy(record.energy, samples, *span, timed.images)
     fans = telemetry.values(samples, "fan_rpm", *span)
     peak_c = max(hot[part]) if part else None
-    return replace(energy, heat_of=part and part + mean, peak_c=peak_c, fan_rpm=max(fans, default=None))
+    return energy._replace(heat_of=part and part + mean, peak_c=peak_c, fan_rpm=max(fans, default=None))
 
 
 def spans(timed: Pass, edges: Any) -> Any:
@@ -167,16 +165,3 @@ def missing_words(records: list[Record]) -> list[str]:
     why, unknown = conditions(newest).no_energy, newest.telemetry.unknown | newest.unknown
     said = [f"{name.replace('_', ' ')}: {unknown[name]}" for name in WANTED if name in unknown]
     return said + ([f"power: {why}"] if why else [])
-
-
-def alike(runs: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
-    """A case's runs without the energy of another part, or had in another way, than most: no median is over both."""
-    ways = Counter(way for run in runs if pd.notna(way := run["joules_of"]))
-    most = max(sorted(ways), key=ways.__getitem__, default=None)
-    other = dict.fromkeys(("joules_of", "mean_w", "images_per_j"))
-    return [run if run["joules_of"] == most or not ways else run | other for run in runs]
-
-
-def rest(record: Record) -> tuple[float, float]:
-    """The run's seconds until which the machine rested, and from which it cooled down."""
-    return (record.telemetry.idle_until_s, record.telemetry.cooling_from_s) if record.telemetry else (0.0, 0.0)

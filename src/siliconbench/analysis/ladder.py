@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from siliconbench.analysis import stats
-from siliconbench.analysis.advice import PLAIN
+from siliconbench.analysis import advice, stats
 from siliconbench.analysis.cases import SETTING, case_words
 from siliconbench.analysis.words import APART, rate_words, ratio_words, significant, times_words
 from siliconbench.record.schema import Case, Record
@@ -55,12 +54,11 @@ def newest(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def rungs(records: Iterable[Record]) -> list[Rung]:
-    """The ladder of one sweep, the plain setting first: of two batch sizes of the reference that at 64, or as many as
-    memory held. Empty where no look was of the reference."""
+    """The ladder of one sweep, from the reference (at 64, or as many as memory held) on; empty without a look of it."""
     looks, cases = [r for r in records if r.sweep.search], dict[Case, list[Record]]()
     for r in looks:
         cases.setdefault(r.case.model_copy(update={"image_px": None}), []).append(r)
-    held = sorted((c for c in cases if c.reference), key=lambda c: (c.batch_size > PLAIN, -c.batch_size))
+    held = sorted((c for c in cases if c.reference), key=lambda c: (c.batch_size > advice.PLAIN, -c.batch_size))
     plain = next(iter(held), None)
     if plain is None:
         return []
@@ -116,15 +114,12 @@ def table(found: list[Rung]) -> pd.DataFrame:
 
 
 def bars(found: list[Rung]) -> pd.DataFrame:
-    """The rungs that ran, for a figure: setting, rate with its interval, the factor in words."""
-    rows = []
-    for rung in found:
-        if rung.rates:
-            mean, low, high, _ = stats.interval(rung.rates)
-            known = low is not None and high is not None and high < APART * low
-            words = factor_words(rung) if rung.step else ""
-            rows.append((rung.words, mean, *((low, high) if known else (None, None)), words))
-    return pd.DataFrame(rows, columns=["setting", "rate", "low", "high", "factor"])
+    """The rungs that ran, for a figure: setting, mean rate, its interval (low, high), the factor in words."""
+    ran = [rung for rung in found if rung.rates]
+    drawn = pd.DataFrame([stats.interval(rung.rates) for rung in ran], columns=stats.Interval._fields, dtype=float)
+    drawn.loc[drawn["high"] >= APART * drawn["low"], ["low", "high"]] = None  # its runs differ too much for a bar
+    factors = [factor_words(rung) if rung.step else "" for rung in ran]
+    return drawn.assign(setting=[rung.words for rung in ran], factor=factors)
 
 
 def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:

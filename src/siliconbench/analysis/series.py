@@ -43,11 +43,10 @@ def _slope(y: np.ndarray) -> float:
 
 
 def drift(block_s: ArrayLike) -> Drift | None:
-    """How the speed changed over equal blocks, None for fewer than 10: slope by Theil and Sen, fifths the
-    median of the last fifth against the first. Drifting: both beyond 3 % in one direction."""
+    """How the speed changed over equal blocks, by Theil and Sen, and from first to last fifth; None: fewer than 10."""
     if np.size(block_s) < 10:
         return None
-    y = _thinned(-logs(block_s, "block"))
+    y = _thinned(-np.array(logs(np.ravel(block_s), "block")))
     slope, fifth = math.expm1(_slope(y) * (y.size - 1)), y.size // 5
     fifths = math.expm1(np.median(y[-fifth:]) - np.median(y[:fifth]))
     return Drift(slope, fifths, slope * fifths > 0 and min(abs(slope), abs(fifths)) > DRIFT)
@@ -56,7 +55,7 @@ def drift(block_s: ArrayLike) -> Drift | None:
 def spread(block_s: ArrayLike) -> float | None:
     """The relative scatter of equal blocks about their trend (0.02: 2 %), None for fewer than 3 of them.
     From the span of the middle 90 %, over that of as many normal values; one stall of many is stalled()'s to see."""
-    y = logs(block_s, "block") if np.size(block_s) else np.empty(0)
+    y = np.array(logs(np.ravel(block_s), "block")) if np.size(block_s) else np.empty(0)
     if y.size < 3:
         return None
     thin = _thinned(y)
@@ -67,9 +66,8 @@ def spread(block_s: ArrayLike) -> float | None:
 
 
 def unevenness(core_s: Sequence[ArrayLike]) -> float | None:
-    """How unevenly a core runs by itself (0.05: 5 %), from the seconds of a fixed loop, time after time, each group one
-    moment: the least scatter of a group, since an interrupt can meet one, or the change of their medians from moment
-    to moment, if that is more. None without a group of three."""
+    """How unevenly a core runs by itself (0.05: 5 %), from the seconds of a fixed loop, a group each moment: the least
+    scatter of a group, as an interrupt can meet one, or their medians' change; None without a group of three."""
     known = [(found, float(np.median(np.asarray(group)))) for group in core_s if (found := spread(group)) is not None]
     medians = [middle for _, middle in known]
     return max(min(found for found, _ in known), max(medians) / min(medians) - 1) if known else None

@@ -5,17 +5,17 @@ of one session (one sweep) share its day: machines are compared with the scatter
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
-from typing import Any, NamedTuple, TypeVar, cast
+from itertools import combinations, permutations
+from statistics import fmean
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 # Of Student's t, the normal, the beta and the gamma law: scipy.stats, which has them by name, takes seconds to load.
 from scipy.special import betaincinv, gammaincinv, ndtr, stdtr, stdtrit
 
 Key = TypeVar("Key")
-Rates = ArrayLike  # those of one session's runs, or a list of them for each session
+Rates = Iterable[Any]  # those of one session's runs, or a list of them for each session
 LEVEL = 0.95
 MARGIN = 0.02  # what five runs a side with 1 % of scatter can just tell apart
 NEAR = 0.05  # of the fastest: near enough to take the smaller batch size
@@ -69,23 +69,28 @@ class Estimate(NamedTuple):
         return (math.exp(self.log - half), math.exp(min(self.log + half, 700.0))) if self.df else (None, None)
 
 
-def logs(values: ArrayLike, what: str = "rate") -> np.ndarray:
-    """The logs as one row; ValueError, with `what` they are, for none, or one that is not finite and above zero."""
-    x = np.asarray(values, dtype=float).ravel()
-    if not x.size:
+def logs(values: Iterable[float | None], what: str = "rate") -> list[float]:
+    """The logs; ValueError, with `what` they are, for none, or one that is not finite and above zero."""
+    x = [math.nan if value is None else float(value) for value in values]  # so few: arrays cost more than they save
+    if not x:
         raise ValueError(f"At least one {what} is needed; none was given.")
-    bad = x[~(np.isfinite(x) & (x > 0))]
-    if bad.size:
+    if bad := [value for value in x if not 0 < value < math.inf]:
         raise ValueError(f"Each {what} must be a finite number above zero; one was {bad[0]:g}.")
-    return np.log(x)
+    return list(map(math.log, x))
 
 
-def by_session(rates: Rates) -> list[np.ndarray]:
+def by_session(rates: Rates) -> list[list[float]]:
     """The logs of each session's rates; flat rates are one session, a session without runs is left out."""
-    parts: list[Any] = list(cast("Iterable[Any]", rates))
-    if not any(np.ndim(part) for part in parts):
+    parts = list(rates)
+    if not any(hasattr(part, "__len__") for part in parts):
         return [logs(parts)]
-    return [logs(part) for part in parts if np.size(part)] or [logs([])]
+    return [logs(part) for part in parts if len(part)] or [logs([])]
+
+
+def variance(values: Sequence[float]) -> float:
+    """The sample variance, of two values and more."""
+    mean = fmean(values)
+    return math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1)
 
 
 def combined(*parts: tuple[float, Estimate]) -> Estimate:
@@ -103,18 +108,18 @@ def estimate(rates: Rates, between: float = 0.0, more: int = 0) -> Estimate:
     both together after Welch and Satterthwaite. From four sessions on their means alone tell it, `more` sessions
     then. Where each session has one run, the scatter between them stands for that within."""
     parts = by_session(rates)
-    means, sizes, k = np.array([x.mean() for x in parts]), np.array([x.size for x in parts]), len(parts)
-    runs, df = int(sizes.sum()), int(sizes.sum()) - k
+    means, sizes, k = [fmean(x) for x in parts], [len(x) for x in parts], len(parts)
+    mean, runs, df = fmean(means), sum(sizes), sum(sizes) - k
     if k >= ALONE or (k > 1 and not df):
-        alone = max(means.var(ddof=1), TINY) / (k + more)
+        alone = max(variance(means), TINY) / (k + more)
         df, known = k - 1 + more, 0.0 if k >= ALONE else between**2 / k
     elif df:
-        pooled = max(sum(((x - x.mean()) ** 2).sum() for x in parts) / df, TINY)
-        alone, df = pooled * (1 / sizes).sum() / k**2 * runs / (runs + more), df + more
+        pooled = max(sum((n - 1) * variance(x) for x, n in zip(parts, sizes, strict=True) if n > 1) / df, TINY)
+        alone, df = pooled * sum(1 / n for n in sizes) / k**2 * runs / (runs + more), df + more
         known = between**2 / k
     else:
-        return Estimate(float(means.mean()), math.inf, 0.0)
-    return combined((1.0, Estimate(float(means.mean()), alone, df)), (1.0, Estimate(0.0, known, FREEDOM)))
+        return Estimate(mean, math.inf, 0.0)
+    return combined((1.0, Estimate(mean, alone, df)), (1.0, Estimate(0.0, known, FREEDOM)))
 
 
 def difference(a: Any, b: Any, between: float = 0.0, paired: bool = False, more: int = 0) -> Estimate:
@@ -122,9 +127,9 @@ def difference(a: Any, b: Any, between: float = 0.0, paired: bool = False, more:
     paired: both are cases of one machine, and their lists have the same sessions at the same places, [] where there are
     no runs. Then those that both have count, without `between`; from four of them on the differences of their means."""
     if paired:
-        both = [(x, y) for x, y in zip(a, b, strict=True) if np.size(x) and np.size(y)]
+        both = [(x, y) for x, y in zip(a, b, strict=True) if len(x) and len(y)]
         if len(both) >= ALONE:
-            return estimate([np.exp([logs(y).mean() - logs(x).mean()]) for x, y in both], 0.0, more)
+            return estimate([[math.exp(fmean(logs(y)) - fmean(logs(x)))] for x, y in both], 0.0, more)
         if both:
             (a, b), between = zip(*both, strict=True), 0.0
     return combined((1.0, estimate(b, between, more)), (-1.0, estimate(a, between, more)))
@@ -134,7 +139,7 @@ def interval(rates: Rates, between: float = 0.0, level: float = LEVEL) -> Interv
     """The geometric mean of independent runs' rates, with Student's t on their logs (Georges et al., OOPSLA 2007).
     With `between` it is the machine's on any day, without it this session's alone; see estimate()."""
     found = estimate(rates, between)
-    return Interval(math.exp(found.log), *found.bounds(level), sum(x.size for x in by_session(rates)))
+    return Interval(math.exp(found.log), *found.bounds(level), sum(map(len, by_session(rates))))
 
 
 def word_of(difference: float, half: float = 0.0, margin: float = MARGIN) -> str:
@@ -146,10 +151,13 @@ def word_of(difference: float, half: float = 0.0, margin: float = MARGIN) -> str
 
 
 def compare(a: Rates, b: Rates, margin: float = MARGIN, between: float = 0.0, paired: bool = False) -> Comparison:
-    """Whether b is faster than a: each the rates of one session's runs, or those of each session; see difference().
-    Faster or slower: the interval excludes 1 and the ratio is beyond the margin. Same: all of it is within the margin.
-    With one run on a side there is a ratio, no interval, and the word is undecided."""
-    d = difference(a, b, between, paired)
+    """Whether b is faster than a: each the rates of one session's runs, or of each session; see difference(). Faster,
+    slower: the interval excludes 1, the ratio is beyond the margin; same: all of it is within; one run: undecided."""
+    return comparison(difference(a, b, between, paired), margin)
+
+
+def comparison(d: Estimate, margin: float = MARGIN) -> Comparison:
+    """What a difference of log rates says of a ratio; see compare()."""
     if not d.df:
         return Comparison(math.exp(d.log), None, None, None, "undecided")
     p = 2 * float(stdtr(d.df, -abs(d.log) / math.sqrt(d.variance)))
@@ -161,8 +169,13 @@ def compare_all(
 ) -> dict[tuple[Key, Key], Comparison]:
     """Every pair (a, b), or each group with the base, compared as above; faster, slower and p hold for all pairs at
     once, to 5 % (Holm 1979). low, high and the word same stay each pair's own; a pair with too few runs is no test."""
-    keys = combinations(groups, 2) if base is None else ((base, b) for b in groups if b != base)
-    pairs = {(a, b): compare(groups[a], groups[b], between=between, paired=paired) for a, b in keys}
+    keys = list(combinations(groups, 2)) if base is None else [(base, b) for b in groups if b != base]
+    if paired:
+        found = [difference(groups[a], groups[b], between, paired) for a, b in keys]
+    else:
+        alone = {key: estimate(rates, between) for key, rates in groups.items()}
+        found = [combined((1.0, alone[b]), (-1.0, alone[a])) for a, b in keys]
+    pairs = dict(zip(keys, map(comparison, found), strict=True))
     tests = sorted(((pair.p, i, key) for i, (key, pair) in enumerate(pairs.items()) if pair.p is not None))
     adjusted = 0.0
     for rank, (p, _, key) in enumerate(tests):
@@ -173,27 +186,22 @@ def compare_all(
 
 
 def near_best(groups: Mapping[Key, Rates], between: float = 0.0, paired: bool = False) -> dict[Key, bool]:
-    """Of each group whether it is surely at most 5 % slower than the fastest one, whichever that is; the
-    chance that any is wrongly called so is 5 %. After Hsu (JASA 79, 1984): it must pass against all others, each by
-    Welch's t at a k-1th of the level, where Dunnett's test would need the same scatter in all groups."""
+    """Of each group whether it is surely at most 5 % slower than the fastest, whichever that is, all at once to 5 %.
+    After Hsu (JASA 79, 1984), each by Welch's t at a k-1th of the level: Dunnett's test needs one scatter in all."""
     edge, level = -math.log1p(-NEAR), 1 - 2 * (1 - LEVEL) / max(1, len(groups) - 1)  # two-sided: its half is one side
-
-    def surely(a: Key, b: Key) -> bool:
-        d = difference(groups[b], groups[a], between, paired)
-        return a == b or d.log + edge > d.half(level)
-
-    return {a: all(surely(a, b) for b in groups) for a in groups}
+    apart = {(a, b): difference(groups[b], groups[a], between, paired) for a, b in permutations(groups, 2)}
+    unsure = {a for (a, _), d in apart.items() if d.log + edge <= d.half(level)}
+    return {a: a not in unsure for a in groups}
 
 
-def prediction(rates: ArrayLike, judged: int = 1) -> tuple[float, float] | None:
-    """The bounds between which one new machine of the same kind lies, by the rates of four others and more; None by
-    fewer. `judged`: how many machines are judged so beside one another, none of them wrongly in 95 % (Bonferroni)."""
+def prediction(rates: Iterable[float], judged: int = 1) -> tuple[float, float] | None:
+    """The bounds of one more of a kind by four rates and more, else None; for `judged` of them at once (Bonferroni)."""
     y = logs(rates)
-    if y.size < 4:
+    if len(y) < 4:
         return None
-    cut = stdtrit(y.size - 1, 1 - (1 - LEVEL) / (2 * judged))
-    half = cut * math.sqrt(max(y.var(ddof=1), TINY) * (1 + 1 / y.size))
-    return math.exp(y.mean() - half), math.exp(y.mean() + half)
+    cut = stdtrit(len(y) - 1, 1 - (1 - LEVEL) / (2 * judged))
+    half = cut * math.sqrt(max(variance(y), TINY) * (1 + 1 / len(y)))
+    return math.exp(fmean(y) - half), math.exp(fmean(y) + half)
 
 
 def between_sd(machines: Iterable[Iterable[Sequence[Any]]]) -> Between:
@@ -205,10 +213,10 @@ def between_sd(machines: Iterable[Iterable[Sequence[Any]]]) -> Between:
         found = [parts for parts in (by_session(case) for case in cases if len(case)) if len(parts) >= 3]
         excess = []
         for parts in found:
-            within = [x.var(ddof=1) / x.size for x in parts if x.size > 1] or [0.0]
-            excess.append(np.var([x.mean() for x in parts], ddof=1) - np.mean(within))
+            within = [variance(x) / len(x) for x in parts if len(x) > 1] or [0.0]
+            excess.append(variance([fmean(x) for x in parts]) - fmean(within))
         count = max(map(len, found), default=1) - 1
-        total, differences = total + count * float(np.mean(excess or [0.0])), differences + count
+        total, differences = total + count * fmean(excess or [0.0]), differences + count
     sd = math.sqrt((PRIOR * BETWEEN**2 + max(0.0, total)) / (PRIOR + differences))
     return Between(sd, differences > 0)
 
@@ -227,10 +235,9 @@ def runs_needed(a: Rates, b: Rates, between: float = 0.0) -> int | None:
 
 
 def power(sd_log: float, n: int, change: float, margin: float = MARGIN) -> float:
-    """The chance that compare() calls b faster where its rate is higher by this change (0.05 or -0.05: 5 %), or slower,
-    from n runs a side of one session; ValueError for n < 2. sd_log: standard deviation of log rates between runs.
-    By the law of the two sample variances: their sum is chi-squared, their shares are a beta variable, the difference
-    of means is normal and knows nothing of either."""
+    """The chance that compare() finds this change of the rate (0.05 or -0.05: 5 %) from n runs a side of one session;
+    ValueError for n < 2. sd_log: standard deviation of log rates between runs. By the law of the two sample variances:
+    their sum is chi-squared, their shares are a beta variable, the difference of means knows nothing of either."""
     if n < 2:
         raise ValueError(f"At least two runs a side are needed to find a difference; there were {n}.")
     effect, edge = abs(math.log1p(change)), math.log1p(margin)
@@ -243,8 +250,7 @@ def power(sd_log: float, n: int, change: float, margin: float = MARGIN) -> float
 
 
 def repeats_for(sd_log: float, change: float) -> int | None:
-    """The fewest runs a side with which compare() finds that change in nine of ten cases, at least 2.
-    None: never, since the change is within the margin, or needs more than a million runs."""
+    """The fewest runs a side, from 2 on, that find this change in nine of ten cases; None: not even a million."""
     if abs(math.log1p(change)) <= math.log1p(MARGIN) * (1 + 1e-9) or power(sd_log, 10**6, change) < 0.9:
         return None
     return bisect_left(range(10**6), True, 2, key=lambda n: power(sd_log, n, change) >= 0.9)

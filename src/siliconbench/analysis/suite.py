@@ -32,9 +32,8 @@ def estimate(rows: pd.DataFrame) -> stats.Estimate:
 
 
 def figures(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each figure of each machine, device, torch and method, by cases as cases.cases() has them, each in the
-    newest of its states: images/s with its bounds; forward and calm: the model alone, the undisturbed runs alone (NaN
-    where a case has none); models: the rates it is made of. Where a case has too few good runs, one row and `why`."""
+    """A row for each figure of each machine, device, torch and method, of cases in the newest of their states; where
+    one has too few good runs, one row and `why`. forward, calm: the model alone, the undisturbed ones (NaN: none)."""
     table, rows = table[table["suite"] == protocol.NAME], list[tuple[object, ...]]()
     table = table.assign(newest=[max(ids, default="") for ids in table["sweeps"]]).sort_values("newest")
     for keys, mine in table.groupby(KEYS):
@@ -50,9 +49,8 @@ def figures(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranked(table: pd.DataFrame) -> pd.DataFrame:
-    """One figure's rows of like torch and method, the fastest first. rank: one more than there are machines that surely
-    are faster, by Welch's test of all pairs at once (Bonferroni), and so by undisturbed runs where both have some;
-    ratios: of each model's rate to the first machine's, from least to most, in words."""
+    """One figure's rows of like torch and method, fastest first. rank: one more than there are machines surely faster,
+    by Welch's test of all pairs (Bonferroni) and by undisturbed runs; ratios: to the first, by model, in words."""
     rows = [row for _, row in table.sort_values("images_per_s", ascending=False).iterrows()]
     pairs, ranks = list(combinations(range(len(rows)), 2)), [1] * len(rows)
     for a, b in pairs:

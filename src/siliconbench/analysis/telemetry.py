@@ -1,12 +1,11 @@
 """What the samples of a run's telemetry say: spans, energy, and whether heat slowed it. Unknown is None."""
 
 import math
-from dataclasses import dataclass
 from statistics import fmean, median
+from typing import NamedTuple
 
-from siliconbench.record import schema
 from siliconbench.record.host import State
-from siliconbench.record.schema import Telemetry
+from siliconbench.record.schema import Energy, Telemetry
 
 Points = list[tuple[float, float]]  # seconds since the run's zero, and the value
 Spans = list[tuple[float, float]]  # the seconds from and to which, one after another
@@ -20,8 +19,7 @@ SENSORS = 1.05  # NVML's power is right to 5 % (NVML manual)
 SERIOUS = 2  # of NSProcessInfo.thermalState; 1 (fair) was read 367 of 367 times on a machine that was well
 
 
-@dataclass(frozen=True)
-class Conditions:
+class Conditions(NamedTuple):
     """Energy, heat and fan of so many images. None: unknown. joules_of: of what part, and whether counted or sampled as
     power; heat_of: GPU or CPU, peak_c by the device's own sensors where there are any; fan_rpm: the highest seen."""
 
@@ -47,7 +45,7 @@ def values(telemetry: Telemetry, name: str, start_s: float, end_s: float) -> lis
     return [value for _, value in points(telemetry, name, start_s, end_s)]
 
 
-def energy(counted: schema.Energy | None, samples: Telemetry, start_s: float, end_s: float, images: int) -> Conditions:
+def energy(counted: Energy | None, samples: Telemetry, start_s: float, end_s: float, images: int) -> Conditions:
     """The energy of the images from start_s to end_s: by a counter read at these edges; else of the widest part that
     did the work and whose power was sampled, but never of the part whose counter failed. A mean above the highest power
     that was sampled of the part in the whole run by more than sensors differ is no figure: one of the two is wrong."""

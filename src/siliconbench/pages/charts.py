@@ -20,6 +20,7 @@ from matplotlib.ticker import LogFormatter
 from siliconbench.analysis.words import THIN, UNKNOWN
 from siliconbench.machine.tools import instead
 from siliconbench.pages.html import clean, escaped
+from siliconbench.record.schema import Telemetry
 
 # It takes them for clustered maps and summed densities alone, which no page has: a second of each page's time.
 with instead(dict.fromkeys(("scipy.stats", "scipy.cluster"))):
@@ -54,8 +55,7 @@ class _Plain(LogFormatter):
 
 
 def theme(source: str = "") -> None:
-    """Makes seaborn and matplotlib draw in the house style from here on, whatever the user's own settings are. Each
-    caption ends in the source: what its figure comes from."""
+    """The house style from here on, whatever the user's own settings are; each caption ends in its figure's source."""
     global ending
     ending = f" From {source}." if source else ""
     mpl.rcdefaults()
@@ -146,8 +146,7 @@ def lines(axes: Axes, table: pd.DataFrame, x: str, y: str, look: Sequence[Any]) 
 
 
 def points(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure:
-    """A point of x for each y and hue on a log axis, in the table's order, those of one y joined by a line; a cross at
-    the edge where x is unknown."""
+    """A point of x for each y and hue on a log axis, those of a y joined by a line; a cross at the edge: unknown."""
     table = table.assign(**{y: table[y].map(label)})
     names = [name.count("\n") + 1 for name in table[y].unique()]  # their lines
     fig, axes = plt.subplots(figsize=(7, 1.4 + max(0.5, 0.22 * max(names, default=1)) * max(1, len(names))))
@@ -185,28 +184,27 @@ def relative(table: pd.DataFrame, xlabel: str) -> Figure:
 
 
 def ladder(table: pd.DataFrame, x: str) -> Figure:
-    """A bar of the rate for each rung (setting, rate, low, high), its factor written beside it; from the plain one on.
-    low and high may be unknown."""
+    """A bar for each rung (setting, mean, low, high or unknown), its factor beside it; from the plain one on."""
     fig, axes = plt.subplots(figsize=(7, 1.2 + 0.55 * len(table)))
     for i, row in enumerate(table.itertuples()):
-        spans = None if pd.isna(row.low) or pd.isna(row.high) else [[row.rate - row.low], [row.high - row.rate]]
-        axes.barh(i, row.rate, 0.62, xerr=spans, color=COLOURS[0], ecolor=INK, capsize=3)
-        axes.text(max(row.rate, row.high if spans else 0), i, f"  {row.factor}", va="center", fontsize=11.5)
+        spans = None if pd.isna(row.low) or pd.isna(row.high) else [[row.mean - row.low], [row.high - row.mean]]
+        axes.barh(i, row.mean, 0.62, xerr=spans, color=COLOURS[0], ecolor=INK, capsize=3)
+        axes.text(max(row.mean, row.high if spans else 0), i, f"  {row.factor}", va="center", fontsize=11.5)
     axes.set_yticks(range(len(table)), [label(name) for name in table["setting"]])
     axes.grid(visible=False, axis="y")
-    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, 1.6 * table[["rate", "high"]].astype(float).max().max()), xlabel=x)
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlim=(0, 1.6 * table[["mean", "high"]].astype(float).max().max()), xlabel=x)
     return fig
 
 
-def timeline(table: pd.DataFrame, rest: tuple[float, float]) -> Figure:
+def timeline(table: pd.DataFrame, samples: Telemetry) -> Figure:
     """A panel for each of the table's (time_s, quantity, panel, value) over one time axis; shaded while at rest."""
-    panels = list(dict.fromkeys(table["panel"]))
+    panels, time_s = list(dict.fromkeys(table["panel"])), table["time_s"]
     fig, all_axes = plt.subplots(len(panels), sharex=True, figsize=(7, 1 + 1.5 * len(panels)), squeeze=False)
     hue, *_ = looks(table["quantity"])
     for panel, axes in zip(panels, all_axes[:, 0], strict=True):
         for quantity, group in table[table["panel"] == panel].groupby("quantity"):
             axes.plot(group["time_s"] / 60, group["value"], c=hue[quantity], lw=1.2, label=quantity)
-        for start, end in ((table["time_s"].min(), rest[0]), (rest[1], table["time_s"].max())):
+        for start, end in ((time_s.min(), samples.idle_until_s), (samples.cooling_from_s, time_s.max())):
             axes.axvspan(start / 60, max(start, end) / 60, color=LINE, alpha=0.2, lw=0)
         axes.set(ylim=(0, None), xlabel="minutes since the start" if panel == panels[-1] else "")
         axes.set_title(panel, fontsize=11.5, fontweight="normal")

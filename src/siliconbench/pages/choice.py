@@ -14,12 +14,9 @@ from IPython.display import HTML
 from siliconbench.analysis import stats
 from siliconbench.analysis.cases import ALIKE, COMPARED, SETTING, USUAL, case_words, chief, compared
 from siliconbench.analysis.words import APART, percent_words, significant, span_words, times_words
-from siliconbench.pages import html
-from siliconbench.pages.html import clean
+from siliconbench.pages import html, tables
 from siliconbench.pages.ranking import Study, weight
-from siliconbench.pages.tables import runs_words
-from siliconbench.record.named import images_word
-from siliconbench.record.named import word as word_of
+from siliconbench.record import named
 
 WHAT = [name for name in ALIKE if name not in (*SETTING, "image_px")]  # the first choice: the model, and how it is fed
 EVERY_PAIR = 40  # machines of a case up to which each pair is compared; of more each with the first and one's own
@@ -79,20 +76,18 @@ def turned(found: stats.Comparison) -> stats.Comparison:
 
 def pairs(rows: list[Row]) -> Pairs:
     """Who is ahead, by rows: what the second of a key is to its first. All at once (Holm), or with each base."""
-    names, found = [row["who"] for row in rows], Pairs()
-    index = {name: i for i, name in enumerate(names)}
-    bases = dict.fromkeys([names[0], *[row["who"] for row in rows if row["mine"]][:1]])
-    table = pd.DataFrame({name: [row[name] for row in rows] for name in ("who", *COMPARED)})
-    for base in bases if len(names) > EVERY_PAIR else [None]:
-        found |= {(index[a], index[b]): pair for (a, b), pair in compared(table, "who", base).items()}
-    return found | {(b, a): turned(pair) for (a, b), pair in found.items()} if len(names) <= EVERY_PAIR else found
+    table = pd.DataFrame({name: [row[name] for row in rows] for name in COMPARED}).assign(place=range(len(rows)))
+    if len(rows) > EVERY_PAIR:
+        own = next((place for place, row in enumerate(rows) if row["mine"]), 0)
+        return compared(table, "place", 0) | compared(table, "place", own)
+    found = compared(table, "place")
+    return found | {(b, a): turned(pair) for (a, b), pair in found.items()}
 
 
 def in_words(found: stats.Comparison) -> str:
     """A ratio with its interval, and who is ahead."""
-    if found.low is None or found.high is None:
-        return f"{times_words(found)} (one run)"
-    return f"{times_words(found)}, {({'faster': 'ahead', 'slower': 'behind'}).get(found.word, found.word)}"
+    place = {"faster": ", ahead", "slower": ", behind"}.get(found.word, f", {found.word}")
+    return f"{times_words(found)}{' (one run)' if found.low is None else place}"
 
 
 def drawn(found: stats.Comparison) -> list[object]:
@@ -108,13 +103,10 @@ def verdict(rows: list[Row], found: Pairs, measure: Measure) -> str:
         own = significant(measure.shown(rows[0]["images_per_s"]), 4)
         return f"{first} has {own} {measure.heading}. There is no other machine to compare it with."
     second, pair = rows[1]["who"], turned(found[0, 1])
-    words, kind = in_words(pair).rpartition(", ")[0] or in_words(pair), f"as {measure.better} as {second}"
-    sure = {
-        "faster": f"{first} is {words} times {kind}.",
-        "same": f"{first} and {second} are equally {measure.better} within 2 %.",
-    }
-    more = what_would_tell(rows[1], rows[0])
-    told = sure.get(pair.word, f"Undecided: {first} is {words} times {kind}; {more}.")
+    words = in_words(pair).rpartition(", ")[0] or in_words(pair)
+    ahead = f"{first} is {words} times as {measure.better} as {second}"
+    sure = {"faster": f"{ahead}.", "same": f"{first} and {second} are equally {measure.better} within 2 %."}
+    told = sure.get(pair.word, f"Undecided: {ahead}; {what_would_tell(rows[1], rows[0])}.")
     share = percent_words(found[0, len(rows) - 1].ratio)
     last = f" Of {len(rows)} machines {rows[-1]['who']} is the last, at {share} of the first."
     return told + last * (len(rows) > 2)
@@ -138,11 +130,10 @@ def what_would_tell(slow: Row, fast: Row) -> str:
 
 def command(row: Row, used: str, measure: Measure, batch: str) -> str:
     """The command that measures this on another machine."""
-    model = f"IMAGE_MODEL={word_of(row['source'], row['model'])}"
+    model = f"IMAGE_MODEL={named.word(row['source'], row['model'])}"
     if used == USED[1]:
         return f"make best {model}" + " GOAL=latency" * (measure.of == "requests_per_s")
-    usual = {"input": ("INPUT", "fast"), "workers": ("WORKERS", "auto"), "mode": ("MODE", "inference")}
-    given = [f"{knob}={images_word(row[name])}" for name, (knob, plain) in usual.items() if row[name] != plain]
+    given = [f"{k.upper()}={named.images_word(row[k])}" for k in ("input", "workers", "mode") if row[k] != USUAL[k]]
     size = "auto" if batch == BEST else batch
     side = [f"IMAGE_PX={row['image_px']}"] if row["image_px"] != 224 else []
     return " ".join(["make image", model, f"BATCH_SIZE={size}", *side, *given])
@@ -153,18 +144,16 @@ def row_of(case: Row, measure: Measure, axes: list[str]) -> list[object]:
     own = case_words(case, axes).partition(", ")[2]
     if pd.isna(case["images_per_s"]):
         return [case["who"], None, (case["error"] or "wrong outputs").replace("_", " "), "", own]
-    ends = [end and measure.shown(end) for end in (case["low"], case["high"])]
-    value, known = measure.shown(case["images_per_s"]), all(pd.notna(end) for end in ends)
-    runs = runs_words(case)
+    ends = sorted(map(measure.shown, (case["low"], case["high"]))) if pd.notna(case["low"]) else (None, None)
+    value, runs = measure.shown(case["images_per_s"]), tables.runs_words(case)
     runs += "\ndon't use: others were at work in each" if case["disturbed"] >= case["runs"] else ""
-    span = span_words(value, *(sorted(ends) if known else (None, None)))
+    span = span_words(value, *ends)
     return [case["who"], float(f"{value:.5g}"), f"{significant(value, 4)}\n({span})", runs, own]
 
 
 def view(cases: list[Row], at: tuple[str, ...], measure: Measure, lost: list[Row]) -> View:
     """One choice as data: its place on the axes, rows, pairs, verdict and command. lost: cases that failed there."""
-    axes = [name for name in SETTING if name != "batch_size" and at[3] == USED[1]]
-    axes += ["batch_size"] * (at[2] == BEST)
+    axes = [name for name in SETTING if (at[2] == BEST if name == "batch_size" else at[3] == USED[1])]
     found, count = pairs(cases), range(len(cases))
     beside = [[drawn(found[i, j]) if (i, j) in found else None for j in count] for i in count]
     rows = [row_of(case, measure, axes) for case in (*cases, *lost)]
@@ -177,29 +166,26 @@ def view(cases: list[Row], at: tuple[str, ...], measure: Measure, lost: list[Row
 
 
 def prepared(study: Study) -> pd.DataFrame:
-    """The cases of short runs, each with `what` it is of, `who` ran it, whether that is `mine`, its price and rent."""
+    """The cases of short runs, each with `what` it is of, `who` ran it, whether that is `mine`."""
     table = study.cases[~study.cases["sustained"]]
-    given = [study.labels.get(machine) for machine in table["machine"]]
-    kinds = {"price": float, "rent": float, "currency": object}
-    said = {k: pd.Series([label and getattr(label, k) for label in given], table.index, v) for k, v in kinds.items()}
     names, several = table["machine"].map(study.name), table.groupby("machine")["device"].transform("nunique") > 1
     differ = [name for name in WHAT if name not in USUAL and name != "model" and table[name].nunique() > 1]
     usual = [name for name in WHAT if name in USUAL]
     what = [case_words(c, [*(n for n in usual if c[n] != USUAL[n]), *differ]) for c in table.to_dict("records")]
     who = names + (", " + table["device"]).where(several, "")
-    return table.assign(what=what, who=who, mine=names.str.endswith("yours)"), **said)
+    return table.assign(what=what, who=who, mine=names.str.endswith("yours)"))
 
 
 def views(study: Study) -> Iterator[View]:
     """Every choice as data, the one of most machines first."""
     table = prepared(study)
     used = {USED[0]: chief(table[table["reference"]]), USED[1]: chief(table[table["reference"] | table["agreed"]])}
-    groups = [(weight(group), *keys) for keys, group in used[USED[0]].groupby(["what", "image_px", "batch_size"])]
-    order = sorted(groups, key=lambda group: group[0], reverse=True)
-    for what, px in dict.fromkeys((what, px) for _, what, px, _ in order):
+    weights = {keys: weight(group) for keys, group in used[USED[0]].groupby(["what", "image_px", "batch_size"])}
+    order = sorted(weights, key=weights.__getitem__, reverse=True)
+    for what, px in dict.fromkeys((what, px) for what, px, _ in order):
+        sizes = [n for w, x, n in order if (w, x) == (what, px)]
         for name, cases in used.items():
             own = cases[(cases["what"] == what) & (cases["image_px"] == px)].to_dict("records")
-            sizes = [n for _, w, x, n in order if (w, x) == (what, px)]
             for measure in MEASURES:
                 known = measured(own, measure)
                 if name == USED[1] and all(row["reference"] for row in known):
@@ -221,17 +207,15 @@ def first_of_each(rows: Iterable[Row]) -> list[Row]:
 
 def block(every: list[View]) -> HTML:
     """All choices as data for the page's script; and the first as it stands where no script runs."""
+    if not every:
+        return HTML("")
     axes = [[name, list(dict.fromkeys(one["at"][i] for one in every))] for i, name in enumerate(AXES)]
-    text = clean(json.dumps({"axes": axes, "views": every}, separators=(",", ":"), ensure_ascii=False))
+    text = html.clean(json.dumps({"axes": axes, "views": every}, separators=(",", ":"), ensure_ascii=False))
     for char in "<>&\u2028\u2029":  # what could end the element that holds it, or a line of it
         text = text.replace(char, f"\\u{ord(char):04x}")
     data = f'<section id="choice" hidden></section><script id="views" type="application/json">{text}</script>'
-    return HTML(f'<div id="standing">{standing(every[0])}</div>{data}' if every else "")
-
-
-def standing(view: View) -> str:
-    """One choice as a table and its verdict, in HTML."""
-    beside = [pair[0] if pair else "" for pair in view["pairs"][0] or []]
-    rows = [(row[0], row[2], told, row[3]) for row, told in zip_longest(view["rows"], beside, fillvalue="")]
-    table = pd.DataFrame(rows, columns=["machine", view["heading"], "of the first", "runs"])
-    return f"{html.table(table, '95 % intervals; all pairs at once (Holm)').data}{html.sentence(view['says']).data}"
+    beside = [pair[0] if pair else "" for pair in every[0]["pairs"][0] or []]
+    rows = [(row[0], row[2], told, row[3]) for row, told in zip_longest(every[0]["rows"], beside, fillvalue="")]
+    table = pd.DataFrame(rows, columns=["machine", every[0]["heading"], "of the first", "runs"])
+    first = html.table(table, "95 % intervals; all pairs at once (Holm)").data, html.sentence(every[0]["says"]).data
+    return HTML(f'<div id="standing">{"".join(first)}</div>{data}')

@@ -1,27 +1,20 @@
-"""Which machine should I pick? What only the comparison says, as notebooks/compare.ipynb shows it: `make report`."""
+"""Which machine should I pick? What only the comparison says, as notebooks/compare.ipynb shows it."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from siliconbench import paths
-from siliconbench.analysis import heat, stats
-from siliconbench.analysis.answer import health_words
+from siliconbench.analysis import answer, heat, stats, telemetry
 from siliconbench.analysis.cases import ALIKE, PARTS, POOL, case_words
 from siliconbench.analysis.words import listed, percent_words, rate_words, ratio_words, significant, speed_words
 from siliconbench.pages import choice, tables
-from siliconbench.pages.ranking import STATE, Study, comparable, timelines, weight
-from siliconbench.record import share
-from siliconbench.record.axes import DEVICES
-from siliconbench.record.named import images_word
-from siliconbench.record.named import word as word_of
+from siliconbench.pages.ranking import Study, comparable, timelines, weight
+from siliconbench.record import axes, named
 
 LIMIT = [tables.Column("machine", "label"), *tables.LIMIT[1:]]
 SUSTAINED = [tables.Column(name, name) for name in ("machine", "case", "minutes", "images/s")]
 SUSTAINED += [tables.HOTTEST, tables.FAN, tables.POWER]
 CARD = ("chip", "device", "cores", "memory", "system", "torch, torchvision", "siliconbench")
-EPOCH = 1.28e6  # images, as ImageNet has
 PUBLISHED = {
     "label": "machine", "images_per_s": "images/s", "low": "from", "high": "to", "model": "model",
     "batch_size": "batch", "temperature_c": "hottest, °C", "fan_rpm": "fan, rpm",
@@ -70,18 +63,18 @@ def between_words(table: pd.DataFrame) -> str:
 def memory_table(study: Study) -> pd.DataFrame:
     """Peak memory in GiB by model and batch size, the largest over the reference runs; a column a device type."""
     runs = study.runs.query("reference").dropna(subset=["peak_bytes"])
-    runs["GiB"], runs["on"] = runs["peak_bytes"].astype(float) / 2**30, [DEVICES[k].title for k in runs["device"]]
+    runs["GiB"], runs["on"] = runs["peak_bytes"].astype(float) / 2**30, [axes.DEVICES[k].title for k in runs["device"]]
     rows = ["model", *(["image_px"] if runs["image_px"].nunique() > 1 else []), "batch_size"]
     table = runs.pivot_table("GiB", rows, "on", "max").rename_axis(columns=None).reset_index()
     return table.rename(columns={"image_px": "image, px", "batch_size": "batch"})
 
 
 def epoch_lines(study: Study) -> list[str]:
-    """The hours of one epoch of 1.28 million images, by each machine's fastest training of a model."""
+    """The hours of one epoch of 1.28 million images, as ImageNet has, by each machine's fastest training of a model."""
     table = study.cases.query("mode == 'train'").dropna(subset=["images_per_s"])
     table = table.sort_values("images_per_s", ascending=False).drop_duplicates(["machine", "model"])
     return [
-        f"{study.name(case['machine'])}: {significant(EPOCH / case['images_per_s'] / 3600)} hours for "
+        f"{study.name(case['machine'])}: {significant(1.28e6 / case['images_per_s'] / 3600)} hours for "
         f"{case_words(case, ['batch_size', 'precision', 'device'])}, at {speed_words(case)}."
         for _, case in table.iterrows()
     ]
@@ -106,14 +99,13 @@ def parts_sentence(table: pd.DataFrame) -> str:
 
 def sustained(study: Study) -> pd.DataFrame:
     """Each machine's longest sustained run: its speed, heat, fan and power, all of that one run."""
-    every = sorted(study.longest.items())
-    runs: list[tuple[str, Any, Any]] = [(study.name(slug), record, heat.conditions(record)) for slug, record in every]
-    rows = [
-        {"machine": name, "case": case_words(r.case, ["batch_size", "precision", "device"]), "minutes": r.case.minutes,
-         "images/s": r.passes.end_to_end.images_per_s, **{key: getattr(state, key) for key in STATE}}
-        for name, r, state in runs
-    ]  # fmt: skip
-    return tables.shown(pd.DataFrame(rows, columns=[*["machine", "case", "minutes", "images/s"], *STATE]), SUSTAINED)
+    rows = []
+    for slug, r in sorted(study.longest.items()):
+        if timed := r.passes and r.passes.end_to_end:
+            case = case_words(r.case, ["batch_size", "precision", "device"])
+            rows.append((study.name(slug), case, r.case.minutes, timed.images_per_s, *heat.conditions(r)))
+    columns = [*(column.heading for column in SUSTAINED[:4]), *telemetry.Conditions._fields]
+    return tables.shown(pd.DataFrame(rows, columns=columns), SUSTAINED)
 
 
 def other_sustained(study: Study) -> list[str]:
@@ -131,7 +123,7 @@ def health(study: Study) -> list[str]:
         for _, row in rows.iterrows():
             others = group.loc[group["machine"] != row["machine"], "images_per_s"]
             who = f"{study.name(row['machine'])} ({chip}; {row['model']}, batch {row['batch_size']})"
-            lines.append(f"{who}: {health_words(float(row['images_per_s']), others, len(group))}")
+            lines.append(f"{who}: {answer.health_words(float(row['images_per_s']), others, len(group))}")
     return lines or ["No machine is among the records."]
 
 
@@ -162,23 +154,18 @@ def paradox(study: Study, others: pd.DataFrame) -> pd.DataFrame:
     rows = [others[["machine", "images/s"]].assign(how=how)]
     done = study.cases.query("reference and not sustained").assign(machine=study.cases["machine"].map(study.name))
     by_it = done.query("input == 'original' and workers == '0' and device != 'cpu'")["machine"]
-    today = done[done["machine"].isin(by_it) & (done["input"] == "fast")].merge(
-        others[["model", "batch"]].drop_duplicates(), left_on=["model", "batch_size"], right_on=["model", "batch"]
-    )
-    for name, part in (
-        ("forward_images_per_s", "the model alone"),
-        ("images_per_s", "end to end, fed by enough processes"),
-    ):
-        rows.append(today.assign(**{"images/s": today[name], "how": part})[["machine", "images/s", "how"]])
+    same = others[["model", "batch"]].drop_duplicates().rename(columns={"batch": "batch_size"})
+    today = done[done["machine"].isin(by_it) & (done["input"] == "fast")].merge(same)
+    parts = {"forward_images_per_s": "the model alone", "images_per_s": "end to end, fed by enough processes"}
+    rows += [today.melt("machine", list(parts), "how", "images/s").replace({"how": parts})]
     table = pd.concat(rows, ignore_index=True).dropna(subset="images/s").astype({"images/s": float})
     return table.assign(machine=table["machine"].str.replace(r" \((?:published|measured here)\)$", "", regex=True))
 
 
 def doubts(study: Study) -> list[str]:
     """The files that were refused, and why; then each reason for which a run is not clean or failed, by machine."""
-    refused = listed(study.refused, 20)
-    found = tables.doubts(study.runs, lambda run: study.name(run["machine"]))
-    return [*([f"refused: {refused}"] if refused else []), *found]
+    refused = [f"refused: {listed(study.refused, 20)}"] if study.refused else []
+    return refused + tables.doubts(study.runs, lambda run: study.name(run["machine"]))
 
 
 def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
@@ -186,8 +173,8 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
     if rank.empty:
         return []
     command = "make image IMAGE_MODEL={asked} BATCH_SIZE={batch_size} INPUT={input} WORKERS={workers}"
-    first = dict(rank.iloc[0]) | {"input": images_word(rank.iloc[0]["input"])}
-    again = command.format(asked=word_of(first["source"], first["model"]), **first)
+    first = dict(rank.iloc[0]) | {"input": named.images_word(rank.iloc[0]["input"])}
+    again = command.format(asked=named.word(first["source"], first["model"]), **first)
     lines = [f"{again} measures the ranking's case on another machine; make report renders this page."]
     for given in (label for _, label in sorted(study.labels.items()) if label.price):
         source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"
@@ -198,22 +185,3 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
         behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
         lines.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")
     return lines
-
-
-def make_report(results: str) -> int:
-    """The exit status of `make report`: the page of the published records, or with one's own its own beside it."""
-    own = share.own_folder(share.older(results))
-    if own and any(own.glob("*/*.json")):
-        print(page_of(paths.REPORTS / "report.html", str(own.resolve() if isinstance(own, Path) else own)))
-    else:
-        print(page_of(paths.REPORTS / "compare.html"))
-    return 0
-
-
-def page_of(page: Path, results: str = "") -> Path:
-    """The path of the page, rendered from the published records and those at this address, its figure beside it."""
-    parameters = {"results": results, "data": str(paths.DATA), "published": str(paths.PUBLISHED)}
-    parameters |= {"figure_path": str(page.with_suffix(".svg").resolve())}
-    from siliconbench.pages import render  # slow to import, and the page itself, which imports this, needs none of it
-
-    return render.render(paths.NOTEBOOKS / "compare.ipynb", page, parameters)

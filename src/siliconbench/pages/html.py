@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 from IPython.display import HTML
@@ -27,19 +28,13 @@ def inline(text: object) -> str:
     return re.sub(r"`((?:make |[A-Z_]+=)[^`]*)`", r"<code>\1</code>", escaped(text))
 
 
-def lead(text: str) -> HTML:
-    """The page's first sentence as HTML, set large."""
-    return HTML(f'<p class="lead">{inline(text)}</p>')
-
-
-def sentence(text: str) -> HTML:
+def sentence(text: str, kind: str = "finding") -> HTML:
     """A sentence that was generated from the data, as HTML."""
-    return HTML(f'<p class="finding">{inline(text)}</p>')
+    return HTML(f'<p class="{kind}">{inline(text)}</p>')
 
 
-def missing(text: str) -> HTML:
-    """What would be known by a measurement that was not made, with its command: a page gathers these at its end."""
-    return HTML(f'<p class="missing">{inline(text)}</p>')
+lead = partial(sentence, kind="lead")  # the page's first, set large
+missing = partial(sentence, kind="missing")  # what a measurement would tell that was not made: gathered at the end
 
 
 def code(text: str) -> HTML:

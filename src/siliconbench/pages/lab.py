@@ -1,13 +1,20 @@
-"""The notebooks as people open them: copies in lab/, which git ignores, so that to look at one changes no source."""
+"""The notebooks as people open them: copies in lab/, which git ignores, so that to look at one changes no source;
+and as pages of what they measure here and now: `make pages`."""
 
+import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
-from siliconbench import paths
+from siliconbench import knobs, paths
 from siliconbench.machine.tools import tried
+from siliconbench.pages import render
+from siliconbench.record.fields import PARAMETERS
+from siliconbench.sweep import mistakes, plan, trust
 
 
 def content(path: Path) -> list[tuple[str, object]]:
@@ -29,3 +36,12 @@ def make_lab(folder: Path = paths.ROOT / "lab") -> int:
         shutil.copyfile(source, copy)
         shutil.copyfile(source, before)
     return 0
+
+
+def make_pages(given: knobs.Given, page: Callable[[Path, Path, dict[str, Any]], Path]) -> int:
+    """The exit status of `make pages`, that of its trust: the notebooks that measure, done here and now, as pages."""
+    own = knobs.read_trust(os.environ)
+    case = plan.cases(own, plan.device_type(own["USE_GPU"]))[0].model_dump(include={*PARAMETERS})
+    case |= {"model": own["IMAGE_MODEL"][0], "results": ""}
+    print(page(paths.NOTEBOOKS / "measure.ipynb", paths.REPORTS / "measure.html", case))
+    return mistakes.make_mistakes(given, page) or trust.make_trust(own, render.trust_page)

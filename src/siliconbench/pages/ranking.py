@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from siliconbench.analysis.cases import ALIKE, POOL, case_words, cases, chief, named, runs
+from siliconbench.analysis.cases import ALIKE, LIKE, POOL, case_words, cases, chief, named, runs
 from siliconbench.analysis.words import speed_words, told_apart
-from siliconbench.record import store
+from siliconbench.record import share, store
 from siliconbench.record.schema import OLDER, Record
-from siliconbench.record.share import refusals
 
 SAME = ["source", "model", "made"]  # what a model is
-STATE = ("heat_of", "peak_c", "fan_rpm", "mean_w", "joules_of")
 
 
 @dataclass
@@ -23,7 +21,7 @@ class Study:
     """All that the page is made of. Of a record only its row stays, of each machine the newest and the longest."""
 
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)
-    cases: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cases: pd.DataFrame = field(default_factory=pd.DataFrame)  # each with its machine's price, rent and currency
     newest: dict[str, Record] = field(default_factory=dict)
     longest: dict[str, Record] = field(default_factory=dict)  # the longest sustained run
     looks: list[Record] = field(default_factory=list)  # of the ladders of `make best`
@@ -35,7 +33,7 @@ class Study:
     @property
     def refused(self) -> list[str]:
         """What was refused, and why."""
-        return refusals(self.bad)
+        return share.refusals(self.bad)
 
     def name(self, machine: str) -> str:
         """The machine as people are shown it."""
@@ -54,8 +52,8 @@ class Study:
             slug = record.machine.slug
             self.newest[slug] = max(self.newest.get(slug, record), record, key=lambda r: r.created)
             if record.case.minutes and record.passes:
-                longest = self.longest.get(slug, record)
-                self.longest[slug] = max(longest, record, key=lambda r: (r.case.minutes, r.created))
+                kept = self.longest.get(slug, record)
+                self.longest[slug] = max(kept, record, key=lambda r: (r.case.minutes, r.created))
             yield record
 
 
@@ -76,6 +74,9 @@ def gather(published: Path, own: Path | None = None) -> Study:
         else:
             study.labels.setdefault(path.parent.name, label)
             study.files.append(path)
+    for name, kind in {"price": float, "rent": float, "currency": object}.items():
+        told = [getattr(study.labels.get(machine), name, None) for machine in study.cases["machine"]]
+        study.cases[name] = pd.Series(told, dtype=kind)
     plain = {slug: record.machine.title for slug, record in study.newest.items()}
     plain |= {slug: label.label for slug, label in study.labels.items() if slug in plain}
     study.names = told_apart(plain, {path.parent.name for path in own.glob("*/*.json")} if own else set())
@@ -87,29 +88,24 @@ def comparable(study: Study) -> pd.DataFrame:
     return chief(study.cases.query("reference and not sustained"))
 
 
-def others(study: Study, rank: pd.DataFrame) -> list[str]:
+def others(study: Study, rank: pd.DataFrame) -> Iterator[str]:
     """The runs of the ranking's case that are no part of a machine's figure, as their conditions were others."""
-    rows = study.cases.query("reference").dropna(subset=["images_per_s"])
-    rows, lines = rows.merge(rank[[*ALIKE, "machine", "device", "sustained"]]), list[str]()
-    for _, row in rows.iterrows():
-        own = rank[rank["machine"] == row["machine"]].iloc[0]
+    rows = study.cases.query("reference").dropna(subset=["images_per_s"]).merge(rank[LIKE])
+    ranked = {row["machine"]: row for row in rank.to_dict("records")}
+    for row in rows.to_dict("records"):
+        own = ranked[row["machine"]]
         if differ := [k for k in POOL if row[k] != own[k]]:
             what = f"{row['runs']} runs with {case_words(row, differ).partition(', ')[2]}"
-            lines.append(f"{own['name']}: {what} are no part of its figure: {speed_words(row)}.")
-    return lines
+            yield f"{own['name']}: {what} are no part of its figure: {speed_words(row)}."
 
 
 def ranking(study: Study) -> pd.DataFrame:
-    """The reference case that most machines share, a row for the fastest device of each machine, fastest first.
-    Beside its case a row has name and label, price and currency, worth (images/s per 1,000)."""
+    """The case that most machines share, the fastest device of each, fastest first; worth: images/s per 1,000."""
     table = comparable(study).dropna(subset=["images_per_s"]).sort_values("images_per_s", ascending=False)
     groups = [group for _, group in table.drop_duplicates([*ALIKE, "machine"]).groupby(ALIKE, sort=True)]
     table = max(groups, key=weight) if groups else table
-    given = [study.labels.get(machine) for machine in table["machine"]]
-    names, speed = [study.name(machine) for machine in table["machine"]], table["images_per_s"]
-    price = pd.Series([label and label.price for label in given], index=table.index, dtype=float)
-    table = table.assign(name=names, label=names, price=price, worth=1000 * speed / price)
-    return table.assign(currency=[label and label.currency for label in given])
+    names = table["machine"].map(study.name)
+    return table.assign(name=names, label=names, worth=1000 * table["images_per_s"] / table["price"])
 
 
 def weight(group: pd.DataFrame) -> tuple[int | list[int], ...]:
@@ -121,25 +117,22 @@ def weight(group: pd.DataFrame) -> tuple[int | list[int], ...]:
 
 def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     """Each machine that is not in the ranking, and why: in what its nearest case differs."""
-    lines, missing = list[str](), sorted(set(study.cases["machine"]) - set(rank["machine"]))
-    for machine in missing if len(rank) else ():
+    lines, first = list[str](), rank.iloc[0] if len(rank) else pd.Series()
+    for machine in sorted(set(study.cases["machine"]) - set(rank["machine"])) if len(rank) else ():
         own = study.cases[study.cases["machine"] == machine].query("reference")
         rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
         if not rows:
             lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")
             continue
-        case = min(rows, key=lambda row: sum(row[k] != rank.iloc[0][k] for k in ALIKE))
-        differ = [k for k in ALIKE if case[k] != rank.iloc[0][k]]
-        why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {rank.iloc[0][k]}" for k in differ)
+        case = min(rows, key=lambda row: sum(row[k] != first[k] for k in ALIKE))
+        why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {first[k]}" for k in ALIKE if case[k] != first[k])
         own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed_words(case)}."
         lines.append(f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
     several = study.runs[study.runs["made"] != ""].groupby(["source", "model"])
     for (_, model), own in several:
-        marks = [
-            f"{made} ({', '.join(map(study.name, sorted({*mine})))})" for made, mine in own.groupby("made")["machine"]
-        ]
+        marks = [f"{made} ({', '.join(map(study.name, sorted({*by})))})" for made, by in own.groupby("made")["machine"]]
         lines.append(f"{model} is not the same thing everywhere, so it is ranked apart: {'; '.join(marks)}.")
-    return lines + others(study, rank)
+    return [*lines, *others(study, rank)]
 
 
 def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
@@ -152,8 +145,7 @@ def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
     for key in ("input", "workers"):
         names += (", " + table[key] + f" {key}").where(table[key] != case[key], "")
-    places = dict(zip(rank["machine"], range(len(rank)), strict=True))
-    table = table.assign(name=names, label=names, order=table["machine"].map(places).fillna(len(rank)))
+    table = table.assign(name=names, label=names, order=pd.Categorical(table["machine"], rank["machine"]))
     return table.sort_values(["order", "input", "workers", "batch_size"])
 
 

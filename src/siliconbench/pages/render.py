@@ -3,9 +3,7 @@
 import base64
 import hashlib
 import logging
-import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from papermill import PapermillExecutionError
 
 from siliconbench import knobs, paths
-from siliconbench.knobs import Stopped
-from siliconbench.record import store
-from siliconbench.record.fields import PARAMETERS
-from siliconbench.sweep import failure, kernel, mistakes, plan, trust
+from siliconbench.record import share, store
+from siliconbench.sweep import failure, kernel
 
 TEMPLATES = Path(__file__).parent / "templates"
 MISSING = re.compile(r'<p class="missing">(.*?)</p>', re.DOTALL)
@@ -30,10 +26,9 @@ for loud in ("papermill", "asyncio"):  # the caller reports what goes wrong, in 
 
 
 def to_html(executed: NotebookNode) -> str:
-    """The page of an executed notebook: what its cells show, without code, in the house template; with the script of
-    the reader's choice, and its hash in the page's policy, where there is something to choose."""
+    """The page of an executed notebook: what its cells show, in the house template; a script if there is a choice."""
     exporter = nbconvert.HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
-    *parts, last = sections(gathered(nbformat.from_dict(executed)))
+    *parts, last = sections(nbformat.from_dict(executed))
     kept = [part for part in parts if shown(part) or all(c.cell_type != "code" for c in part)] + [last]
     page = nbformat.from_dict(executed | {"cells": [cell for part in kept for cell in part]})
     script = SCRIPT.read_text("utf-8") if 'id="views"' in shown(page.cells) else ""
@@ -44,12 +39,21 @@ def to_html(executed: NotebookNode) -> str:
     return str(exporter.from_notebook_node(page, more)[0])
 
 
-def sections(cells: list[NotebookNode]) -> list[list[NotebookNode]]:
-    """The cells before the first heading of the second level, then those of each such heading."""
-    parts: list[list[NotebookNode]] = [[]]
-    for cell in cells:
+def sections(executed: NotebookNode) -> list[list[NotebookNode]]:
+    """The cells before the first heading of the second level, then those of each; before the last what is missing."""
+    told, parts = list[str](), [list[NotebookNode]()]
+    for cell in executed.cells:
         parts += [[]] if cell.cell_type == "markdown" and cell.source.startswith("## ") else []
         parts[-1].append(cell)
+        for data in (output.data for output in cell.get("outputs", ()) if "text/html" in output.get("data", {})):
+            told += MISSING.findall(data["text/html"])
+            data["text/html"] = MISSING.sub("", data["text/html"])
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/html", "x")]
+    listed = f"<ul>{''.join(f'<li>{one}</li>' for one in dict.fromkeys(told))}</ul>"
+    piece = new_code_cell("", outputs=[new_output("display_data", {"text/html": listed})])
+    at = max(1, len(parts) - 1)
+    parts[at:at] = [[new_markdown_cell("## Not measured yet"), piece]] if told else []
     return parts
 
 
@@ -60,28 +64,13 @@ def shown(cells: list[NotebookNode]) -> str:
     return "".join(one.get("text/html", one.get("text/plain", "")) for one in data).strip()
 
 
-def gathered(executed: NotebookNode) -> list[NotebookNode]:
-    """The cells, all that is missing in a section of its own before the last one."""
-    told, cells = list[str](), list(executed.cells)
-    for cell in (cell for cell in cells if "outputs" in cell):
-        for data in (output.data for output in cell.outputs if "text/html" in output.get("data", {})):
-            told += MISSING.findall(data["text/html"])
-            data["text/html"] = MISSING.sub("", data["text/html"])
-        cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/html", "x")]
-    listed = f"<ul>{''.join(f'<li>{one}</li>' for one in dict.fromkeys(told))}</ul>"
-    piece = new_code_cell("", outputs=[new_output("display_data", {"text/html": listed})])
-    at = max((i for i, cell in enumerate(cells) if cell.source.startswith("## ")), default=len(cells))
-    cells[at:at] = [new_markdown_cell("## Not measured yet"), piece] if told else []
-    return cells
-
-
 def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
     """The path of the page that the notebook becomes with these parameters (its copy is in runs/); else Stopped."""
     try:
         executed = kernel.execute(source, page.parent / "runs" / f"{page.stem}.ipynb", parameters)
         return store.write_whole(page, to_html(executed))
     except (PapermillExecutionError, DeadKernelError, OSError, ValueError) as error:
-        raise Stopped(f"No page could be rendered ({failure.reason(error, False).message})") from None
+        raise knobs.Stopped(f"No page could be rendered ({failure.reason(error, False).message})") from None
 
 
 def machine_page(slug: str, results: Path) -> str:
@@ -89,7 +78,7 @@ def machine_page(slug: str, results: Path) -> str:
     parameters = {"machine": slug, "results": str(results.resolve()), "data": str(paths.DATA)}
     try:
         return str(render(paths.NOTEBOOKS / "machine.ipynb", paths.REPORTS / f"{slug}.html", parameters))
-    except Stopped as error:
+    except knobs.Stopped as error:
         return f"{error}; the records are in {results}."
 
 
@@ -98,10 +87,18 @@ def trust_page(measured: Path) -> Path:
     return render(paths.NOTEBOOKS / "trust.ipynb", paths.REPORTS / "trust.html", {"runs": str(measured.resolve())})
 
 
-def make_pages(given: knobs.Given, page: Callable[[Path, Path, dict[str, Any]], Path]) -> int:
-    """The exit status of `make pages`, that of its trust: the notebooks that measure, done here and now, as pages."""
-    own = knobs.read_trust(os.environ)
-    case = plan.cases(own, plan.device_type(own["USE_GPU"]))[0].model_dump(include={*PARAMETERS})
-    case |= {"model": own["IMAGE_MODEL"][0], "results": ""}
-    print(page(paths.NOTEBOOKS / "measure.ipynb", paths.REPORTS / "measure.html", case))
-    return mistakes.make_mistakes(given, page) or trust.make_trust(own, trust_page)
+def make_report(results: str) -> int:
+    """The exit status of `make report`: the page of the published records, or with one's own its own beside it."""
+    own = share.own_folder(share.older(results))
+    if own and any(own.glob("*/*.json")):
+        print(page_of(paths.REPORTS / "report.html", str(own.resolve() if isinstance(own, Path) else own)))
+    else:
+        print(page_of(paths.REPORTS / "compare.html"))
+    return 0
+
+
+def page_of(page: Path, results: str = "") -> Path:
+    """The path of the page, rendered from the published records and those at this address, its figure beside it."""
+    parameters = {"results": results, "data": str(paths.DATA), "published": str(paths.PUBLISHED)}
+    parameters |= {"figure_path": str(page.with_suffix(".svg").resolve())}
+    return render(paths.NOTEBOOKS / "compare.ipynb", page, parameters)

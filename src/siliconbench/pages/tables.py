@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -19,8 +18,7 @@ MOST_SHOWN = 12  # names in one figure: more can't be distinguished
 PLAIN = "the reference setting"  # where nothing tells a case apart but its model
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column: heading, the field or function of a row that it reads, whose heat or energy that is, what is shown."""
 
     heading: str
@@ -40,19 +38,17 @@ def runs_words(row: Any) -> str:
 
 IMAGES_PER_S = Column("images/s", "images_per_s")
 INTERVAL = Column("95 % interval", lambda row: span_words(row["images_per_s"], row["low"], row["high"]))
-RUNS = Column("runs", runs_words)
 HOTTEST = Column("hottest, °C", "peak_c", "heat_of", round)
 FAN = Column("fan, rpm", "fan_rpm", then=round)
 POWER = Column("power, W", "mean_w", "joules_of", round)
-IMAGES_PER_J = Column("images/J", "images_per_j", "joules_of")
-BATTERY = Column("battery, % per 1,000 images", "battery_percent_per_1000_images")
 LABEL = Column("case", "label")
 CASES = [
     Column("case", "name"), Column("batch", "batch_size"), IMAGES_PER_S, INTERVAL,
     Column("memory, GiB", "peak_bytes", then=lambda held: held / 2**30), Column("model alone", "forward_images_per_s"),
-    Column("bottleneck", "bottleneck", then=lambda part: PARTS.get(part, part)), RUNS,
+    Column("bottleneck", "bottleneck", then=lambda part: PARTS.get(part, part)), Column("runs", runs_words),
 ]  # fmt: skip
-HEAT = [LABEL, HOTTEST, FAN, POWER, IMAGES_PER_J, BATTERY]
+HEAT = [LABEL, HOTTEST, FAN, POWER, Column("images/J", "images_per_j", "joules_of"),
+        Column("battery, % per 1,000 images", "battery_percent_per_1000_images")]  # fmt: skip
 UTILIZATION = Column("of the peak, %", "utilization", then=lambda share: 100 * share)
 BOUND = Column("bound by", "roof", then=lambda roof: {"bandwidth": "memory bandwidth"}.get(roof, roof))
 LIMIT = [LABEL, Column("model alone, images/s", "forward_images_per_s"), UTILIZATION, BOUND]
@@ -115,14 +111,10 @@ def labelled(cases: pd.DataFrame) -> pd.DataFrame:
 
 def speed_sentence(table: pd.DataFrame) -> str:
     """For the first names, the fastest batch size; and each case that failed."""
-    groups = [group for _, group in table.dropna(subset=["images_per_s"]).groupby("name", sort=False)]
-    words = []
-    for group in groups[:4]:
-        best = top(group, "images_per_s")
-        words.append(f"{best['name']} is fastest at batch {best['batch_size']}: {speed_words(best)}.")
+    best = table.loc[table.dropna(subset=["images_per_s"]).groupby("name", sort=False)["images_per_s"].idxmax()][:4]
+    words = [f"{c['name']} is fastest at batch {c['batch_size']}: {speed_words(c)}." for _, c in best.iterrows()]
     failed = table[table["images_per_s"].isna()].to_dict("records")
-    why = [(c["error"] or "wrong outputs").replace("_", " ") for c in failed]
-    lost = [f"{c['name']} at {c['batch_size']} ({said})" for c, said in zip(failed, why, strict=True)]
+    lost = [f"{c['name']} at {c['batch_size']} ({(c['error'] or 'wrong outputs').replace('_', ' ')})" for c in failed]
     words += [f"Failed, marked by a cross: {listed(lost, 6, ', ')}."] if lost else []
     return " ".join(words) or "No case succeeded: there is no speed to show."
 

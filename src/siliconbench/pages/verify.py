@@ -14,9 +14,8 @@ import pandas as pd
 from IPython.display import HTML
 
 from siliconbench import knobs, paths
-from siliconbench.pages import compare, html
-from siliconbench.record import share, store
-from siliconbench.record.axes import METHOD
+from siliconbench.pages import html
+from siliconbench.record import axes, share, store
 
 STAMP = re.compile(r'<p class="note" id="stamp">.*?</p>', re.DOTALL)
 MACHINE = re.compile(r"Notebook machine,.*; records: ([a-z0-9-]+) ")
@@ -43,7 +42,7 @@ def stamp(notebook: str, files: Iterable[Path], runs: pd.DataFrame) -> HTML:
     records = [f"{name} {digest(files)}" for name, files in sorted(machines.items())]
     newest = runs["created"].max()[:8] if len(runs) else "none"
     mark = digest([*code, *[lock] * lock.exists()])
-    told = f"Newest record: {newest}. Notebook {notebook}, method {METHOD}, code {mark}; records: "
+    told = f"Newest record: {newest}. Notebook {notebook}, method {axes.METHOD}, code {mark}; records: "
     told += f"{', '.join(records) or 'none'}. `make verify PAGE=…` makes it anew and says whether it is the same."
     return HTML(f'<p class="note" id="stamp">{html.inline(told)}</p>')
 
@@ -67,6 +66,8 @@ def difference(page: str, made: str) -> str:
 
 def make_verify(results: str) -> int:
     """The exit status of `make verify`: 0 where the page at PAGE is what the records and this code give."""
+    from siliconbench.pages import render  # slow to import, and a page, which imports this, needs none of it
+
     page, own = Path(os.environ.get("PAGE") or paths.DATA.with_name("compare.html")), share.own_folder(results)
     if not page.is_file():
         raise knobs.wrong("PAGE", str(page), "the path of a page of `make report` or of a machine")
@@ -76,11 +77,9 @@ def make_verify(results: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made.html"
         if machine:
-            from siliconbench.pages import render  # slow to import, and a page, which imports this, needs none of it
-
             render.render(paths.NOTEBOOKS / "machine.ipynb", made, given | {"machine": machine[1]})
         else:
-            compare.page_of(made, str(own) if own and "yours)" in text else "")
+            render.page_of(made, str(own) if own and "yours)" in text else "")
         found = difference(text, made.read_text("utf-8"))
     print(f"{page}: {f'the first difference: {found}' if found else 'identical'}")
     return int(bool(found))

@@ -38,11 +38,12 @@ class Section(Model):
     @model_validator(mode="after")
     def each_none_has_a_reason(self) -> Self:
         """The section itself; ValueError if a None has no reason, or a known value has one."""
-        fields, parts = type(self).model_fields, vars(self).items()
-        values = {fields[f].serialization_alias or f: v for f, v in parts if v is None or self.unknown}
-        if bare := [f for f, v in values.items() if v is None and f not in self.unknown]:
+        fields, parts = type(self).model_fields, vars(self)
+        missing = [fields[name].serialization_alias or name for name, value in parts.items() if value is None]
+        if bare := [name for name in missing if name not in self.unknown]:
             raise ValueError(f"None without a reason in unknown: {', '.join(bare)}")
-        if stray := [f for f in self.unknown if values.get(f) is not None]:
+        others = [name for name in self.unknown if name not in missing]
+        if stray := [name for f in parts if others and (name := fields[f].serialization_alias or f) in others]:
             raise ValueError(f"a reason for a value that is known: {', '.join(stray)}")
         return self
 
@@ -103,6 +104,10 @@ class Case(Model):
     devices: Annotated[int, Field(ge=1, le=4096)] = 1
     ranks: Annotated[int, Field(ge=1, le=4096)] = 1
     folder: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{12}|)$")] = ""
+
+    def asked(self, **changes: Any) -> Self:
+        """What the case asks for, before a run gave it its image size; with changes."""
+        return self.model_copy(update={"image_px": None} | changes)
 
     @property
     def reference(self) -> bool:

@@ -172,8 +172,9 @@ def read_all(folders: Iterable[Path], machine: str = "*") -> Iterator[tuple[Path
     seen = set[bytes]()
     for folder in folders:
         for path, found in read(folder, machine):
-            told = (found.machine.slug, found.case, found.passes or found) if isinstance(found, schema.Record) else path
-            mark = hashlib.sha256(repr(told).encode()).digest()
+            parts = (found.case, found.passes or found) if isinstance(found, schema.Record) else ()
+            told = path.parent.name + "".join(part.model_dump_json() for part in parts) if parts else str(path)
+            mark = hashlib.sha256(told.encode(errors="surrogateescape")).digest()
             if mark not in seen:
                 yield path, found
             seen.add(mark)

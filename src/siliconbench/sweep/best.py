@@ -26,7 +26,7 @@ from siliconbench.run.device import architecture, choose, lacks
 from siliconbench.run.models import no_compiler
 from siliconbench.sweep import runner, terminal
 from siliconbench.sweep.lines import using
-from siliconbench.sweep.plan import Runs, asked, cases, numbered, planned, shuffled
+from siliconbench.sweep.plan import Runs, cases, numbered, planned, shuffled
 from siliconbench.sweep.search import Options, Search
 
 SEARCH_S = 90.0  # the search ends after so long: the ladder and the runs in full take as long again, and more
@@ -138,7 +138,7 @@ def result(records: list[Record]) -> list[str]:
     """What was found, rung by rung, then in full; and the lines to use it."""
     found, full = ladder.rungs(records), [r for r in records if not r.sweep.search and ladder.rates([r])]
     top = ladder.best(found)
-    best = [r for r in [*full, *(top.looks if top else [])] if top and asked(r.case) == top.case]
+    best = [r for r in [*full, *(top.looks if top else [])] if top and r.case.asked() == top.case]
     if not best:
         return ["No setting ran to its end with the right outputs: the lines above say why."]
     rows = [f"  {row.setting:<44} {row.factor:<24} {row.speed}" for row in ladder.table(found).itertuples()]

@@ -78,14 +78,9 @@ def shuffled(cases: Sequence[T], repeats: int, seed: int, salt: str) -> list[T]:
     return [case for _ in range(repeats) for case in rng.sample(cases, len(cases))]
 
 
-def asked(case: Case, **changes: Any) -> Case:
-    """What a case asks for, before a run gave it its image size; with changes."""
-    return case.model_copy(update={"image_px": None} | changes)
-
-
 def numbered(cases: Iterable[Case], records: list[Record], search: bool = False) -> Runs:
     """The runs of these cases in this order, each with the number that follows those its case has in the sweep."""
-    had, runs = Counter(asked(r.case) for r in records), list[Run]()
+    had, runs = Counter(r.case.asked() for r in records), list[Run]()
     for case in cases:
         had[case] += 1
         runs += [Run(case, had[case], search)]
@@ -96,8 +91,8 @@ def again(records: list[Record], repeats: int, seed: int) -> Runs:
     """One more run of each case with more runs disturbed from outside than it was given instead, `repeats` at most: by
     whether others disturbed them, never by how fast they were. A quick look (MIN_SECONDS under 1) is not prolonged."""
     mine = [r for r in records if r.case.min_seconds >= 1]
-    lost = Counter(asked(r.case) for r in mine if r.verdict and r.verdict.disturbed)
-    had = Counter(asked(r.case) for r in mine)
+    lost = Counter(r.case.asked() for r in mine if r.verdict and r.verdict.disturbed)
+    had = Counter(r.case.asked() for r in mine)
     short = [case for case in lost if had[case] - repeats < min(lost[case], repeats)]
     return numbered(shuffled(short, 1, seed, f"{records[0].sweep.id} {len(records)}"), records)
 
@@ -126,14 +121,14 @@ def planned(
 
 def settings(records: list[Record]) -> dict[Case, list[Record]]:
     """The records by what was asked for, batch size aside."""
-    keys = [asked(r.case, batch_size=1) for r in records]
+    keys = [r.case.asked(batch_size=1) for r in records]
     return {key: [r for r, own in zip(records, keys, strict=True) if own == key] for key in dict.fromkeys(keys)}
 
 
 def larger(records: list[Record]) -> list[Case]:
     """Each setting at twice its largest batch size, unless it ends there."""
     rising = {c: mine for c, mine in settings(records).items() if not ends(mine)}
-    return [asked(c, batch_size=2 * max(r.case.batch_size for r in mine)) for c, mine in rising.items()]
+    return [c.asked(batch_size=2 * max(r.case.batch_size for r in mine)) for c, mine in rising.items()]
 
 
 def short_of_memory(records: list[Record]) -> str | None:

@@ -17,7 +17,7 @@ from siliconbench.machine import facts, tuning
 from siliconbench.record import fields, named, protocol, store
 from siliconbench.record.schema import Record
 from siliconbench.sweep import failure, kernel, terminal
-from siliconbench.sweep.plan import Further, Plan, asked, device_type, ends, onward, planned, settings
+from siliconbench.sweep.plan import Further, Plan, device_type, ends, onward, planned, settings
 
 Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the folder of records, the page's path
 
@@ -25,7 +25,7 @@ Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the 
 def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) -> dict[str, Any]:
     """What a run is told: its case, its place in the sweep, the loader processes that its case's first run chose."""
     case, slug = plan.runs[order - 1].case, plan.machine.slug
-    mine = sorted((r for r in records if asked(r.case) == case), key=lambda r: r.sweep.order)
+    mine = sorted((r for r in records if r.case.asked() == case), key=lambda r: r.sweep.order)
     used = [(r.checks.workers.used, r.sweep.order) for r in mine if r.checks and case.workers is None]
     chosen = dict(zip(("chosen_workers", "chosen_in"), used[0], strict=True)) if used else {}
     where = {"machine": slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}

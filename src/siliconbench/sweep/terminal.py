@@ -16,7 +16,7 @@ from siliconbench.analysis import answer, bottleneck, cases, verdict, words
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.machine import facts
 from siliconbench.record.schema import Case, Record
-from siliconbench.sweep.plan import Plan, Runs, asked
+from siliconbench.sweep.plan import Plan, Runs
 
 SEARCH = "loader processes"  # the part that only the first run of a case has
 AFTER_S, AROUND_S = 2.0, 8.0  # what a run takes after its last part; and beside the wall time that its record tells
@@ -35,7 +35,7 @@ class Bar(io.TextIOBase):
         form, tty = "{desc}{percentage:3.0f}% |{bar:24}| {n:.1f} of {total} runs, {postfix}", sys.stderr.isatty()
         self.bar = tqdm(total=len(runs), initial=len(have), disable=not tty, bar_format=form)
         self.runs, self.to_go, self.clock = runs, {*range(1, len(runs) + 1)} - have.keys(), clock
-        self.took_s = {(asked(r.case), r.sweep.search): r.checks.wall_s + AROUND_S for r in have.values() if r.checks}
+        self.took_s = {(r.case.asked(), r.sweep.search): r.checks.wall_s + AROUND_S for r in have.values() if r.checks}
         self.order, self.ended = 0, threading.Event()
         self.start_run(0)
         if not tty:

@@ -3,28 +3,20 @@
 (() => {
   const source = document.getElementById("views"), place = document.getElementById("choice");
   const { axes, views } = JSON.parse(source.textContent);
-  if (!views.length) return;
-  const add = (parent, tag, text = "", kind = "") => {
+  const add = (parent, tag, text = "", kind = "", more = {}) => {
     const made = parent.appendChild(document.createElement(tag));
+    Object.entries({ class: kind, ...more }).forEach(([name, value]) => value && made.setAttribute(name, value));
     made.textContent = text;
-    made.className = kind;
     return made;
   };
-  const picks = add(place, "div", "", "picks"), pick = [...axes, ["counts as 100 %", []]].map(([name]) => {
-    const label = add(picks, "label", name);
-    return add(label, "select");
-  });
-  const base = pick.at(-1), says = add(place, "p", "", "finding"), figure = add(place, "figure", "", "table");
-  says.setAttribute("aria-live", "polite");
-  const caption = add(figure, "figcaption"), scroll = add(figure, "div", "", "scroll"), copied = add(place, "p");
-  const table = add(scroll, "table"), button = add(copied, "button", "copy the command"), command = add(copied, "code");
-  scroll.tabIndex = 0;
-  scroll.setAttribute("role", "region");
-  scroll.setAttribute("aria-label", "the machines, compared");
-  const fill = (select, values) => {
-    select.replaceChildren();
-    values.forEach((value) => (add(select, "option", value).value = value));
-  };
+  const picks = add(place, "div", "", "picks");
+  const pick = [...axes, ["counts as 100 %", []]].map(([name]) => add(add(picks, "label", name), "select"));
+  const base = pick.at(-1), says = add(place, "p", "", "finding", { "aria-live": "polite" });
+  const figure = add(place, "figure", "", "table"), caption = add(figure, "figcaption"), copied = add(place, "p");
+  const region = { role: "region", tabindex: "0", "aria-label": "the machines, compared" };
+  const table = add(add(figure, "div", "", "scroll", region), "table");
+  const button = add(copied, "button", "copy the command"), command = add(copied, "code");
+  const fill = (select, values) => select.replaceChildren(...values.map((value) => new Option(value, value)));
   axes.forEach(([, values], i) => fill(pick[i], values));
   let view = views[0], column = 1, down = true;
 
@@ -47,13 +39,9 @@
   // A point and its interval on a log axis that spans those of all rows.
   const mark = (cell, pair, ends) => {
     const at = (x) => `${(100 * Math.log(x / ends[0])) / Math.log(ends[1] / ends[0])}%`;
-    const line = add(cell, "span", "", "mark");
-    line.setAttribute("aria-hidden", "true");
-    if (pair[2] !== null) {
-      const span = add(line, "i");
-      span.style.left = at(pair[2]);
-      span.style.right = `calc(100% - ${at(pair[3])})`;
-    }
+    const line = add(cell, "span", "", "mark", { "aria-hidden": "true" });
+    const reach = `left: ${at(pair[2])}; right: calc(100% - ${at(pair[3])})`;
+    if (pair[2] !== null) add(line, "i", "", "", { style: reach });
     add(line, "b").style.left = at(pair[1]);
     add(line, "u").style.left = at(1);
   };
@@ -69,17 +57,16 @@
     const head = add(add(table, "thead"), "tr"), body = add(table, "tbody");
     const special = view.rows.some((row) => row[4]);
     ["machine", view.heading, `of ${names[first]}`, "runs", ...(special ? ["its own"] : [])].forEach((title, i) => {
-      const cell = add(head, "th", i === 2 || i === 4 ? title : "", i === 1 ? "n" : "t");
-      cell.scope = "col";
+      const order = { scope: "col", "aria-sort": i === column && (down ? "descending" : "ascending") };
+      const cell = add(head, "th", i === 2 || i === 4 ? title : "", i === 1 ? "n" : "t", order);
       if (i === 2 || i === 4) return;
-      if (i === column) cell.setAttribute("aria-sort", down ? "descending" : "ascending");
       add(cell, "button", title + (i === column ? (down ? " ↓" : " ↑") : "")).onclick = () => {
         [column, down] = [i, i === column ? !down : i > 0];
         draw();
         table.querySelectorAll("th button")[[0, 1, , 2][i]].focus();
       };
     });
-    sorted([...view.rows.keys()]).forEach((i) => {
+    const order = sorted([...view.rows.keys()]), addRows = (some) => some.forEach((i) => {
       const row = view.rows[i], line = add(body, "tr"), pair = pairs[i];
       add(line, "th", row[0]).scope = "row";
       add(line, "td", row[2], "n");
@@ -88,6 +75,8 @@
       add(line, "td", row[3]);
       if (special) add(line, "td", row[4]);
     });
+    addRows(order.slice(0, 60)); // what fits on a screen is there at once, the rest a frame later
+    requestAnimationFrame(() => setTimeout(() => body.isConnected && addRows(order.slice(60))));
     command.textContent = view.command;
     button.textContent = "copy the command";
   };
