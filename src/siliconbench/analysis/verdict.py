@@ -29,6 +29,7 @@ AGAIN, LONGER = "close other programs and run again.", "run again with a larger 
 def judge(passes: Passes, checks: Checks, peak: float | None, heat: str | None, cores: int) -> Verdict:
     """The run's word on itself, with the reasons: wrong, contended, throttled, slowed, noisy (gravest first) or clean.
     disturbed: others took time, or it slept, so measuring again is worth it. A finding is held against nothing.
+
     peak: the share of the measured one; heat: a second sign of heat, in words; None: unknown."""
     doubts = _by_checks(checks, peak or 0, cores), _by_blocks(passes, checks, heat)
     known, unsteady = ([(word, why) for doubt, word, why in some if doubt] for some in doubts)

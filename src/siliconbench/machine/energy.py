@@ -110,7 +110,5 @@ class Meter:
             said = f"the counter has a new value every {update_s:.3g} s, read every {gap_s:.3g} s"
             why = f"{said}: over 2 % of a pass of {end_s - start_s:.3g} s" if slow else ""
         spent = None if why else float(np.diff(np.interp(edges, times, joules))[0])
-        return tools.section(Energy, {
-            "counter": (self.counter.name, ""), "part": (self.counter.part, ""), "joules": (spent, why),
-            "update_interval_s": (self.update_s, unpolled),
-        })  # fmt: skip
+        found: tools.Pairs = {"joules": (spent, why), "update_interval_s": (self.update_s, unpolled)}
+        return tools.section(Energy, found, counter=self.counter.name, part=self.counter.part)

@@ -31,9 +31,7 @@ def machine(slug: str = "", uuid: str = "") -> Machine:
 
     uuid: of the GPU that was measured, as torch calls it, which then is the first of the GPUs."""
     pairs = mac_facts() if tools.PLATFORM == "darwin" else linux_facts(uuid)
-    known = section(Machine, {
-        "slug": (slug or "machine", ""), **pairs, "arch": (platform.machine(), "Python does not know"),
-    })  # fmt: skip
+    known = section(Machine, pairs | {"arch": (platform.machine(), "Python does not know")}, slug=slug or "machine")
     return known if slug else known.model_copy(update={"slug": tried(naming.own, known) or naming.of_chip(known)})
 
 
@@ -76,8 +74,7 @@ def commit() -> str | None:
         return None
     git, code = ("git", "-C", str(paths.ROOT)), ("--", "src", "notebooks")
     name = matched(r"^([0-9a-f]{40})$", text_of(tool(*git, "log", "-1", "--format=%H", *code)))
-    changes = tool(*git, "status", "--porcelain", *code)
-    return name and name[:12] + ("+changes" if changes else "")
+    return name and name[:12] + ("+changes" if tool(*git, "status", "--porcelain", *code) else "")
 
 
 def linux_facts(uuid: str = "") -> Pairs:

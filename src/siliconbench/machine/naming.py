@@ -40,15 +40,13 @@ def own(machine: host.Machine) -> str:
 def found(file: Path, machine: host.Machine) -> tuple[str, dict[str, str]]:
     """The machine's name in this file, empty where it has none, and all that the file then is to hold."""
     names = json.loads(file.read_bytes()) if file.exists() else {"salt": secrets.token_hex(16)}
-    whole = f"{names['salt']} {identity()} {machine.part} {machine.cores}"
-    key = hashlib.sha256(whole.encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{names['salt']} {identity()} {machine.part} {machine.cores}".encode()).hexdigest()[:32]
     new = f"{of_chip(machine)}-{''.join(secrets.choice(LETTERS) for _ in range(4))}"
     return slug(names.get(key, "")), {key: new} | names
 
 
 def identity() -> str:
-    """What tells this machine from others, never written anywhere: systemd's id, a Mac's hardware UUID, else a network
-    card's address, or the host's name."""
+    """What tells this machine from others, never written: systemd's id, a Mac's UUID, a network card's, or a name."""
     printed = text_of(tool("ioreg", "-rd1", "-c", "IOPlatformExpertDevice")) if tools.PLATFORM == "darwin" else ""
     files = "\n".join(content(tools.PROC.parent, file) for file in ("etc/machine-id", "var/lib/dbus/machine-id"))
     known = matched(r'"IOPlatformUUID" = "([0-9A-Fa-f-]{36})"', printed) or matched(r"^([0-9a-f]{32})$", files)

@@ -11,10 +11,10 @@ from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
 from siliconbench.machine import tools
 from siliconbench.machine.sources import apple, nvml, system
-from siliconbench.machine.sources.source import CHANNELS, SILENT, Absent, Reading, Source, absence, plausible
+from siliconbench.machine.sources.source import CHANNELS, SILENT, Reading, Source, absence, plausible
 from siliconbench.record.schema import Channel, Telemetry
 
-SOURCES: dict[str, tuple[type[Source], ...]] = {  # the preferred first
+SOURCES: dict[str, tuple[type[Source], ...]] = {  # of each system, the preferred first
     "darwin": (apple.Macmon, apple.Actop, system.System),
     "linux": (nvml.Nvml, system.Hwmon, system.Rapl, system.System),
 }  # fmt: skip
@@ -31,15 +31,10 @@ NOWHERE = {
 }  # fmt: skip
 
 
-def kinds() -> tuple[type[Source], ...]:
-    """The sources of this system, in order of preference."""
-    return SOURCES["darwin" if tools.PLATFORM == "darwin" else "linux"]
-
-
 def opened(uuid: str = "") -> tuple[list[Source], dict[str, str]]:
     """The sources that are to be had, and for each other one the reason, with what to install. uuid: of torch's GPU."""
     sources, absent = list[Source](), dict[str, str]()
-    for kind in kinds():
+    for kind in SOURCES.get(tools.PLATFORM, SOURCES["linux"]):
         try:
             sources.append(nvml.Nvml(uuid) if kind is nvml.Nvml else kind())
         except Exception as error:
@@ -51,10 +46,8 @@ def sampled(source: Source) -> Reading | str:
     """What a source gives now that can be true, and the reasons for what it doesn't; one reason if it fails."""
     try:
         given = source.read()
-    except Absent as error:
-        return str(error)
     except Exception as error:
-        return f"it failed: {type(error).__name__}"
+        return absence(error, source.package)
     return {k: plausible(v, *CHANNELS[k]) for k, v in given.items() if v is not None}
 
 
@@ -146,7 +139,7 @@ def telemetry(printed: bytes, interval_s: float, zero_s: float, trouble: str = "
 def channel(name: str, head: Reading, rows: list[Reading]) -> Channel | str:
     """A channel from one source, a maximum before a mean, else the preferred; or the reason why there is none."""
     known, reasons = list[Channel](), list[str]()
-    for kind in (kind for kind in kinds() if name in kind.gives):
+    for kind in (kind for kind in SOURCES.get(tools.PLATFORM, SOURCES["linux"]) if name in kind.gives):
         cells = [cell.get(name) if isinstance(cell := row.get(kind.name), dict) else cell for row in rows]
         values = [None if isinstance(cell, str) else cell for cell in cells]
         version = tools.clean(str(head["versions"].get(kind.name))) or "unknown"

@@ -120,9 +120,9 @@ def explained(pairs: Pairs) -> dict[str, Any]:
     return values | {"unknown": {name: why for name, (_, why) in pairs.items() if values[name] is None}}
 
 
-def section(kind: type[S], pairs: Pairs) -> S:
-    """A section of the record from pairs; pydantic's ValidationError for a value that the record does not take."""
-    return kind(**explained(pairs))
+def section(kind: type[S], pairs: Pairs, **known: Any) -> S:
+    """A section of the record from pairs and what is known; pydantic's ValidationError for what it does not take."""
+    return kind(**explained(pairs), **known)
 
 
 def gpu(name: str | None, cores: int | None, memory_bytes: int | None, why: str, **more: Any) -> host.Gpu:

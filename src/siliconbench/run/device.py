@@ -5,13 +5,12 @@ import platform
 import re
 import resource
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from siliconbench.machine.tools import content, explained, matched
+from siliconbench.machine.tools import content, explained, matched, tried
 from siliconbench.record import axes, store
 
 # What changes arithmetic or threads, by the start of its name; an address or a device's number is none of it.
@@ -78,12 +77,10 @@ def architecture(device: torch.device) -> str | None:
 
 def describe(device: torch.device, model_fingerprint: str) -> dict[str, Any]:
     """The device as torch sees it, the threads and flags as read back, and in `unknown` why the rest is None."""
-    kind, module, on_cuda, memory = axes.DEVICES[device.type], getattr(torch, device.type), device.type == "cuda", None
+    kind, module, on_cuda = axes.DEVICES[device.type], getattr(torch, device.type), device.type == "cuda"
     name = getattr(module, "get_device_name", lambda _: kind.title)(device) if kind.accelerator else None
-    if hasattr(module, "get_device_properties"):
-        memory = int(module.get_device_properties(device).total_memory)
-    elif hasattr(module, "recommended_max_memory"):  # on MPS, the working set that Metal recommends
-        memory = int(module.recommended_max_memory())
+    memory = tried(lambda: int(module.get_device_properties(device).total_memory))
+    memory = memory or tried(lambda: int(module.recommended_max_memory()))  # on MPS: Metal's advice
     flags = {
         "threads": torch.get_num_threads(), "interop_threads": torch.get_num_interop_threads(),
         "tf32_matmul": torch.backends.cuda.matmul.allow_tf32, "tf32_convolution": torch.backends.cudnn.allow_tf32,
@@ -103,23 +100,18 @@ def describe(device: torch.device, model_fingerprint: str) -> dict[str, Any]:
 
 def reset_peak(device: torch.device) -> None:
     """Sets the peaks that peak_memory() tells back to what is held now, where the system can (proc(5): clear_refs)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+    tried(Path("/proc/self/clear_refs").write_text, "5")
     if axes.DEVICES[device.type].accelerator:
-        with suppress(RuntimeError):
-            torch.accelerator.reset_peak_memory_stats()
+        tried(torch.accelerator.reset_peak_memory_stats)
 
 
 def peak_memory(device: torch.device) -> Peak:
     """The most bytes held since reset_peak(): of the process its resident set, on macOS since its start."""
+    known = int(matched(r"^VmHWM:\s+(\d{1,12}) kB$", content("/proc/self/status")) or 0)
     per_unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB on Linux
-    since_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit
-    known = matched(r"^VmHWM:\s+(\d{1,12}) kB$", content("/proc/self/status"))
-    process = int(known) * 1024 if known else since_start
+    process = known * 1024 or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit
     if not axes.DEVICES[device.type].accelerator:
         return Peak(None, process, "the CPU is the device: see peak_process_bytes")
-    try:
-        held = torch.mps.driver_allocated_memory() if device.type == "mps" else 0  # by Metal, not in torch's tensors
-        return Peak(max(held, torch.accelerator.max_memory_allocated()), process, "")
-    except RuntimeError:  # the MPS allocator of torch before 2.13 keeps no peak
-        return Peak(None, process, "this torch keeps no peak for this device")
+    held = torch.mps.driver_allocated_memory() if device.type == "mps" else 0  # by Metal, not in torch's tensors
+    peak = tried(torch.accelerator.max_memory_allocated)  # the MPS allocator of torch before 2.13 keeps none
+    return Peak(None if peak is None else max(held, peak), process, "this torch keeps no peak for this device")

@@ -1,7 +1,5 @@
-"""A folder of the user's own images. A run reads the first NUM_IMAGES in an order that the seed gives, by turns.
-
-Each file's header is read, each image of a run decoded, once for all runs of a sweep and before anything is timed: what
-is broken is named on the terminal and left out. Records get numbers alone."""
+"""A folder of the user's own images: each header is read, each image of a run decoded, once for all runs of a sweep and
+before anything is timed. What is broken is named on the terminal and left out; records get numbers alone."""
 
 import atexit
 import ctypes
@@ -36,8 +34,8 @@ class Survey(NamedTuple):
 
 
 def surveyed(seed: int, count: int, anew: bool = False) -> Survey:
-    """What is known of the folder that INPUT named, and the first `count` of its files in this seed's order. It is kept
-    for all that this process starts; anew: looked at again."""
+    """What is known of the folder that INPUT named, and the first `count` of its files in this seed's order, which runs
+    read by turns. It is kept for all that this process starts; anew: looked at again."""
     root, kept = os.environ[paths.FOLDER], os.environ.get(KEPT)
     found = Survey(*json.loads(Path(kept).read_text("utf-8"))) if kept else None
     if anew or not found or found.asked[:2] != [root, seed] or found.asked[2] < count:

@@ -19,6 +19,7 @@ from siliconbench.record.fields import Encoded
 from siliconbench.run.vision import functional, io, v2
 
 Norm = tuple[float, ...]  # of each channel
+BatchCall = Callable[[torch.Tensor], torch.Tensor]
 MEAN: Norm = (0.485, 0.456, 0.406)  # of ImageNet, as every torchvision classifier expects
 STD: Norm = (0.229, 0.224, 0.225)
 BEFORE_CROP = 256 / 224  # the shorter side, in sides of the crop
@@ -113,7 +114,7 @@ class Images(Dataset[torch.Tensor]):
 def finisher(
     device: torch.device, dtype: torch.dtype, layout: torch.memory_format, crop_px: int, mean: Norm = MEAN,
     std: Norm = STD,
-) -> Callable[[torch.Tensor], torch.Tensor]:  # fmt: skip
+) -> BatchCall:  # fmt: skip
     """The call that brings a batch from the host to the device, ready for the model: (N, 3, H, W) in dtype.
 
     There it is decoded, cropped and normalised, where it is not yet. Only a copy from pinned memory, where the device

@@ -18,9 +18,8 @@ from typing import Any
 import torch
 
 from siliconbench.record import store
-from siliconbench.record.schema import Case, Latency, Outputs, Passes, Workers
-from siliconbench.run import passes, result, selftest, timing
-from siliconbench.run.device import peak_memory
+from siliconbench.record.schema import Case, Outputs, Passes, Workers
+from siliconbench.run import device, passes, result, selftest, timing
 
 LOOK_S = 0.8  # how long, at least; of a batch that takes longer one
 SLOW_S = 1.0  # what takes a batch so long is not repeated
@@ -84,18 +83,17 @@ def look(told: dict[str, Any]) -> None:
         marks.append(selftest.used())
         step()
 
-    timed = bench.timed(
-        counted if case.device == "cpu" else step, least_s=least_s, warm_s=least_s, called_s=bench.called_s
-    )
+    work = counted if case.device == "cpu" else step
+    timed = bench.timed(work, least_s=least_s, warm_s=least_s, called_s=bench.called_s)
     ends, beside = [*marks[-len(timed.block_s) :][:1], selftest.used()], neighbours.seen()
     slow = case.device == "cpu" and timed.block_images == case.batch_size and median(timed.block_s) >= SLOW_S
     own = selftest.repeated(timed.start_s, timed.block_s, timed.images, *ends) if slow else None
     again = own or selftest.repeat(bench, timed)
-    latency: Latency | None = passes.latency(bench) if told["request"] else None
+    latency = passes.latency(bench) if told["request"] else None
     unknown = dict.fromkeys(("copy", "input", "end_to_end"), result.LOOK)
     measured = result.Measured(
         Passes(forward=timed, copy_=None, input=None, end_to_end=None, unknown=unknown), again, beside,
-        Workers(used=0, start_method="none", tried=[], chosen_in=None), peak_memory(bench.device), latency=latency,
+        Workers(used=0, start_method="none", tried=[], chosen_in=None), device.peak_memory(bench.device), latency,
         outputs=CHECKED if told["repeat"] > 1 else selftest.outputs(bench), precision=selftest.precision_proof(bench),
     )  # fmt: skip
     given = (told[name] for name in ("sweep", "repeat", "created", "machine"))

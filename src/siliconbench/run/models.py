@@ -5,14 +5,13 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from siliconbench.record import axes, schema
-from siliconbench.run.images import finisher
+from siliconbench.run.images import BatchCall, finisher
 from siliconbench.run.timing import Call, nothing
 from siliconbench.run.zoo import SOURCES, Built, Loss, Pixels, classify, own_loss
 
@@ -121,9 +120,7 @@ def graphs_compiled() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def stepper(
-    model: torch.nn.Module, mode: str, begin: Call = nothing, loss: Loss = classify
-) -> Callable[[torch.Tensor], torch.Tensor]:
+def stepper(model: torch.nn.Module, mode: str, begin: Call = nothing, loss: Loss = classify) -> BatchCall:
     """The call that takes a ready batch to the output or, in training, through SGD by this loss to the loss.
     begin: called before each. An output is of use until the next call: CUDA graphs then overwrite it."""
     if mode != "train":

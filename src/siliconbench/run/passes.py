@@ -19,13 +19,11 @@ from siliconbench.knobs import Said
 from siliconbench.machine.tuning import untrue
 from siliconbench.record.axes import DEVICES, PRECISIONS
 from siliconbench.record.schema import Case, Latency, Pass, Passes
-from siliconbench.run import models, timing
+from siliconbench.run import folder, models, timing, zoo
 from siliconbench.run.device import lacks, refusal
-from siliconbench.run.folder import surveyed
-from siliconbench.run.images import Images, finisher
+from siliconbench.run.images import BatchCall, Images, finisher
 from siliconbench.run.loader import Loader
 from siliconbench.run.timing import CPU_WARM_S, WARM_S, Call, Flow, Lengths, Report, Wait, nothing
-from siliconbench.run.zoo import Pixels
 
 FIRST = 0  # each pass over a stream begins with this image, in every run
 SHARE = 0.25  # of the model's own time, from which on a part is timed for as long as the model
@@ -44,20 +42,20 @@ class Bench:
     case: Case
     device: torch.device
     model: torch.nn.Module  # before torch.compile
-    call: Callable[[torch.Tensor], torch.Tensor]
-    finish: Callable[[torch.Tensor], torch.Tensor]
+    call: BatchCall
+    finish: BatchCall
     synchronize: Callable[[], None]
     zero_s: float
     build_s: float
     first_forward_s: float
     graphs: int  # that torch.compile made for the first call
-    pixels: Pixels
+    pixels: zoo.Pixels
     notes: tuple[str, ...]  # what is to be said of the model
 
     @cached_property
     def images(self) -> Images:
         """The data set of this case."""
-        files = surveyed(self.case.seed, self.case.num_images).files if self.case.folder else ()
+        files = folder.surveyed(self.case.seed, self.case.num_images).files if self.case.folder else ()
         return Images(self.case.input, self.case.seed, *self.pixels, tuple(files))
 
     @cached_property
@@ -105,8 +103,7 @@ class Bench:
 
     def timed(self, step: Call, report: Report = nothing, **lengths: Any) -> Pass:
         """One pass in blocks, the device synchronized at the edges of each; its start counts from the run's zero."""
-        long = self.lengths(lengths)
-        result = timing.timed(step, self.synchronize, self.case.batch_size, long, report=report)
+        result = timing.timed(step, self.synchronize, self.case.batch_size, self.lengths(lengths), report=report)
         return result.model_copy(update={"start_s": result.start_s - self.zero_s})
 
     def marks(self) -> Callable[[object], Wait]:

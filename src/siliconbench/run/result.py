@@ -124,7 +124,7 @@ def checks(bench: passes.Bench, measured: Measured, log: Log) -> schema.Checks:
     recompiles = models.graphs_compiled() - bench.graphs if bench.case.compile else 0
     compiled = schema.Compiled(seconds=bench.first_forward_s, recompiles=recompiles) if bench.case.compile else None
     parts, answer, whole = measured.parts, measured.answer, measured.beside_whole
-    maybe = tools.explained({
+    found: tools.Pairs = {
         "cpu_share": (share, "the CPU is not the device"),
         "system_share": (end.system_share, "the blocks were too short to tell"),
         "compiled": (compiled, "torch.compile was not asked for"),
@@ -132,20 +132,18 @@ def checks(bench: passes.Bench, measured: Measured, log: Log) -> schema.Checks:
         "allowed_images_per_s": (parts and parts.allowed_images_per_s, LOOK),
         "bottleneck": (answer and answer.bottleneck, LOOK), "synchronization": (measured.synchronization, LOOK),
         "end_to_end_others_share": (whole and whole.share, LOOK),
-        "outputs": (outputs, why), "precision": (measured.precision, ""),
-        **log.around,
-    })  # fmt: skip
-    return schema.Checks(
-        wall_s=time.perf_counter() - bench.zero_s, before=log.before, after=log.after, workers=measured.workers,
-        others_share=measured.beside_forward.share,
+        "outputs": (outputs, why), "precision": (measured.precision, ""), **log.around,
+    }  # fmt: skip
+    return tools.section(
+        schema.Checks, found, wall_s=time.perf_counter() - bench.zero_s, before=log.before, after=log.after,
+        workers=measured.workers, others_share=measured.beside_forward.share,
         core_s=[*measured.beside_forward.core_s, *(whole.core_s if whole else [])],
-        repeat_block_s=end.block_s, page_faults_per_image=end.page_faults_per_image, **maybe,
+        repeat_block_s=end.block_s, page_faults_per_image=end.page_faults_per_image,
     )  # fmt: skip
 
 
 def verdict(bench: passes.Bench, measured: Measured, checks: schema.Checks, log: Log) -> schema.Verdict:
-    """The run's word on itself, and what is to be said of its model; a fallen clock is a sign of heat within the model
-    alone, before and after, only."""
+    """The run's word on itself, and what is said of its model; a fallen clock counts only while the model ran alone."""
     forward, again, limits = measured.passes.forward, measured.repeat, measured.limits
     spans = [(forward.start_s, forward.start_s + forward.seconds)] if forward else []
     spans += [(again.start_s, again.start_s + sum(again.block_s))]
@@ -170,19 +168,15 @@ def record(
     spent, unspent = log.energy(bench.zero_s, whole) if whole else (None, "end to end was not timed")
     before, after = log.before.swap_used_bytes, log.after.swap_used_bytes
     swap = None if before is None or after is None else after - before
-    memory = tools.section(schema.Memory, {
-        "peak_device_bytes": (measured.memory.device_bytes, measured.memory.why),
-        "peak_process_bytes": (measured.memory.process_bytes, ""),
-        "swap_growth_bytes": (swap, "the swap in use could not be read"),
-    })  # fmt: skip
-    return schema.Record(
-        status="ok", error=None, created=created, repeat=repeat, case=bench.case,
+    held, peaks = measured.memory, {"swap_growth_bytes": (swap, "the swap in use could not be read")}
+    peaks["peak_device_bytes"] = held.device_bytes, held.why
+    maybe: tools.Pairs = {"energy": (spent, unspent), "telemetry": (log.telemetry, "TELEMETRY=0")}
+    maybe |= {"latency": (measured.latency, LOOK), "limits": (measured.limits, LOOK)}
+    return tools.section(
+        schema.Record, maybe, status="ok", error=None, created=created, repeat=repeat, case=bench.case,
         machine=facts.machine(machine, log.uuid),
         sweep=schema.Sweep(**sweep or {"id": f"{created}-0000000000", "runs": 1, "order": 1}),
         software=schema.Software(**installed | seen | {"unknown": installed["unknown"] | seen["unknown"]} | hand),
-        passes=measured.passes, latency=measured.latency, limits=measured.limits, telemetry=log.telemetry,
-        memory=memory, energy=spent, checks=found, verdict=verdict(bench, measured, found, log),
-        unknown={name: why for name, part, why in (
-            ("energy", spent, unspent), ("telemetry", log.telemetry, "TELEMETRY=0"),
-            ("latency", measured.latency, LOOK), ("limits", measured.limits, LOOK)) if part is None},
+        passes=measured.passes, memory=tools.section(schema.Memory, peaks, peak_process_bytes=held.process_bytes),
+        checks=found, verdict=verdict(bench, measured, found, log),
     )  # fmt: skip

@@ -39,7 +39,7 @@ def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
     least bytes moved for it: its share of the weights read, each layer's output written and read; what is not counted.
 
     Of convolutions, matrix products and attention; a training step counts three times (forward, and backward twice)."""
-    few, seen, held = bench.ready_batch[:2], Operators(), [*bench.model.parameters(), *bench.model.buffers()]
+    few, seen, held = bench.ready_batch[:2], Operators(), (*bench.model.parameters(), *bench.model.buffers())
 
     def count(layer: torch.nn.Module, _input: Any, output: Any) -> None:
         moved.extend(2 * leaf.nbytes for leaf in zoo.leaves(output) if not list(layer.children()))
@@ -50,9 +50,8 @@ def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
     for batch in (few.to("meta"), few):
         moved, counter = list[int](), FlopCounterMode(display=False)
         with vision.uncompiled(), suppress(Exception), register_module_forward_hook(count), torch.no_grad():
-            model = (
-                copy.deepcopy(bench.model, {id(x): x.to("meta") for x in held}) if batch.is_meta else bench.model.eval()
-            )
+            hollow = {id(x): x.to("meta") for x in held if batch.is_meta}
+            model = copy.deepcopy(bench.model, hollow) if batch.is_meta else bench.model.eval()
             with seen, counter:
                 model(batch)
             break

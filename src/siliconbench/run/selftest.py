@@ -11,9 +11,8 @@ import psutil
 import torch
 
 from siliconbench.machine.facts import cpu_seconds
-from siliconbench.machine.tools import section, tried
-from siliconbench.record import store
-from siliconbench.record.axes import DEVICES, PRECISIONS
+from siliconbench.machine.tools import Pairs, finite, section, tried
+from siliconbench.record import axes, store
 from siliconbench.record.schema import Case, Outputs, Pass, Proof, Synchronization
 from siliconbench.run import models, zoo
 from siliconbench.run.images import finisher
@@ -61,8 +60,7 @@ def own_cpu_s() -> float:
 
 
 class Repeat(NamedTuple):
-    """The forward pass at the run's end: when, in seconds of the run, those of its blocks, the kernel's share of CPU
-    time, page faults of an image."""
+    """The forward pass at the run's end: its start and blocks in seconds, the kernel's share of CPU time, faults."""
 
     start_s: float
     block_s: list[float]
@@ -98,7 +96,7 @@ def synchronization(bench: Bench) -> Synchronization:
 
     On an accelerator one value of an output is read of an idle device and after work and a wait; on CUDA the same steps
     are timed by its own events. The CPU is never behind: there one image is timed once."""
-    kind, batch = DEVICES[bench.device.type], bench.ready_batch
+    kind, batch = axes.DEVICES[bench.device.type], bench.ready_batch
     few = not kind.accelerator and not bench.case.compile
     step, steps = partial(bench.call, batch[:1] if few else batch), 2
     events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if bench.device.type == "cuda" else []
@@ -123,12 +121,10 @@ def synchronization(bench: Bench) -> Synchronization:
         square = torch.randn(4096, 4096, device=bench.device, dtype=batch.dtype)
         work, read = partial(torch.mm, square, square), lambda: zoo.leaves(out)[0].flatten()[0].item()
         idle_s, read_s = reads(work, bench.synchronize, read)
-    not_needed = "not needed: the CPU is never behind"
-    return section(Synchronization, {
-        "steps": (steps, ""), "synchronized_s": (median(once_s), ""), "launched_s": (median(launched_s), ""),
-        "idle_read_s": (idle_s, not_needed), "read_s": (read_s, not_needed),
-        "event_s": (median(event_s) if events else None, "only CUDA's events are relied on"),
-    })  # fmt: skip
+    not_needed, own_s = "not needed: the CPU is never behind", median(event_s) if events else None
+    found: Pairs = {"idle_read_s": (idle_s, not_needed), "read_s": (read_s, not_needed)}
+    found["event_s"] = own_s, "only CUDA's events are relied on"
+    return section(Synchronization, found, steps=steps, synchronized_s=median(once_s), launched_s=median(launched_s))
 
 
 def precision_proof(bench: Bench) -> list[Proof]:
@@ -137,7 +133,7 @@ def precision_proof(bench: Bench) -> list[Proof]:
     Both take the operands as this dtype has them, so what differs is the arithmetic: largest difference over largest
     value. TF32, fp16 and bf16 lose low bits that fp32 keeps. What is no finite number differs by 1e18."""
     random, (dtype, layout) = torch.Generator().manual_seed(1), models.form(bench.case)
-    allowed, found = PRECISIONS[bench.case.precision].proof, list[Proof]()
+    allowed, found = axes.PRECISIONS[bench.case.precision].proof, list[Proof]()
     cases: tuple[tuple[Literal["product", "convolution"], Any, tuple[int, ...], tuple[int, ...]], ...] = (
         ("product", torch.mm, (256, 256), (256, 256)),
         ("convolution", partial(torch.nn.functional.conv2d, padding=1), (8, 64, 28, 28), (64, 64, 3, 3)),
@@ -155,7 +151,7 @@ def precision_proof(bench: Bench) -> list[Proof]:
 
 def tolerance(model: torch.nn.Module, images: torch.Tensor, precision: str) -> float:
     """How far outputs in this precision may lie from the CPU's in fp32 (see axes.Precision); the model is changed."""
-    kind = PRECISIONS[precision]
+    kind = axes.PRECISIONS[precision]
     dtype, arithmetic = getattr(torch, kind.rounded), torch.float64 if kind.rounded == "float64" else torch.float32
     images = images[:IN_FLOAT64] if arithmetic == torch.float64 else images
     rows = partial(zoo.by_image, count=len(images))
@@ -168,8 +164,7 @@ def tolerance(model: torch.nn.Module, images: torch.Tensor, precision: str) -> f
 
 @lru_cache(maxsize=8)
 def expected(case: Case) -> tuple[torch.Tensor | None, bool, float]:
-    """What the fixed images give on the CPU in fp32, whether that is classes, and how far from it this precision's
-    outputs may lie."""
+    """What the fixed images give on the CPU in fp32, whether that is classes, how far off this precision may lie."""
     built = models.build(case)
     finish = finisher(torch.device("cpu"), torch.float32, torch.contiguous_format, *built.pixels)
     images = finish(models.patterns(IMAGES, built.pixels.px, seed=2))
@@ -198,14 +193,11 @@ def outputs(bench: Bench) -> Outputs | str:
         return "its outputs are lists of what it found, which a sort decides: there is no number for each image"
     got = torch.cat(rows)[:IMAGES]
     difference = float((got - wanted).abs().max() / wanted.std())  # relative to the scatter of the CPU's output
-    finite = difference == difference and difference < 1e18  # NaN is not within the tolerance
-    unknown = {} if finite else {"largest_difference": "an output was not a finite number"}
-    return Outputs(
-        images=IMAGES, largest_difference=difference if finite else None, tolerance=allowed,
-        top1_agreement=float((got.argmax(1) == wanted.argmax(1)).float().mean()) if classes else None,
-        agree=difference <= allowed, image_scatter=float(wanted.std(0).mean() / wanted.std()),
-        unknown=unknown if classes else unknown | {"top1_agreement": "its outputs are no classes"},
-    )  # fmt: skip
+    same = float((got.argmax(1) == wanted.argmax(1)).float().mean()) if classes else None
+    found: Pairs = {"largest_difference": (finite(difference), "an output was not a finite number")}
+    found["top1_agreement"] = same, "its outputs are no classes"
+    scatter = float(wanted.std(0).mean() / wanted.std())
+    return section(Outputs, found, images=IMAGES, tolerance=allowed, agree=difference <= allowed, image_scatter=scatter)
 
 
 def used() -> tuple[float, float, int]:

@@ -211,9 +211,8 @@ def requests(
     step: Call, synchronize: Call, least_s: float = 10.0, least: int = 1, most: int = 1000,
     clock: Clock = time.perf_counter, warm: bool = False,
 ) -> list[float]:  # fmt: skip
-    """The seconds of each request, for least_s seconds and `least` requests, or `most`: one after the other, so none in
-    a queue. Before them, unless all is warm, some that don't count: three, or one of 0.1 s, for a tenth of that time (a
-    second at most)."""
+    """The seconds of each request, for least_s seconds and `least` requests, or `most`: one after the other, unqueued.
+    Before them, unless all is warm, some uncounted ones: three, or one of 0.1 s, for a tenth as long (1 s at most)."""
     start, few, took_s = clock(), 0, 0.0
     while not warm and (few < (3 if took_s < 0.1 else 1) or clock() - start < min(1.0, least_s / 10)):
         took_s, few = block(step, synchronize, 1, clock), few + 1

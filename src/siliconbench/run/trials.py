@@ -9,11 +9,9 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from siliconbench.machine.facts import usable_cores
-from siliconbench.record import axes, schema
-from siliconbench.record.fields import Folder
-from siliconbench.run import images, loader, passes
-from siliconbench.run.folder import emptied, surveyed
+from siliconbench.machine import facts, tools
+from siliconbench.record import axes, fields, schema
+from siliconbench.run import folder, images, loader, passes
 
 WORTH = 0.05  # a loader that takes less of the time is left in the main process: the most that others could bring
 BETTER = 1.02  # more workers must bring more than 2 % to be worth having
@@ -42,14 +40,14 @@ def choice(rates: Mapping[int, Sequence[float]], on_cpu: bool) -> int:
     return tied[0 if on_cpu else (len(tied) - 1) // 2]
 
 
-def described(bench: passes.Bench, source: loader.Loader) -> Folder:
+def described(bench: passes.Bench, source: loader.Loader) -> fields.Folder:
     """The record's numbers of the folder, and the images/s of this loader from a cold page cache: all that it is timed
     for is made after its clock has started, what it had made ahead, warm, goes by."""
-    (_, _, about, files), size, cold = surveyed(bench.case.seed, bench.case.num_images), bench.case.batch_size, None
+    (_, _, about, files), cold = folder.surveyed(bench.case.seed, bench.case.num_images), None
     while source.workers and sum(source.made) - source.taken < source.workers * loader.PREFETCH:  # who reads warms it
         time.sleep(0.01)
-    batches = len(files) // size
-    if not (why := emptied(files) if batches else "the run reads fewer images than one batch holds"):
+    batches = len(files) // (size := bench.case.batch_size)
+    if not (why := folder.emptied(files) if batches else "the run reads fewer images than one batch holds"):
         start = time.perf_counter()
         source.jump(0)
         for _ in range(batches):
@@ -57,7 +55,7 @@ def described(bench: passes.Bench, source: loader.Loader) -> Folder:
         cold = batches * size / (time.perf_counter() - start)
     for file in files[batches * size if cold else 0 :]:
         Path(file).read_bytes()
-    return Folder(**about, read=len(files), cold_images_per_s=cold, unknown={"cold_images_per_s": why} if why else {})
+    return tools.section(fields.Folder, {"cold_images_per_s": (cold, why)}, read=len(files), **about)
 
 
 def feed(
@@ -70,7 +68,7 @@ def feed(
     if used is None:
         alone = loader.stream(bench, 0)
         made = bench.streamed(partial(next, alone), alone, on_device=False, least_s=0.5, least_images=1)
-        tries = candidates(made.images_per_s, needed, on_cpu, usable_cores())
+        tries = candidates(made.images_per_s, needed, on_cpu, facts.usable_cores())
         streams = {n: loader.stream(bench, n) for n in tries} if len(tries) > 1 else {}
         rates, slow = {n: [] for n in streams}, bench.case.batch_size > needed  # a batch takes over a second
         least_s, few = min(1.0, bench.case.min_seconds), (1 if slow else 3) * bench.case.batch_size

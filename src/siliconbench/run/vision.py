@@ -12,8 +12,7 @@ COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 
 
 class Later(ModuleType):
-    """Stands for a module of the compiler: what is called is the real one's, but what would keep a function from being
-    compiled leaves it as it is."""
+    """Stands for a module of the compiler: its calls are the real one's, but `disable` leaves a function as it is."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -66,8 +66,7 @@ def detect(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
 def own_loss(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
     """The loss that an own model has for its output, else the mean of all floating numbers of that."""
     out, loss = model(batch), getattr(model, "loss", None)
-    found: torch.Tensor = loss(out) if loss else torch.cat([leaf.flatten() for leaf in leaves(out)]).mean()
-    return found
+    return loss(out) if loss else torch.cat([leaf.flatten() for leaf in leaves(out)]).mean()
 
 
 class Built(NamedTuple):

@@ -18,14 +18,11 @@ from siliconbench import paths
 from siliconbench.analysis import ladder
 from siliconbench.knobs import Given
 from siliconbench.machine import facts, tuning
-from siliconbench.record import store
-from siliconbench.record.axes import LAYOUTS, PRECISIONS
-from siliconbench.record.host import Machine
+from siliconbench.record import axes, host, store
 from siliconbench.record.schema import Case, Record
 from siliconbench.run.device import architecture, choose, lacks
 from siliconbench.run.models import no_compiler
-from siliconbench.sweep import runner, terminal
-from siliconbench.sweep.lines import using
+from siliconbench.sweep import lines, runner, terminal
 from siliconbench.sweep.plan import Runs, cases, numbered, planned, shuffled
 from siliconbench.sweep.search import Options, Search
 
@@ -34,19 +31,19 @@ COMPILE_S = {"cpu": 30.0}  # a first look with the compiler is taken to last so 
 LOOK_S = 120.0  # a look that takes longer, to compile or because it hangs, is ended
 
 
-def options(device: torch.device, machine: Machine) -> Options:
+def options(device: torch.device, machine: host.Machine) -> Options:
     """What can be chosen here, the plain choice first."""
     on_cpu, cores, own = device.type == "cpu", facts.usable_cores(), torch.get_num_threads()
     fast = [level.cores for level in machine.core_levels or [] if level.cores][:1]
     counts = sorted({n for n in (own // 2, *fast, cores) if 2 <= n <= cores} - {own}) if on_cpu else []
     emulated = {"bf16"} if architecture(device) == "AVX2" else {}  # ten times slower: one look is a third of the search
-    found = (p for p, axis in PRECISIONS.items() if device.type in axis.searched_on and p not in emulated)
+    found = (p for p, axis in axes.PRECISIONS.items() if device.type in axis.searched_on and p not in emulated)
     narrow = [p for p in found if not lacks(device, p)]
     modes = (True, "reduce-overhead") if device.type == "cuda" else (True,)
     return {
         "threads": (None, *counts), "compile": (False, *(() if no_compiler(device) else modes)),
         "allocator": ("system", "tuned") if on_cpu and tuning.tuned() else ("system",),
-        "precision": ("fp32", *narrow), "memory_format": tuple(LAYOUTS),
+        "precision": ("fp32", *narrow), "memory_format": tuple(axes.LAYOUTS),
     }  # fmt: skip
 
 
@@ -66,16 +63,14 @@ class Looks:
         return self.children[key]
 
     def look(self, case: Case, least: float) -> float:
-        """The images/s that a child sees of a setting, said aloud; 0 where it fails or its outputs are wrong: those
-        above `least` are checked."""
+        """The images/s a child sees of a setting, said aloud; 0: it fails or, above `least`, gives what is wrong."""
         child, line = self.child(case), {"case": case.model_dump(), "request": self.request, "least": least}
         assert child.stdin and child.stdout, "both are pipes"
         limit, start_s = threading.Timer(LOOK_S, child.kill), time.monotonic()
         limit.start()
         try:
             print(json.dumps(line), file=child.stdin, flush=True)
-            told = json.loads(child.stdout.readline())
-            rate, why = float(told[0]), str(told[1])
+            rate, why = json.loads(child.stdout.readline())
         except (OSError, ValueError):
             late = time.monotonic() - start_s >= LOOK_S
             child.kill()
@@ -142,7 +137,8 @@ def result(records: list[Record]) -> list[str]:
     if not best:
         return ["No setting ran to its end with the right outputs: the lines above say why."]
     rows = [f"  {row.setting:<44} {row.factor:<24} {row.speed}" for row in ladder.table(found).itertuples()]
-    return [*rows, *ladder.sentences(found, records), ladder.agreement(best[0]), "To use it:", "", using(best[0]), ""]
+    rows += [*ladder.sentences(found, records), ladder.agreement(best[0])]
+    return [*rows, "To use it:", "", lines.using(best[0]), ""]
 
 
 def find(given: Given, page: runner.Page) -> int:
@@ -157,7 +153,7 @@ def find(given: Given, page: runner.Page) -> int:
     print(f"{machine.slug}: the setting of the {goal} for {plain.model} on the {device.type}, in about eight minutes")
     print(f"First a search, {terminal.minutes(SEARCH_S)} at most; {terminal.STOPS}", flush=True)
     if not (rungs := searched(plain, choices, request, kept)):
-        print("No setting ran to its end with the right outputs: the lines above say why.")
+        print(*result([]))
         return 1
     further = partial(in_full, given["SEED"])
     plan = planned(given, device.type, machine, f"best {given['GOAL']}", further, rungs)

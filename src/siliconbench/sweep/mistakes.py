@@ -22,8 +22,7 @@ def turns(wrong: Callable[[], float], right: Callable[[], float], repeats: int) 
 
 
 def narrow(block_s: Sequence[Sequence[float]]) -> stats.Comparison:
-    """How many times as wide as it is the scatter of some processes of the same case looks by the blocks of each alone;
-    its interval by chi-squared."""
+    """How many times as wide as it is the scatter of processes looks by blocks of each; its interval by chi-squared."""
     logs, df = [np.log(seconds) for seconds in block_s], len(block_s) - 1
     claimed = np.mean([x.var(ddof=1) / len(x) for x in logs])
     ratio = float(np.sqrt(claimed / np.var([x.mean() for x in logs], ddof=1)))

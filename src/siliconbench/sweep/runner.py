@@ -24,11 +24,10 @@ Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the 
 
 def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) -> dict[str, Any]:
     """What a run is told: its case, its place in the sweep, the loader processes that its case's first run chose."""
-    case, slug = plan.runs[order - 1].case, plan.machine.slug
-    mine = sorted((r for r in records if r.case.asked() == case), key=lambda r: r.sweep.order)
-    used = [(r.checks.workers.used, r.sweep.order) for r in mine if r.checks and case.workers is None]
-    chosen = dict(zip(("chosen_workers", "chosen_in"), used[0], strict=True)) if used else {}
-    where = {"machine": slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
+    case = plan.runs[order - 1].case
+    used = [(r.sweep.order, r.checks.workers.used) for r in records if r.checks and r.case.asked() == case]
+    chosen = dict(zip(("chosen_in", "chosen_workers"), min(used), strict=True)) if used and case.workers is None else {}
+    where = {"machine": plan.machine.slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
     asked_for = {"model": named.word(case.source, case.model, here=True)}
     return case.model_dump(include={*fields.PARAMETERS}) | asked_for | plan.known(order, created) | chosen | where
 
@@ -36,15 +35,15 @@ def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) 
 def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Bar) -> Record:
     """The record of one run, measured in a fresh kernel after these; of a run that fails, a record that says so.
     Stopped where what it leaves can't be written: its repetition would fare no better."""
-    created, slug = store.now(), plan.machine.slug
-    path = plan.results / slug / store.file_name(plan.runs[order - 1].case, created, plan.runs[order - 1].repeat)
+    created, slug, (case, repeat, search) = store.now(), plan.machine.slug, plan.runs[order - 1]
+    path = plan.results / slug / store.file_name(case, created, repeat)
     killed_before, executed = facts.killed_for_memory(), paths.RUNS / slug / f"{path.stem}.ipynb"
     given = parameters(plan, order, created, records)
     try:
-        if plan.runs[order - 1].search:
-            told = given | {"case": plan.runs[order - 1].case.model_dump(), "request": plan.request}
+        if search:
             under_our_lock = {"SILICONBENCH_PROGRESS": "1"} | tuning.variables(given)
-            tuning.child("look", json.dumps(told), env=under_our_lock)
+            told = json.dumps(given | {"case": case.model_dump(), "request": plan.request})
+            tuning.child("look", told, env=under_our_lock)
         else:
             kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, given, progress)
         return store.load(path)
@@ -53,7 +52,7 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
             raise Stopped(error.evalue) from None
         if isinstance(error, OSError) and error.errno in store.FULL:
             raise Stopped(f"{executed} can't be written ({error.strerror}): make room, then `make` goes on") from None
-        ended = facts.killed_for_memory() > killed_before or failure.beyond(plan.runs[order - 1].case, records)
+        ended = facts.killed_for_memory() > killed_before or failure.beyond(case, records)
         return failure.failed(plan, order, created, failure.reason(error, ended))
 
 

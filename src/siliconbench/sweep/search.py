@@ -24,11 +24,6 @@ Look = Callable[[Case, float], float]  # images/s, 0 where it fails; above the s
 TimeFor = Callable[[Case], bool]
 
 
-def other(case: Case, **changes: Any) -> Case:
-    """The setting with these choices changed."""
-    return case.model_copy(update=changes)
-
-
 class Search:
     """The settings that were looked at, in order, the plain one first, and their rates; 0: failed, or wrong outputs."""
 
@@ -68,32 +63,31 @@ class Search:
     def begin(self) -> None:
         """The first looks: where the plain batch takes long, smaller ones are compared, then taken to larger ones."""
         size = self.plain.batch_size
-        rate = self.see(other(self.plain, batch_size=min(FEW, size))) if self.sized else 0.0
+        rate = self.see(self.plain.asked(batch_size=min(FEW, size))) if self.sized else 0.0
         while rate and 1 < size > START_S * rate:
             size //= 2
-        self.start = other(self.plain, batch_size=size)
+        self.start = self.plain.asked(batch_size=size)
         while size == self.plain.batch_size and not self.see(self.start) and size > 1 and self.sized:
             size //= 2
-            self.plain = self.start = other(self.plain, batch_size=size)
+            self.plain = self.start = self.plain.asked(batch_size=size)
 
     def alone(self, case: Case) -> float:
         """What its choices bring one by one, multiplied: a look at each, if there is time."""
         plain, by_one = self.see(self.start), ({axis: getattr(case, axis)} for axis in differ(self.start, case))
-        return math.prod(self.see(other(self.start, **one)) / plain for one in by_one) if plain else 0.0
+        return math.prod(self.see(self.start.asked(**one)) / plain for one in by_one) if plain else 0.0
 
     def combined(self) -> list[Case]:
         """Each combination without the compiler, at the first batch size; what pays by single choices first."""
         axes = {**self.options, "compile": (False,)}
-        every = (other(self.start, **dict(zip(axes, some, strict=True))) for some in itertools.product(*axes.values()))
+        every = (self.start.asked(**dict(zip(axes, some, strict=True))) for some in itertools.product(*axes.values()))
         return sorted(every, key=self.alone, reverse=True)
 
     def climb(self, start: Case) -> None:
-        """From a setting to larger and to smaller batches, until two steps in a row (one of a compiled one) bring
-        under 2 %, it fails, or a batch takes too long."""
+        """To larger and smaller batches, until two steps in a row (one if compiled) bring under 2 %, or one is lost."""
         for step in (2.0, 0.5) if self.sized and self.see(start) else ():
             case, rates = start, [self.see(start)]
             while 1 <= case.batch_size * step <= LARGEST and case.batch_size * step <= BATCH_S * rates[-1]:
-                case = other(case, batch_size=int(case.batch_size * step))
+                case = case.asked(batch_size=int(case.batch_size * step))
                 rates.append(self.see(case))
                 before = rates[-2:-1] if start.compile else rates[-3:-2]
                 if not rates[-1] or (before and rates[-1] < (1 + WORTH) * before[0]):
@@ -107,7 +101,7 @@ class Search:
             self.climb(self.eager)
             size = self.eager.batch_size
             for case in near:
-                self.see(other(case, batch_size=size))
+                self.see(case.asked(batch_size=size))
 
     def others(self) -> None:
         """The batch sizes of the fastest with each choice, where that comes near the fastest without the compiler."""
@@ -125,13 +119,13 @@ class Search:
         twins = sorted((c for c in known if c.batch_size == size and not c.compile), key=lambda c: -known[c])
         for twin in twins if modes else ():
             if self.known[twin] * most >= self.rate:
-                self.see(other(twin, compile=modes[0]))
-        top = other(self.best, compile=False)
+                self.see(twin.asked(compile=modes[0]))
+        top = self.best.asked(compile=False)
         near = [c for c in twins if len(differ(c, top)) == 1 and known[c] * BESIDE >= known.get(top, self.rate)]
         for twin in near if self.best.compile else ():
-            self.see(other(twin, compile=modes[0]))
+            self.see(twin.asked(compile=modes[0]))
         for mode in modes[1:]:
-            self.see(other(self.best, compile=mode))
+            self.see(self.best.asked(compile=mode))
         if self.best.compile:
             self.climb(self.best)
 
@@ -165,10 +159,10 @@ class Search:
 
     def rungs(self, best: Case) -> list[Case]:
         """The settings from the plain one to this, one choice after the other, each time the one that brings most."""
-        near = {other(c, batch_size=self.plain.batch_size): self.known[c] for c in self.known}
+        near = {c.asked(batch_size=self.plain.batch_size): self.known[c] for c in self.known}
         found = [self.plain]
         while left := differ(found[-1], best):
-            by = [other(found[-1], **{axis: getattr(best, axis)}) for axis in left]
+            by = [found[-1].asked(**{axis: getattr(best, axis)}) for axis in left]
             found.append(max(by, key=lambda c: self.known.get(c, near.get(c, 0.0))))
         return found
 

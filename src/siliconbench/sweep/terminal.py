@@ -169,9 +169,8 @@ def header(given: Given, plan: Plan) -> list[str]:
 
 def estimate(c: Case) -> float:
     """A guess at a run's seconds before any: passes, warm-up, a kernel's start; a resnet50 on a laptop or a GPU."""
-    least_s, sustained_s = c.min_seconds, 60 * c.minutes
     images_s = c.num_images / (25 if c.device == "cpu" else 1000)
-    return 15 + 2.2 * least_s + max(least_s, images_s, sustained_s) + (60 if sustained_s else 0)
+    return 15 + 2.2 * c.min_seconds + max(c.min_seconds, images_s, 60 * c.minutes) + (60 if c.minutes else 0)
 
 
 def minutes(seconds: float) -> str:

@@ -45,8 +45,7 @@ def power(runs: pd.DataFrame) -> pd.DataFrame:
     sd, repeats, rows = scatter(runs), sum(runs["label"] == LABELS[0]), list[tuple[str, str, str]]()
     for change in CHANGES:
         needed, chance = stats.repeats_for(sd, change), stats.power(sd, repeats, change)
-        within = "never: within the margin" if change <= stats.MARGIN else "never"
-        needs = within if needed is None else str(needed)
+        needs = str(needed or ("never: within the margin" if change <= stats.MARGIN else "never"))
         rows += [(f"{100 * change:.0f} %", f"{100 * chance:.0f} %", needs)]
     return pd.DataFrame(rows, columns=["difference", f"{repeats} repeats find it in", "repeats that it needs"])
 

@@ -33,6 +33,7 @@ ACTOP = {  # the same of actop
     "fan_rpm": ("max", "fan_rpms"), "thermal_pressure": ("reading", "thermal_state"),
 }  # fmt: skip
 LEVELS = ("Nominal", "Fair", "Serious", "Critical")  # thermal_pressure from 0 on, as actop has it
+NO_HEAT = {40.0: "exactly 40.0 C: the sensors are gated", 0.0: "0 C: no sensor answers (macOS 27 withholds some)"}
 
 
 def pick(record: Any, *keys: str) -> float | None:
@@ -42,22 +43,14 @@ def pick(record: Any, *keys: str) -> float | None:
     return finite(record)
 
 
-def heat(value: float | None) -> float | str | None:
-    """A temperature by Apple's sensors, or the reason why it is none: a gated sensor reads exactly 40.0."""
-    if value == 40.0:
-        return "exactly 40.0 C: the sensors are gated"
-    if value == 0:
-        return "0 C: no sensor answers (macOS 27 withholds some)"
-    return value if value is None or value >= 15 else "below 15 C: no valid sensor"
-
-
 def mended(reading: Reading, cpu_busy: float | None) -> Reading:
     """A Mac's readings with a reason for each that can't be true: a gated sensor's, and 0 W of a part that is busy."""
     loads = {"cpu_w": cpu_busy, "gpu_w": reading["gpu_utilization"]}
     dead = {name for name, load in loads.items() if reading[name] == 0 and (load or 0) > BUSY}
     dead |= ({"package_w"} if dead else set()) | ({"ane_w"} if "cpu_w" in dead else set())
-    heats = {name: heat(reading[name]) for name in ("cpu_temperature_c", "gpu_temperature_c")}
-    return reading | heats | dict.fromkeys(dead, NO_WATTS)
+    heats = {name: c for name in ("cpu_temperature_c", "gpu_temperature_c") if (c := reading[name]) is not None}
+    false = {name: NO_HEAT.get(c, "below 15 C: no valid sensor") for name, c in heats.items() if c < 15 or c in NO_HEAT}
+    return reading | false | dict.fromkeys(dead, NO_WATTS)
 
 
 class Stream(Source):

@@ -30,10 +30,9 @@ class System(Source):
         self.version, self.last = psutil.__version__, tried(cpu_seconds)
 
     def read(self) -> Reading:
-        """What psutil tells now; the load is the share of all cores busy since the last reading, or the one before it:
-        too few ticks of the clock tell none."""
+        """What psutil tells now; the load is the share of all cores busy since the last reading, or the one before."""
         then, now, load = self.last, tried(cpu_seconds), None
-        if then and now and now[1] - then[1] >= 0.25 * (os.cpu_count() or 1):
+        if then and now and now[1] - then[1] >= 0.25 * (os.cpu_count() or 1):  # too few ticks of the clock tell none
             load = min(1.0, max(0.0, (now[0] - then[0]) / (now[1] - then[1])))
         self.last = now if load is not None or then is None else then
         linux = tools.PLATFORM != "darwin"  # on a Mac cpu_freq is nominal, and there are no sensors
