@@ -5,6 +5,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote
@@ -64,6 +65,7 @@ def theme(source: str = "") -> None:
     warnings.filterwarnings("ignore", "Glyph .* missing|constrained_layout not applied")
 
 
+@lru_cache(maxsize=1)  # a page and a file of its own may have the same figure
 def svg(fig: Figure) -> bytes:
     """The figure as an SVG file on white, its text as outlines, without date or maker; the figure is closed."""
     if fig.get_layout_engine() is None:

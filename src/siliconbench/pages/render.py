@@ -4,10 +4,11 @@ import base64
 import hashlib
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import nbconvert
 import nbformat
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
@@ -27,6 +28,8 @@ for loud in ("papermill", "asyncio"):  # the caller reports what goes wrong, in 
 
 def to_html(executed: NotebookNode) -> str:
     """The page of an executed notebook: what its cells show, in the house template; a script if there is a choice."""
+    import nbconvert  # while the kernel worked, it was loaded
+
     exporter = nbconvert.HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
     *parts, last = sections(nbformat.from_dict(executed))
     kept = [part for part in parts if shown(part) or all(c.cell_type != "code" for c in part)] + [last]
@@ -67,7 +70,9 @@ def shown(cells: list[NotebookNode]) -> str:
 def render(source: Path, page: Path, parameters: dict[str, Any]) -> Path:
     """The path of the page that the notebook becomes with these parameters (its copy is in runs/); else Stopped."""
     try:
-        executed = kernel.execute(source, page.parent / "runs" / f"{page.stem}.ipynb", parameters)
+        with ThreadPoolExecutor(1) as beside:  # to load it takes a second, in which the kernel works
+            beside.submit(import_module, "nbconvert")
+            executed = kernel.execute(source, page.parent / "runs" / f"{page.stem}.ipynb", parameters)
         return store.write_whole(page, to_html(executed))
     except (PapermillExecutionError, DeadKernelError, OSError, ValueError) as error:
         raise knobs.Stopped(f"No page could be rendered ({failure.reason(error, False).message})") from None

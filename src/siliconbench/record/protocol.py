@@ -17,5 +17,4 @@ def cases(device: str) -> list[Case]:
 
 def followed(sweep: Sweep, case: Case) -> str:
     """The suite's name if a run is of it: it says so, and its case is one of the protocol's, at 224 px; else empty."""
-    asked = case.model_copy(update={"image_px": None})
-    return NAME if sweep.suite == NAME and case.image_px in (None, 224) and asked in cases(case.device) else ""
+    return NAME if sweep.suite == NAME and case.image_px in (None, 224) and case.asked() in cases(case.device) else ""
