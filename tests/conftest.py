@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ gc.disable()  # what the tests load is not searched for garbage meanwhile: that 
 sys.modules.setdefault("rfc3987_syntax", None)  # as siliconbench.__main__ has it: seconds to build a grammar
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles torch and pandas anew
 sys.dont_write_bytecode = False
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, by what tests start, too
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads; the kernels and processes of tests have it, too
 HOME = tempfile.mkdtemp(prefix="siliconbench-")  # of this process's names and lock: nothing of the user's is touched
 os.environ |= {"XDG_CONFIG_HOME": HOME, "SILICONBENCH_LOCK": f"{HOME}/lock"}
