@@ -17,7 +17,7 @@ from siliconbench.analysis.words import percent_words, told_apart
 from siliconbench.pages import choice, compare, ranking, render, tables, verify
 from siliconbench.record import store
 from siliconbench.record.schema import OLDER, Record
-from tests.browser import check_page
+from tests.browser import check_page, open_page
 from tests.conftest import git
 from tests.pages import fleet
 from tests.samples import PARTS, lost, older, sample, samples
@@ -579,9 +579,20 @@ def test_the_page_of_sessions_disturbed_wrong_and_failed_runs(tmp_path_factory, 
     assert max(len(head) for head in heads(text)) <= 8
 
 
-def test_the_page_of_sixty_machines_is_fit_to_be_sent(tmp_path, chromium, compared):
+CHOSEN = """async () => {
+    const select = document.querySelectorAll("#choice select")[2];  // the batch size
+    select.value = "1";
+    select.dispatchEvent(new Event("change"));
+    const rows = () => document.querySelectorAll("#choice tbody tr").length, first = rows();
+    await new Promise((drawn) => requestAnimationFrame(() => setTimeout(() => setTimeout(drawn))));
+    return [first, rows()];
+}"""
+
+
+def test_the_page_of_sixty_machines_and_one_is_fit_to_be_sent(tmp_path, chromium, compared):
+    """Of a choice the first sixty rows are there at once, all of them a frame later."""
     rng, folder = random.Random(5), tmp_path / "data"
-    for i in range(60):
+    for i in range(61):
         rate = rng.uniform(10, 3000)
         for batch in (1, 8):
             telemetry = hot(50.0 + i, 1000.0 + i) if i % 3 == 0 and batch == 8 else None
@@ -590,9 +601,11 @@ def test_the_page_of_sixty_machines_is_fit_to_be_sent(tmp_path, chromium, compar
     (folder / "machine-03" / "broken.json").write_text("{")
     page = compared(folder, tmp_path / "sixty.html")
     check_page(chromium, page)
+    with open_page(chromium, page, 1200) as (shown, *_):
+        assert shown.evaluate(CHOSEN) == [60, 61]
     text = page.read_text("utf-8")
-    assert "Of 60 machines" in text and "broken.json" in text and len(text) < 1_000_000
-    assert "The figure shows 12 of 60 cases" in text
+    assert "Of 61 machines" in text and "broken.json" in text and len(text) < 1_000_000
+    assert "The figure shows 12 of 61 cases" in text
 
 
 def tracked(root, copy):

@@ -1,5 +1,7 @@
 """Pages as people see them: in a real browser. To check one more, add a maker of it to PAGES."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,3 +198,10 @@ def test_a_faulty_page_is_refused(chromium, tmp_path, piece, fault):
     path = saved(tmp_path, new_notebook(cells=[new_markdown_cell("# First"), cell(HTML(piece))]))
     with pytest.raises(AssertionError, match=fault):
         check_page(chromium, path)
+
+
+def test_who_renders_loads_neither_torch_nor_pandas_nor_scipy():
+    """The kernel does; in the process of `make report` they would be a second of each page's time."""
+    code = "import sys, siliconbench.pages.render; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "pandas", "scipy", "nbconvert"} & {*done.stdout.split()}
