@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from siliconbench import knobs
 from siliconbench.analysis import cases, ladder
@@ -290,12 +291,13 @@ def test_a_search_goes_on_from_what_it_kept(tmp_path, monkeypatch, capsys):
 
 
 def test_the_looks_of_a_ladder_are_records_of_the_model_alone(tmp_path):
-    """Real ones, each in a process of its own: of the plain program, and of one with another allocator or layout."""
+    """Real ones, each in a process of its own: of the plain program, and of one with another allocator in 16 bits."""
     told = {"GOAL": "latency", "IMAGE_MODEL": "squeezenet1_1", "RESULTS": str(tmp_path), "MIN_SECONDS": "0.2"}
     given = knobs.read_best(told | {"REPEATS": "1"})
     plain = plan.cases(given, "cpu")[0]
     tuned = {"allocator": "tuned"} if tuning.tuned() else {"memory_format": "channels_last"}
-    steps = [plain, plain.model_copy(update=tuned)]  # bf16 takes a CPU with AVX2 alone half a minute
+    narrow = best.options(torch.device("cpu"), facts.machine("m"))["precision"][-1]  # none on a CPU with AVX2 alone
+    steps = [plain, plain.model_copy(update=tuned | {"precision": narrow})]
     this = plan.planned(given, "cpu", facts.machine("m"), "best latency", lambda _: [], steps)
     assert [run.search for run in this.runs] == [True] * 2
     bar = terminal.Bar(this.runs, {})

@@ -78,8 +78,8 @@ def pairs(rows: list[Row]) -> Pairs:
     """Who is ahead, by rows: what the second of a key is to its first. All at once (Holm), or with each base."""
     table = pd.DataFrame({name: [row[name] for row in rows] for name in COMPARED}).assign(place=range(len(rows)))
     if len(rows) > EVERY_PAIR:
-        own = next((place for place, row in enumerate(rows) if row["mine"]), 0)
-        return compared(table, "place", 0) | compared(table, "place", own)
+        bases = {0, next((place for place, row in enumerate(rows) if row["mine"]), 0)}
+        return {key: pair for base in bases for key, pair in compared(table, "place", base).items()}
     found = compared(table, "place")
     return found | {(b, a): turned(pair) for (a, b), pair in found.items()}
 
