@@ -193,8 +193,8 @@ def test_what_is_mapped_elsewhere_stays_in_the_page_cache_and_that_is_told(tmp_p
 
 @linux
 def test_a_file_that_is_taken_out_is_no_more_in_memory_by_another_witness(tmp_path):
-    """preadv2(2), RWF_NOWAIT: EAGAIN where to read would mean to wait for the disk. It starts to read all the same, and a
-    quick disk is now and then done before the kernel looks again: so each page is asked for, and most must wait."""
+    """preadv2(2), RWF_NOWAIT: EAGAIN where to read would mean to wait for the disk. It starts to read all the same, and
+    a quick disk is now and then done before the kernel looks again: so each page is asked for, and most must wait."""
     (tmp_path / "a.bin").write_bytes(bytes(25 * mmap.PAGESIZE))
     with (tmp_path / "a.bin").open("rb") as file:
         os.fsync(file.fileno())

@@ -39,15 +39,16 @@ def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
     least bytes moved for it: its share of the weights read, each layer's output written and read; what is not counted.
 
     Of convolutions, matrix products and attention; a training step counts three times (forward, and backward twice)."""
-    few, seen, held = bench.ready_batch[:2], Operators(), (*bench.model.parameters(), *bench.model.buffers())
+    one, seen, held = bench.ready_batch[:1], Operators(), (*bench.model.parameters(), *bench.model.buffers())
 
     def count(layer: torch.nn.Module, _input: Any, output: Any) -> None:
         moved.extend(2 * leaf.nbytes for leaf in zoo.leaves(output) if not list(layer.children()))
 
     fused, training = torch.backends.mha.get_fastpath_enabled(), bench.model.training
     torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
-    # On meta nothing is computed: the same on any device. What looks at its own numbers needs them.
-    for batch in (few.to("meta"), few):
+    # On meta nothing is computed: the same on any device. What looks at its own numbers needs them, and on the CPU one
+    # image is done before meta is loaded.
+    for batch in (one,) if one.is_cpu else (one.to("meta"), one):
         moved, counter = list[int](), FlopCounterMode(display=False)
         with vision.uncompiled(), suppress(Exception), register_module_forward_hook(count), torch.no_grad():
             hollow = {id(x): x.to("meta") for x in held if batch.is_meta}
@@ -57,16 +58,17 @@ def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
             break
     bench.model.train(training)
     torch.backends.mha.set_fastpath_enabled(fused)
-    flop, weights = counter.get_total_flops() / len(few), sum(p.nbytes for p in bench.model.parameters())
-    work = flop * (3 if bench.case.mode == "train" else 1), weights / bench.case.batch_size + sum(moved) / len(few)
+    flop, weights = counter.get_total_flops(), sum(p.nbytes for p in bench.model.parameters())
+    work = flop * (3 if bench.case.mode == "train" else 1), weights / bench.case.batch_size + sum(moved)
     return *work, sorted(seen.uncounted)
 
 
 def kernels(bench: passes.Bench) -> list[schema.Kernel]:
     """The rate of dense kernels on random data in the case's precision: matrix products and 3x3 convolutions by size.
 
-    Each is the median of three; a row of sizes ends with the first that takes a tenth of a second, or less. Either kind
-    may be the faster: products reach half of it on AMD's CPUs, convolutions may need fewer than counted (Winograd)."""
+    Each is the median of three, of seconds one; a row of sizes ends with the first that takes a tenth of a second, or
+    less. Either kind may be the faster: products reach half of it on AMD's CPUs, convolutions may need fewer than
+    counted (Winograd)."""
     random = partial(torch.randn, device=bench.device, dtype=bench.ready_batch.dtype)
     convolve = partial(torch.nn.functional.conv2d, padding=1)
     products = [(f"matmul {n}", (n, n), (n, n), torch.mm, 2 * n**3) for n in PRODUCTS]
@@ -76,8 +78,10 @@ def kernels(bench: passes.Bench) -> list[schema.Kernel]:
     for row in (products, filters):
         for name, left, right, kernel, flop in row:
             call = torch.inference_mode()(partial(kernel, random(left), random(right)))
-            steps = max(1, min(1000, round(0.02 / (timing.block(call, bench.synchronize, 2) / 2))))
-            seconds = median(timing.block(call, bench.synchronize, steps) for _ in range(3)) / steps
+            block = partial(timing.block, call, bench.synchronize)
+            _, once_s = block(1), block(1)  # the first loads what the kernel needs
+            steps = max(1, min(1000, round(0.02 / once_s)))
+            seconds = once_s if once_s > 1 else median(block(steps) for _ in range(3)) / steps
             rates.append(schema.Kernel(name=name, flop_per_s=flop / seconds))
             if seconds > min(0.1, bench.case.min_seconds / 100):
                 break

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from scipy.special import stdtrit
 
 from siliconbench import paths
@@ -144,14 +145,11 @@ def short_of_memory(records: list[Record]) -> str | None:
 def level(speeds: dict[int, list[float]]) -> int:
     """How many doublings up to the last surely bring less than 2 % each, two at least; 0 where none do. By the 95 %
     interval of a line through the log rates (speeds: of each size, its runs' rates)."""
-    from scipy.stats import linregress  # it takes seconds to load, and few sweeps need it
-
     for first in range(len(speeds) - 3, -1, -1):
         late = list(speeds.items())[first:]
         x, y = zip(*((math.log2(size), math.log(rate)) for size, rates in late for rate in rates), strict=True)
-        line = linregress(x, y)
-        error = line.stderr if len(set(y)) > 1 else 0.0  # of equal rates scipy knows none
-        if line.slope + stdtrit(len(x) - 2, (1 + stats.LEVEL) / 2) * error < math.log1p(WORTH):
+        (slope, _), ((variance, _), _) = np.polyfit(x, y, 1, cov=True)
+        if slope + stdtrit(len(x) - 2, (1 + stats.LEVEL) / 2) * math.sqrt(variance) < math.log1p(WORTH):
             return len(late) - 1
     return 0
 
