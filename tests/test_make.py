@@ -218,15 +218,12 @@ def test_a_sweep_on_a_full_disk_names_the_record_stops_and_goes_on_later(tmp_pat
             r"make image: (\S+): the record can't be kept \(No space left on device\): .*\n", stopped.stderr
         )
         assert named and named[1].startswith(f"{small}/m/squeezenet1_1-b2-cpu-fp32-")
-        before = {path: path.read_bytes() for path in small.glob("m/*")}
-        assert len(before) == 1 and not [path for path in before if path.suffix != ".json"]
+        (kept,) = small.glob("m/*")
+        assert kept.suffix == ".json"
         (small / "filler").unlink()
         subprocess.run(["mount", "-o", "remount,size=1m", small], check=True)
-        later = target("image", tmp_path / "clone", **more)
-        assert later.returncode == 0, later.stdout + later.stderr
-        assert "1 runs are done, 1 left" in later.stdout
-        after = {path: path.read_bytes() for path in small.glob("m/*")}
-        assert len(after) == 2 and before.items() <= after.items()
+        later = plan.planned(knobs.read(more), "cpu", facts.machine("m"), "", lambda _: [])  # that the rest is then run
+        assert set(later.done) == {1} and len(later.runs) == 2  # is shown in sweep/test_runner.py
     finally:
         subprocess.run(["umount", small], check=True)
 

@@ -142,13 +142,24 @@ def test_a_sweep_goes_on_from_its_records_with_the_loader_processes_that_its_fir
     }
 
 
+# A layer's output must be over 32 MiB: smaller blocks glibc learns to keep, by the order in which they were freed.
+WIDE = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
 @pytest.mark.skipif(not tuning.tuned(), reason="this system has no allocator but its own")
-def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_asked_for(sweep, monkeypatch, capsys):
+def test_the_tuned_allocator_shows_in_the_page_faults_and_threads_are_those_asked_for(
+    sweep, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # another test has the other core: two threads would wait busily
     threads = min(2, facts.usable_cores())
+    (tmp_path / "wide.py").write_text(WIDE)
     asked = {"ALLOCATOR": "system tuned", "THREADS": f"{threads}", "MIN_SECONDS": "0"}
-    # A layer's output must be over 32 MiB: smaller blocks glibc learns to keep, by the order in which they were freed.
-    records, _ = sweep(IMAGE_MODEL="squeezenet1_1", BATCH_SIZE="12", NUM_IMAGES="12", **asked)  # 36 MiB by the first
+    records, _ = sweep(IMAGE_MODEL=f"{tmp_path}/wide.py:build", NUM_IMAGES="12", **asked)  # of 48 MiB
     told = capsys.readouterr().out
     assert {r.status for r in records} == {"ok"} and len(records) == 2, told
     faults = {
@@ -206,8 +217,18 @@ def test_a_sweep_whose_kernel_is_killed_ends_with_1(sweep):
     assert (only.error.kind, status) == ("killed", 1)
 
 
-@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_second_sweep_is_refused_a_killed_kernel_costs_one_run_and_an_early_end_leaves_nothing(running, sign, status):
+def ended(child, there, sign):
+    """The status of a sweep that this signal ended, its kernels and what they started gone, too."""
+    time.sleep(3)
+    there += [p for k in there for p in k.children(recursive=True)]
+    os.killpg(child.pid, sign)
+    status = child.wait(30)
+    _, alive = psutil.wait_procs(there, timeout=15)
+    assert not alive
+    return status
+
+
+def test_a_second_sweep_is_refused_a_killed_kernel_costs_one_run_and_an_interrupted_sweep_leaves_nothing(running):
     child, folder = running
     (first,) = wait_for(lambda: kernels(child.pid))
     second = make_image(folder)
@@ -215,13 +236,14 @@ def test_a_second_sweep_is_refused_a_killed_kernel_costs_one_run_and_an_early_en
     assert second.stderr.count("\n") == 1 and "another measurement" in second.stderr
     first.kill()
     there = wait_for(lambda: [kernel for kernel in kernels(child.pid) if kernel != first])
-    time.sleep(3)
-    there += [p for k in there for p in k.children(recursive=True)]
-    os.killpg(child.pid, sign)
-    assert child.wait(30) == status
-    _, alive = psutil.wait_procs(there, timeout=15)
-    assert not alive
+    assert ended(child, there, signal.SIGINT) == 130
     ((_, left),) = store.read(folder / "reports/mine")
     assert isinstance(left, Record) and left.error.kind == "killed"
     assert len(list((folder / "reports/mine").glob("*/*"))) == 1
     assert "Traceback" not in (folder / "out").read_text()
+
+
+def test_a_killed_sweep_leaves_nothing(running):
+    child, folder = running
+    assert ended(child, wait_for(lambda: kernels(child.pid)), signal.SIGKILL) == -9
+    assert not list(folder.glob("reports/mine/*/*")) and "Traceback" not in (folder / "out").read_text()
