@@ -72,7 +72,7 @@ doctor: $(READY) ## say what this machine can say of itself, and whether it is f
 	@$(PY) -m siliconbench doctor || test $$? -eq 1
 
 test: $(READY) ## run the tests
-	@$(PY) -m pytest -n 2
+	@$(PY) -m pytest -n 3
 
 lint: $(READY) ## check form and types; notebooks hold no outputs
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -1,4 +1,4 @@
-"""What tests share: one thread for each of two that run at once, a real browser, a real sweep."""
+"""What tests share: one thread for each of three that run at once, a real browser, a real sweep."""
 
 import atexit
 import gc
@@ -154,14 +154,14 @@ def rendered() -> Iterator[Callable[..., Path]]:
 
 SWEEP = ("test_runner.py", "test_share.py")  # they share the tiny sweep
 MEASURES = ("test_mistakes.py", "test_selftest.py", "test_sampler.py")  # their seconds must not be each other's
-LONGEST = (*SWEEP, *MEASURES, "test_lab.py", "test_compare.py", "test_make.py", "test_best.py", "test_suite.py")
-LONGEST += ("test_remote.py", "test_facts.py", "test_models.py", "test_passes.py", "test_notebooks.py", "test_zoo.py")
-LONGEST += ("test_hostile.py", "test_images.py", "test_answer.py")
+LONGEST = (*SWEEP, *MEASURES, "test_lab.py", "test_compare.py", "test_make.py", "test_best.py", "test_facts.py")
+LONGEST += ("test_machine.py", "test_remote.py", "test_models.py", "test_zoo.py", "test_hostile.py", "test_suite.py")
+LONGEST += ("test_choice.py", "test_render.py", "test_notebooks.py", "test_passes.py", "test_images.py")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Two processes run the tests: those of a file, or of a few, stay together, so that what they share is made once.
+    """Three processes run the tests: those of a file, or of a few, stay together: what they share is made once.
 
     By file name, since pytest 9.2 takes no notice of the groups that pytest-xdist 3.8 writes into a test's id.
     """
@@ -177,7 +177,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest come first, so that neither process works on alone at the end."""
+    """The longest come first, so that no process works on alone at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

@@ -46,8 +46,7 @@ def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
 
     fused, training = torch.backends.mha.get_fastpath_enabled(), bench.model.training
     torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
-    # On meta nothing is computed: the same on any device. What looks at its own numbers needs them, and on the CPU one
-    # image is done before meta is loaded.
+    # On meta nothing is computed. What looks at its own numbers needs them; a CPU has done one image before meta loads.
     for batch in (one,) if one.is_cpu else (one.to("meta"), one):
         moved, counter = list[int](), FlopCounterMode(display=False)
         with vision.uncompiled(), suppress(Exception), register_module_forward_hook(count), torch.no_grad():
@@ -66,9 +65,8 @@ def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
 def kernels(bench: passes.Bench) -> list[schema.Kernel]:
     """The rate of dense kernels on random data in the case's precision: matrix products and 3x3 convolutions by size.
 
-    Each is the median of three, of seconds one; a row of sizes ends with the first that takes a tenth of a second, or
-    less. Either kind may be the faster: products reach half of it on AMD's CPUs, convolutions may need fewer than
-    counted (Winograd)."""
+    Each is the median of three (of seconds: one); a row of sizes ends with the first that takes a tenth of a second, or
+    less. Either may be the faster: products reach half of it on AMD's CPUs, convolutions may need fewer (Winograd)."""
     random = partial(torch.randn, device=bench.device, dtype=bench.ready_batch.dtype)
     convolve = partial(torch.nn.functional.conv2d, padding=1)
     products = [(f"matmul {n}", (n, n), (n, n), torch.mm, 2 * n**3) for n in PRODUCTS]
