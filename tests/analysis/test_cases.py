@@ -87,6 +87,11 @@ def test_all_right_runs_count_whatever_was_found_in_them():
     assert pd.isna(wrong["images_per_s"]) and wrong["runs"] == 0
 
 
+def test_a_peak_from_which_others_took_is_none_to_be_measured_by():
+    beside, alone = (run(100.0, n, edit=put("limits.utilization", share)) for n, share in ((1, 1.89), (2, 0.72)))
+    assert table(beside, alone)["utilization"].tolist() == [0.72] and table(beside)["utilization"].isna().all()
+
+
 def test_a_run_with_wrong_outputs_never_counts():
     found = {"images": 64, "largest_difference": 3.0, "tolerance": 0.01, "top1_agreement": 0.1, "agree": False}
     wrong = run(500.0, edit=put("checks.outputs", found | {"image_scatter": None, "unknown": {"image_scatter": "no"}}))

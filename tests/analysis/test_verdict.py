@@ -142,8 +142,10 @@ def test_only_what_comes_from_outside_is_measured_again() -> None:
     for own in (hot, {"swap_growth_bytes": 3 * 10**8}, {"whole_spread": 0.2}, {"flops_ratio": 1.2}, {"settled": False}):
         found = judged(**own)
         assert found.word != "clean" and not found.disturbed
-    both = judged(flops_ratio=1.2, others_share=0.3)
+    both = judged(flops_ratio=1.2, others_share=0.3, read_s=1e-5)
     assert (both.word, both.disturbed, len(both.reasons)) == ("wrong", True, 2)
+    beside = judged(flops_ratio=1.9, others_share=0.3)  # on a CPU they took from the peak, which is measured later
+    assert (beside.word, beside.disturbed, len(beside.reasons)) == ("contended", True, 1)
 
 
 def test_a_finding_is_said_and_held_against_nothing() -> None:

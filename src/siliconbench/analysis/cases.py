@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from siliconbench.analysis import bottleneck, heat, series, stats
+from siliconbench.analysis.verdict import FLOPS_RATIO
 from siliconbench.record import axes, protocol, store
 from siliconbench.record.schema import AGAIN, Case, Record
 
@@ -58,11 +59,6 @@ def _state(read: Callable[[Any], object], words: str = "{}") -> Column:
     return Column(of, words=lambda value: words.format(value) if value else "", gate=False)
 
 
-def _power_limit(run: Any) -> object:
-    limits = [gpu.power_limit_w for gpu in run.machine.gpus or []] if run.case.device != "cpu" else []
-    return limits and limits[0] and round(limits[0])
-
-
 def _chip(run: Any) -> object:
     """The chip that was measured (the first GPU), with its cores where one name has several numbers of them."""
     gpu = next(iter(run.machine.gpus or []), None)
@@ -103,7 +99,9 @@ COLUMNS = {
     "min_seconds": _state(lambda r: f"{r.case.min_seconds:g}", "{} s a pass"),
     "threads_used": _state(lambda r: r.software.threads, "{} threads"),
     "workers_used": _state(lambda r: str(r.checks.workers.used), "workers used: {}"),
-    "device_name": _state(lambda r: r.software.device_name), "power_limit_w": _state(_power_limit, "{} W allowed"),
+    "device_name": _state(lambda r: r.software.device_name),
+    "power_limit_w": _state(lambda r: r.case.device != "cpu" and r.machine.gpus and round(
+        r.machine.gpus[0].power_limit_w or 0), "{} W allowed"),
     "driver": _state(lambda r: r.case.device != "cpu" and (r.machine.driver or "").split(".")[0], "driver {}"),
     "power": _state(lambda r: ", ".join(filter(None, (getattr(r.checks.before, name) for name in POWER)))),
     "reference": Column(lambda r: r.case.reference and r.software.environment.get(LEANS, "0").strip() == "0"),
@@ -121,8 +119,9 @@ COLUMNS = {
     "allowed_images_per_s": Column("checks.allowed_images_per_s", geometric_mean),
     "bottleneck": Column(lambda r: bottleneck.concluded(r.checks), _most),
     "loading_cores": Column(lambda r: r.checks and min(r.checks.workers.used or 1, r.machine.cores or math.inf), max),
-    "utilization": Column("limits.utilization", median), "roof": Column("limits.roof", _most),
-    "slow_images_per_s": Column(partial(_block_rate, share=0.05), geometric_mean),
+    "utilization": Column(  # above it others took from the peak
+        lambda r: (r.limits and (share := r.limits.utilization or 0) <= FLOPS_RATIO and share) or None, median),
+    "roof": Column("limits.roof", _most), "slow_images_per_s": Column(partial(_block_rate, share=0.05), geometric_mean),
     "quick_images_per_s": Column(partial(_block_rate, share=0.95), geometric_mean),
     "request_s": Column(lambda r: r.latency.request_s if r.latency else [], lambda some: list(chain(*some))),
     "requests_per_s": Column(lambda r: 1 / median(r.latency.request_s) if r.latency and r.latency.request_s else None),
