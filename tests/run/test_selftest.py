@@ -155,8 +155,9 @@ def test_a_cpu_told_to_convolve_in_bf16_is_refused_as_reference_and_seen_by_the_
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "mobilenet_v3_small", "vit_b_16"])
 def test_flops_are_twice_the_multiply_adds_that_torchvision_publishes(name):
-    published = zoo.get_model_weights(name).DEFAULT.meta["_ops"]  # in units of 10^9
-    assert roofline.work_per_image(bench(model=name, batch_size=1))[0] == pytest.approx(2e9 * published, rel=0.06)
+    published = zoo.get_model_weights(name).DEFAULT.meta["_ops"]  # in units of 10^9, to three places: attention is 4 %
+    found = roofline.work_per_image(bench(model=name, batch_size=1))[0]
+    assert found == pytest.approx(2e9 * published, rel=1e-3, abs=1.1e6)
 
 
 def test_flops_do_not_depend_on_the_batch(plain):

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
@@ -45,21 +46,20 @@ def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
         moved.extend(2 * leaf.nbytes for leaf in zoo.leaves(output) if not list(layer.children()))
 
     fused, training = torch.backends.mha.get_fastpath_enabled(), bench.model.training
-    torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
+    torch.backends.mha.set_fastpath_enabled(False)  # nor attention fused: not every torch would count it
     # On meta nothing is computed. What looks at its own numbers needs them; a CPU has done one image before meta loads.
     for batch in (one,) if one.is_cpu else (one.to("meta"), one):
         moved, counter = list[int](), FlopCounterMode(display=False)
         with vision.uncompiled(), suppress(Exception), register_module_forward_hook(count), torch.no_grad():
             hollow = {id(x): x.to("meta") for x in held if batch.is_meta}
             model = copy.deepcopy(bench.model, hollow) if batch.is_meta else bench.model.eval()
-            with seen, counter:
+            with seen, counter, sdpa_kernel(SDPBackend.MATH):
                 model(batch)
             break
     bench.model.train(training)
     torch.backends.mha.set_fastpath_enabled(fused)
     flop, weights = counter.get_total_flops(), sum(p.nbytes for p in bench.model.parameters())
-    work = flop * (3 if bench.case.mode == "train" else 1), weights / bench.case.batch_size + sum(moved)
-    return *work, sorted(seen.uncounted)
+    return flop * (3 if training else 1), weights / bench.case.batch_size + sum(moved), sorted(seen.uncounted)
 
 
 def kernels(bench: passes.Bench) -> list[schema.Kernel]:
