@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from siliconbench import __main__ as door
 from siliconbench import knobs
 from siliconbench.machine import facts
 from siliconbench.sweep import plan
@@ -308,3 +309,12 @@ def test_no_file_names_a_registry():
     files = [ROOT / name for name in listed.stdout.splitlines()] or list(ROOT.glob("*.*"))
     guilty = [f.name for f in files if f.is_file() and any(h in f.read_text("utf-8", "replace") for h in HOSTS)]
     assert not guilty
+
+
+def test_every_target_leads_to_a_function():
+    """What is loaded only after the knobs are checked is named by text."""
+    text = Path(door.__file__).read_text("utf-8")
+    names = re.findall(r'"((?:machine|record|sweep|pages)\.\w+:\w+)"', text)
+    assert len(names) > 15 and all(callable(door.late(name)) for name in names)
+    every = set(re.findall(r"-m siliconbench (\w+)", (ROOT / "Makefile").read_text())) - {"help"}
+    assert every <= {*door.TARGETS} and door.TARGETS["suite"].args[0] is knobs.read_suite

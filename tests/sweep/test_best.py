@@ -20,8 +20,8 @@ from siliconbench.machine import facts, tuning
 from siliconbench.record import store
 from siliconbench.record.named import named
 from siliconbench.record.schema import Case, Record
-from siliconbench.run import look, models, passes
-from siliconbench.sweep import best, lines, plan, runner, search, terminal
+from siliconbench.run import models, passes
+from siliconbench.sweep import best, lines, look, plan, runner, search, terminal
 from siliconbench.sweep.search import Search
 from tests.samples import sample
 

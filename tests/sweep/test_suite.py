@@ -1,9 +1,6 @@
 """`make suite`: locked to its protocol, resumable, and what it says at its end."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -81,23 +78,22 @@ def test_a_failed_case_is_named_and_there_is_no_figure():
     ]
 
 
-def test_a_custom_run_of_a_tuned_case_says_so_at_its_start_in_its_record_and_at_its_end(tmp_path):
+def test_a_custom_run_of_a_tuned_case_says_so_at_its_start_in_its_record_and_at_its_end(tmp_path, monkeypatch, capsys):
     """The other variant of the CPU, a training, is the one that record/test_remote.py sends away."""
-    own = {name: text for name, text in os.environ.items() if name not in KNOBS}
-    asked = {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1"}
-    given = KNOBS | asked | {"BATCH_SIZE": "1", "IMAGE_MODEL": "siliconbench.examples.own_model:build"}
-    command = [sys.executable, "-m", "siliconbench", "suite"]
-    done = subprocess.run(
-        command, env=own | given | {"USE_GPU": "0"}, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    first, *_, last = done.stdout.splitlines()
+    monkeypatch.chdir(tmp_path)
+    asked = {"PRECISION": "bf16", "LAYOUT": "channels_last", "COMPILE": "1", "BATCH_SIZE": "1"}
+    asked |= {"IMAGE_MODEL": "siliconbench.examples.own_model:build"}
+    given = knobs.read_suite(KNOBS | asked | TAKEN | {"RESULTS": str(tmp_path)})
+    status = runner.make_suite(given, lambda slug, results: f"no page of {slug}")
+    told = capsys.readouterr().out
+    first, *_, last = told.splitlines()
     assert first == last and re.fullmatch(r"A custom run, by [A-Z_, ]+: it gives no figures of sb26\.", first)
-    assert {*given} == set(re.findall("[A-Z]+_?[A-Z]+", first))
+    assert {*KNOBS, *asked} == set(re.findall("[A-Z]+_?[A-Z]+", first))
     (path,) = tmp_path.rglob("*-r1.json")
     r = store.load(path)
-    assert r.sweep.suite == "custom" and "sb26: " not in done.stdout
+    assert r.sweep.suite == "custom" and "sb26: " not in told
     if why := models.no_compiler(device.choose(False)):
-        assert (r.error.kind, r.error.message, done.returncode) == ("unsupported", why, 1)
+        assert (r.error.kind, r.error.message, status) == ("unsupported", why, 1)
         return
-    assert done.returncode == 0 and r.status == "ok" and r.memory.peak_process_bytes > 0, done.stdout + done.stderr
+    assert status == 0 and r.status == "ok" and r.memory.peak_process_bytes > 0, told
     assert r.case.compile and r.checks.compiled and r.checks.outputs.agree

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from siliconbench.analysis import stats
-from siliconbench.run import observation, timing
-from siliconbench.sweep import trust
+from siliconbench.run import timing
+from siliconbench.sweep import observation, trust
 from tests.run.test_timing import FakeDevice
 
 DAY = "2026-11-29"

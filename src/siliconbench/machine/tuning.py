@@ -1,14 +1,11 @@
 """What of a case its process must have in its environment before it starts: the allocator, the number of threads."""
 
 import os
-import subprocess
-import sys
 from ctypes.util import find_library
 from typing import Any
 
 from siliconbench.knobs import Given, number, wrong
 from siliconbench.machine import facts, tools
-from siliconbench.record import store
 
 # By these glibc keeps what is freed: nothing is mapped apart, nothing trimmed. By the page faults 2.36 takes either of
 # the first two; mallopt(3) bounds the threshold by 32 MiB, which is too little, so a glibc may refuse the second.
@@ -29,15 +26,6 @@ def variables(case: dict[str, Any]) -> dict[str, str]:
     """What the environment of a process needs for a case of this allocator and these threads."""
     threads = {"OMP_NUM_THREADS": str(case["threads"])} if case.get("threads") else {}
     return threads | (tuned() if case.get("allocator") == "tuned" else {})
-
-
-def child(module: str, *given: str, env: dict[str, str]) -> str:
-    """What a module of siliconbench.run prints in a fresh process; RuntimeError with its last words if it fails."""
-    command, env = [sys.executable, "-m", f"siliconbench.run.{module}", *given], os.environ | env
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["Kernel died"])[-1]))
-    return done.stdout
 
 
 def untrue(allocator: str) -> str | None:

@@ -56,7 +56,7 @@ class Looks:
 
     def child(self, case: Case) -> Popen[str]:
         """The process for this setting's environment."""
-        key, command = str(own := tuning.variables(dict(case))), [sys.executable, "-m", "siliconbench.run.look"]
+        key, command = str(own := tuning.variables(dict(case))), [sys.executable, "-m", "siliconbench.sweep.look"]
         if key not in self.children:
             env = os.environ | own
             self.children[key] = Popen(command, env=env, text=True, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)

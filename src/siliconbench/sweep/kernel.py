@@ -1,7 +1,8 @@
-"""Runs a notebook in a fresh kernel of this very Python."""
+"""Runs a notebook in a fresh kernel of this very Python, or a module of this room in a fresh process."""
 
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from jupyter_client.manager import AsyncKernelManager
 from traitlets import Instance
 
 from siliconbench.machine import tuning
+from siliconbench.record import store
 
 
 class OwnKernel(AsyncKernelManager):
@@ -41,3 +43,12 @@ def execute(source: Path, target: Path | None, parameters: dict[str, Any], progr
     options["shutdown_kernel"] = "immediate"  # its end by itself takes seconds, for which nobody needs to wait
     options["kernel_manager_class"] = type("Kernel", (OwnKernel,), {"further": tuning.variables(parameters)})
     return papermill.execute_notebook(source, target, parameters, **options)
+
+
+def child(module: str, *given: str, env: dict[str, str]) -> str:
+    """What a module of this room prints in a fresh process; RuntimeError with its last words if it fails."""
+    command, env = [sys.executable, "-m", f"siliconbench.sweep.{module}", *given], os.environ | env
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(store.plain((done.stderr.strip().splitlines() or ["Kernel died"])[-1]))
+    return done.stdout

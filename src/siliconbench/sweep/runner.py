@@ -43,7 +43,7 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
         if search:
             under_our_lock = {"SILICONBENCH_PROGRESS": "1"} | tuning.variables(given)
             told = json.dumps(given | {"case": case.model_dump(), "request": plan.request})
-            tuning.child("look", told, env=under_our_lock)
+            kernel.child("look", told, env=under_our_lock)
         else:
             kernel.execute(paths.NOTEBOOKS / "measure.ipynb", executed, given, progress)
         return store.load(path)

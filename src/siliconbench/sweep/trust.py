@@ -15,6 +15,7 @@ from siliconbench import knobs, paths
 from siliconbench.analysis import stats
 from siliconbench.machine import tuning
 from siliconbench.record import schema, store
+from siliconbench.sweep import kernel
 from siliconbench.sweep.plan import cases, device_type, shuffled
 
 LABELS = ("A", "A again", "B, 5 % slower")
@@ -25,7 +26,7 @@ CHANGES = (0.01, 0.02, 0.05, 0.10)
 def observe(case: schema.Case, label: str, least: int = 10 * EVERY, *cold: int) -> dict[str, Any]:
     """What a fresh process measured under this label (observation); RuntimeError with its last words if it failed."""
     numbers, env = (EVERY if label == LABELS[2] else 0, least, *cold), tuning.variables(dict(case))
-    printed = tuning.child("observation", case.model_dump_json(), *map(str, numbers), env=env)
+    printed = kernel.child("observation", case.model_dump_json(), *map(str, numbers), env=env)
     return {"label": label, **json.loads(printed.splitlines()[-1])}
 
 
