@@ -123,10 +123,10 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def rendered() -> Iterator[Callable[..., Path]]:
     """rendered(notebook, page, **parameters): the page's path, its notebook's cells run and put into the house template
-    as `make` does, but in one kernel for all pages of a file, emptied before each: its start takes longer than a page.
+    as `make` does, but in one kernel for all of them, emptied before each: its start takes longer than a page.
 
     That a page comes from a kernel of its own is what the tests of the targets show, and of the tracked page."""
     from jupyter_client.manager import start_new_kernel
@@ -138,7 +138,7 @@ def rendered() -> Iterator[Callable[..., Path]]:
     from siliconbench import paths
     from siliconbench.pages import render
 
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(paths.ROOT))
 
     def rendered(notebook: str, page: Path, **parameters: object) -> Path:
         asked = parameterize_notebook(load_notebook_node(str(paths.NOTEBOOKS / f"{notebook}.ipynb")), parameters)
