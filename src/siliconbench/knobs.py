@@ -116,11 +116,12 @@ def model(text: str) -> str:
         inner = found.parent.joinpath(*rest)
         file = found if not rest else inner.with_suffix(".py") if not inner.is_dir() else inner / "__init__.py"
     try:
-        tree = ast.walk(ast.parse(file.read_bytes()))
+        tops = ast.parse(file.read_bytes()).body
     except OSError as error:
         raise ValueError(f"{place[:60]!r}, seen from this folder, can't be read: {error.strerror}") from None
     except SyntaxError as error:
         raise ValueError(f"line {error.lineno} of that file is no Python: {error.msg}") from None
+    tree = [node for top in tops for node in ([top] if hasattr(top, "decorator_list") else ast.walk(top))]
     every = {getattr(node, key): node for node in tree for key in ("id", "asname", "name") if getattr(node, key, None)}
     if "*" not in every:  # what comes by `from x import *` is seen only when it is built
         nearest(name, [known for known in every if re.fullmatch(MODEL, str(known))])

@@ -189,6 +189,8 @@ def test_verify_says_identical_or_the_first_difference(tmp_path, monkeypatch, ca
     monkeypatch.setenv("PAGE", str(tmp_path / "none.html"))
     monkeypatch.setattr("sys.argv", ["siliconbench", "verify"])
     assert main() == 2 and "PAGE" in capsys.readouterr().err
+    (tmp_path / "none.html").write_text("<h1>a page of something else</h1>")
+    assert main() == 2 and "allowed: the path of a page of" in capsys.readouterr().err
 
 
 def test_a_hash_is_the_same_wherever_files_lie_and_tells_two_of_one_name_apart(tmp_path):

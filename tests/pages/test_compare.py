@@ -384,8 +384,19 @@ def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_pat
     assert row["times reference"].startswith("2 (1.") and row["outputs agree"] == "not compared"
 
 
+def test_the_fastest_settings_are_by_image_size_and_what_has_no_reference_has_no_ratio(tmp_path):
+    write(tmp_path, "one", [100.0, 101.0])
+    for slug, rate, px in (("one", 200.0, 224), ("one", 900.0, 64), ("two", 300.0, 224)):
+        write(tmp_path, slug, [rate], precision="bf16", image_px=px)
+    found = advice.tuned(ranking.gather(tmp_path).cases)
+    assert found["model"].tolist() == ["resnet50, 64 px", "resnet50", "resnet50, 224 px"]  # the fastest first
+    assert (found["the model alone"] > found["images/s"]).all() and found["times reference"].notna().tolist()[2]
+    said = tables.tuned_sentence(found)
+    assert "nan" not in said and said.count("its best reference figure") == 1
+
+
 def test_the_records_of_the_ranking_are_named(twins):
-    told = [line for line in compare.repeat_lines(*study(twins)) if "records in m1-max-mac-studio/" in line]
+    told = [line for line in compare.repeat_lines(*study(twins)) if "runs in m1-max-mac-studio/" in line]
     names = sorted(path.name for path in (twins / "m1-max-mac-studio").glob("*.json"))
     assert len(told) == 1 and all(name in told[0] for name in names)
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from siliconbench.knobs import read
+from siliconbench.knobs import WrongKnob, read
 from siliconbench.record.named import named, word
 from siliconbench.record.schema import Case
 from siliconbench.run import models, passes, roofline, selftest, zoo
@@ -147,3 +147,11 @@ def test_what_takes_too_long_ends_and_leaves_the_clock_as_it_was():
     with pytest.raises(TimeoutError, match="over 0 s"), zoo.at_most(0.1):
         time.sleep(5)
     assert time.monotonic() - start < 4
+
+
+def test_of_a_file_its_own_names_are_the_nearest(tmp_path):
+    """What a function names within itself is no factory."""
+    (tmp_path / "nets.py").write_text("from torch import nn\n\ndef build():\n    model = nn.ReLU()\n    return model\n")
+    for name in ("bild", "model"):
+        with pytest.raises(WrongKnob, match=r"the nearest are (build|nn), (build|nn)\)?"):
+            read({"IMAGE_MODEL": f"{tmp_path / 'nets.py'}:{name}"})

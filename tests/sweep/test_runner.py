@@ -132,7 +132,7 @@ def test_a_sweep_goes_on_from_its_records_with_the_loader_processes_that_its_fir
     before = {path: path.read_bytes() for path in tmp_path.glob("mine/*/*")}
     (_, *later), status = sweep(**asked)
     told = capsys.readouterr().out
-    assert status == 0 and f"Finishing the sweep of {this.sweep_id[:16]}: 1 runs are done, 1 left" in told, told
+    assert status == 0 and f"Finishing the sweep of {this.sweep_id[:16]}: 1 of its runs done, 1 left" in told, told
     after = {path: path.read_bytes() for path in tmp_path.glob("mine/*/*")}
     assert len(after) == 2 and before.items() < after.items()
     assert [r.repeat for r in later] == list(range(2, len(later) + 2))

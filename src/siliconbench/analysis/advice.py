@@ -81,17 +81,22 @@ def tuned(table: pd.DataFrame) -> pd.DataFrame:
     table = table.dropna(subset=["images_per_s"])
     plains = table[table["reference"] & ~table["sustained"] & (table["batch_size"] <= PLAIN)]
     plains = plains.sort_values(["batch_size", "runs"])
-    for (_, _, model, mode), group in table[~table["reference"]].groupby(["machine", "source", "model", "mode"]):
+    kinds = ["machine", "source", "model", "image_px", "mode", "input"]
+    several = table.groupby(kinds[:3])["image_px"].transform("nunique") > 1
+    for _, group in table[~table["reference"]].groupby(kinds):
         top = group.loc[group["images_per_s"].idxmax()]
         alike = plains[(plains[same] == top[same]).all(axis=1)]
         together = alike[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in alike["sweeps"]]]
         plain = together if len(together) else alike
         times = times_words(gain(plain.iloc[-1], top)) if len(plain) else None
-        agree, what = "yes" if top["agreed"] else "not compared", model if mode == "inference" else f"{model}, {mode}"
-        setting = case_words(top, SETTING).removeprefix(f"{model}, ")
-        rows.append((top["machine"], what, top["images_per_s"], times, int(top["runs"]), agree, setting))
-    columns = ["machine", "model", "images/s", "times reference", "runs", "outputs agree", "fastest setting"]
-    return pd.DataFrame(rows, columns=columns)
+        unlike = [name for name in ("mode", "input") if top[name] != USUAL[name]]
+        unlike += ["image_px"] * bool(several[top.name])
+        agree, setting = "yes" if top["agreed"] else "not compared", case_words(top, SETTING).partition(", ")[2]
+        rates = top["images_per_s"], top["forward_images_per_s"]
+        rows.append((top["machine"], case_words(top, unlike), *rates, times, int(top["runs"]), agree, setting))
+    columns = ["machine", "model", "images/s", "the model alone", "times reference", "runs", "outputs agree"]
+    found = pd.DataFrame(rows, columns=[*columns, "fastest setting"])
+    return found.sort_values("images/s", ascending=False, ignore_index=True, kind="stable")
 
 
 def twins(table: pd.DataFrame, axis: str, value: Any, plain: Any) -> Iterator[tuple[pd.Series, pd.Series]]:

@@ -88,7 +88,7 @@ def belief(asked: Asked) -> str:
         (asked.main is None and "There is no figure to believe.")
         or (asked.good["runs"].min() == 1 and "One run: within this run only, not for comparison.")
         or (asked.apart and "Runs that differ so much give no figure to believe.")
-        or (asked.disturbed and "That is its speed beside other programs; left alone it is faster.")
+        or (asked.disturbed and "That is its speed beside other programs; left alone it may be faster.")
         or (len(runs) == worth["clean"] and "It can be believed, within its interval.")
         or "It can be believed within its interval, which has these doubts in it.",
     )
@@ -135,7 +135,7 @@ def step(asked: Asked) -> str:
     sizes = sizes[sizes["low"] > good.loc[good["name"] == main["name"], "high"].max()]
     use = "Use batch size {}: it is on record here with {}.".format
     quicker = [use(case["batch_size"], speed_words(case)) for _, case in sizes.iterrows()]
-    same = ["chip", "device", "model", "source", "mode"]
+    same = ["chip", "device", "model", "source", "mode", "input", "image_px"]
     mine = good.loc[good["model"] == main["model"], "images_per_s"].max()
     known = advice.tuned(asked.cases[(asked.cases[same] == main[same]).all(axis=1)]).sort_values("images/s")[::-1]
     faster = [
@@ -175,12 +175,13 @@ def place(asked: Asked) -> str:
     ahead = others["images_per_s"] > rate
     for _, other in pd.concat([others[ahead].tail(1), others[~ahead].head(1)]).iterrows():
         found = stats.compare(other["sessions"], main["sessions"], between=other["between"])
-        close = ", too close to tell" if found.low is not None and found.word in ("same", "undecided") else ""
+        near = ", one run can't tell" if found.low is None else ", too close to tell"
+        close = near if found.word in ("same", "undecided") else ""
         said += [f"{asked.names[other['machine']]} ({significant(float(other['images_per_s']), 4)} images/s{close})"]
     every = f"all {len(others)} on record, the nearest is " if len(others) > 1 else ""
     alone = f"{'slower' if ahead.all() else 'faster'} than {every}{said[0]}"
     if close and len(others) == 1:
-        alone = f"too close to tell from {said[0].replace(close, '')}"
+        alone = f"beside {said[0]}"
     alike = asked.others(main, "device", "chip")["images_per_s"]
     words = f"between {' and '.join(said)}" if len(said) > 1 else alone
     return f"At {what}, it is {words}. Beside the same chip ({main['chip']}): {health_words(rate, alike, 1)}"

@@ -60,12 +60,14 @@ def _state(read: Callable[[Any], object], words: str = "{}") -> Column:
 
 
 def _chip(run: Any) -> object:
-    """The chip that was measured (the first GPU), with its cores where one name has several numbers of them."""
+    """The chip that was measured (the first GPU), with its cores where one name has several, a CPU's instructions."""
     gpu = next(iter(run.machine.gpus or []), None)
     name, cores = (gpu.name, gpu.cores) if gpu else (run.software.device_name, None)
     name = run.machine.chip if run.case.device == "mps" and not gpu else name
     name, cores = (run.machine.chip, run.machine.cores) if run.case.device == "cpu" else (name, cores)
-    return (name or "unknown chip") + (f", {cores} cores" if cores and run.case.device in ("cpu", "mps") else "")
+    arch = run.software.device_arch if run.case.device == "cpu" else None
+    name = (name or "unknown chip") + (f", {cores} cores" if cores and run.case.device in ("cpu", "mps") else "")
+    return f"{name}, {arch}" if arch and arch.startswith("AVX") else name
 
 
 def _made(run: Any) -> object:

@@ -93,4 +93,5 @@ def requests(sessions: Sequence[Sequence[ArrayLike]], between: float = 0.0) -> R
         kept = [[np.sort(run) for run in runs if np.size(run) >= least] for runs in sessions]
         return interval([[x[math.ceil(q * x.size - 1e-9) - 1] for x in runs] for runs in kept], between)
 
-    return Requests(over_runs(0.5, 1), tail, over_runs(q, least), sum(counts))
+    middles = [[float(np.median(np.asarray(run))) for run in runs if np.size(run)] for runs in sessions]
+    return Requests(interval(middles, between), tail, over_runs(q, least), sum(counts))

@@ -8,7 +8,7 @@ from siliconbench.analysis import answer, heat, stats, telemetry
 from siliconbench.analysis.cases import ALIKE, PARTS, POOL, case_words
 from siliconbench.analysis.words import listed, percent_words, rate_words, ratio_words, significant, speed_words
 from siliconbench.pages import choice, tables
-from siliconbench.pages.ranking import Study, comparable, timelines, weight
+from siliconbench.pages.ranking import Study, comparable, weight
 from siliconbench.record import axes, named
 
 LIMIT = [tables.Column("machine", "label"), *tables.LIMIT[1:]]
@@ -108,12 +108,6 @@ def sustained(study: Study) -> pd.DataFrame:
     return tables.shown(pd.DataFrame(rows, columns=columns), SUSTAINED)
 
 
-def other_sustained(study: Study) -> list[str]:
-    """How each machine held its speed that no timeline shows."""
-    others = [(slug, record) for slug, record in sorted(study.longest.items()) if record not in timelines(study)]
-    return [f"{study.name(slug)}: {heat.sustained_words(record)}" for slug, record in others]
-
-
 def health(study: Study) -> list[str]:
     """Each machine's speed against the others of its chip, at the case that most of them share; see health_words()."""
     lines = list[str]()
@@ -183,5 +177,5 @@ def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
     for slug, own in study.runs.groupby("machine"):
         names = ranked.get(slug)
         behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
-        lines.append(f"{study.name(slug)}: {len(own)} records in {slug}/{behind}")
+        lines.append(f"{study.name(slug)}: {len(own)} runs in {slug}/{behind}")
     return lines

@@ -92,12 +92,6 @@ def by_model(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def each_model(table: pd.DataFrame) -> pd.DataFrame:
-    """These cases, or where they are too many for a figure the fastest of each model."""
-    ordered = table.sort_values("images_per_s", ascending=False, kind="stable")
-    return table if len(table) <= MOST_SHOWN else ordered.drop_duplicates("model")[:MOST_SHOWN]
-
-
 def cut_sentence(drawn: int, count: int) -> str:
     """How many of so many cases a figure shows; empty where it shows all."""
     return f" The figure shows {drawn} of {count} cases." if drawn < count else ""
@@ -218,7 +212,7 @@ def tuned_sentence(table: pd.DataFrame) -> str:
     """The fastest setting of each machine and model, and its gain over the reference."""
     words = [
         f"{r['machine']} runs {r['model']} fastest with {r['fastest setting']}: {significant(r['images/s'])} images/s"
-        + (f", {r['times reference']} times its best reference figure" if r["times reference"] else "")
+        + (f", {r['times reference']} times its best reference figure" if isinstance(r["times reference"], str) else "")
         for _, r in table.iterrows()
     ]
     return f"{listed(words, 4)}." if words else ""
@@ -228,7 +222,7 @@ def trust_sentence(runs: pd.DataFrame) -> str:
     """How many runs there are, how many are clean, flagged and failed, and which of them a figure rests on."""
     counts = {"clean": 0} | dict(runs["verdict"].value_counts())
     words = [f"{n} {word}" for word, n in counts.items()] + [f"{(runs['status'] != 'ok').sum()} failed"]
-    rests = "A figure rests on every run that did not fail: left out are wrong ones."
+    rests = "A figure rests on every run that neither failed nor is wrong."
     return f"{len(runs)} runs: {', '.join(words)}. {rests}"
 
 

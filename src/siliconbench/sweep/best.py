@@ -149,8 +149,8 @@ def find(given: Given, page: runner.Page) -> int:
     kept = paths.RUNS / machine.slug / f"search-{key}.json"
     if given["FRESH"]:
         kept.unlink(missing_ok=True)
-    goal = "shortest request" if request else "most images/s"
-    print(f"{machine.slug}: the setting of the {goal} for {plain.model} on the {device.type}, in about eight minutes")
+    goal, on = "shortest request" if request else "most images/s", axes.DEVICES[device.type].title
+    print(f"{machine.slug}: the setting of the {goal} for {plain.model} on the {on}, in about eight minutes")
     print(f"First a search, {terminal.minutes(SEARCH_S)} at most; {terminal.STOPS}", flush=True)
     if not (rungs := searched(plain, choices, request, kept)):
         print(*result([]))

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from papermill import PapermillExecutionError
 
 from siliconbench import paths
@@ -58,7 +59,7 @@ def run(plan: Plan, order: int, records: Iterable[Record], progress: terminal.Ba
 
 def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], list[str]], page: Page) -> list[Record]:
     """The records of a sweep, stage by stage until none is left. Prints a line a run, then the sentences, the page."""
-    start, have, records, more = time.perf_counter(), dict(plan.done), list[Record](), plan.runs
+    have, records, more = dict(plan.done), list[Record](), plan.runs
     while more:
         orders = range(1, len(plan.runs) + 1)
         bar = terminal.Bar(plan.runs, have)
@@ -73,7 +74,7 @@ def stages(plan: Plan, further: Further, sentences: Callable[[list[Record]], lis
         more = further(records)
         plan = plan._replace(runs=plan.runs + more)
     print(*sentences(records), sep="\n")
-    print(page(plan.machine.slug, plan.results), f"({terminal.minutes(time.perf_counter() - start)})")
+    print(page(plan.machine.slug, plan.results), f"({terminal.minutes(time.time() - psutil.Process().create_time())})")
     return records
 
 

@@ -16,6 +16,7 @@ from siliconbench.analysis import answer, bottleneck, cases, verdict, words
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.machine import facts
 from siliconbench.record.schema import Case, Record
+from siliconbench.record.share import counted
 from siliconbench.sweep.plan import Plan, Runs
 
 SEARCH = "loader processes"  # the part that only the first run of a case has
@@ -158,10 +159,11 @@ def header(given: Given, plan: Plan) -> list[str]:
         lines += [f"It runs {held}: {verdict.PLUG_IN} first, or every run will say so."]
     if given["USE_GPU"] and device == "cpu":
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
-    lines += [f"{runs} runs ({runs // given['REPEATS']} cases x {given['REPEATS']}); knobs: {knobs or 'the defaults'}"]
+    every = f"{counted(runs, 'run')} ({counted(runs // given['REPEATS'], 'case')} x {given['REPEATS']})"
+    lines += [f"{every}; knobs: {knobs or 'the defaults'}"]
     if done:
         to_go = f", {left} left" if left and not auto else ""
-        lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} runs are done{to_go} (FRESH=1 starts anew)."]
+        lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} of its runs done{to_go} (FRESH=1 starts anew)."]
     about = minutes((runs if auto else left) * estimate(plan.runs[0].case))
     about += " for each batch size, doubled while the speed rises" if auto else ""
     return [*lines, f"About {about}, a rough guess until each case has run once; {STOPS}"]
