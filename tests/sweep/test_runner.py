@@ -99,6 +99,8 @@ def test_the_loader_processes_that_the_first_run_chose_are_those_of_all_repeats(
     records = [left(this, second, used=5), left(this, first, used=3), left(this, order[64][0], used=9)]
     assert told(third, records) == (3, first)
     assert told(order[64][1], records) == (9, order[64][0])
+    looked = [r.model_copy(update={"sweep": r.sweep.model_copy(update={"search": True})}) for r in records]
+    assert told(third, looked) == (None, None)  # a look of `make best` has no loader: its 0 is no choice
     lost = failure.failed(this, third, "20261123T160000Z", Error(kind="failed", message="for a test"))
     assert told(second, [lost]) == (None, None)
     asked_for = planned(tmp_path / "other", repeats="2", workers="2")

@@ -26,7 +26,8 @@ Page = Callable[[str, Path], str]  # renders a machine's page: its slug and the 
 def parameters(plan: Plan, order: int, created: str, records: Iterable[Record]) -> dict[str, Any]:
     """What a run is told: its case, its place in the sweep, the loader processes that its case's first run chose."""
     case = plan.runs[order - 1].case
-    used = [(r.sweep.order, r.checks.workers.used) for r in records if r.checks and r.case.asked() == case]
+    mine = (r for r in records if r.case.asked() == case and not r.sweep.search)  # a look loads nothing: it chose none
+    used = [(r.sweep.order, r.checks.workers.used) for r in mine if r.checks]
     chosen = dict(zip(("chosen_in", "chosen_workers"), min(used), strict=True)) if used and case.workers is None else {}
     where = {"machine": plan.machine.slug, "telemetry": plan.telemetry, "results": str(plan.results.resolve())}
     asked_for = {"model": named.word(case.source, case.model, here=True)}

@@ -151,7 +151,7 @@ def headline(records: list[Record]) -> list[str]:
 
 def header(given: Given, plan: Plan) -> list[str]:
     """What is about to be measured, on what, and about how long it takes."""
-    runs, done, device = len(plan.runs), len(plan.done), plan.runs[0][0].device
+    runs, done, device, times = len(plan.runs), len(plan.done), plan.runs[0][0].device, given["REPEATS"]
     auto, left = given["BATCH_SIZE"] == [None], len({*range(1, runs + 1)} - plan.done.keys())
     knobs = " ".join(f"{name}={os.environ[name]!r}" for name in KNOBS if os.environ.get(name, "").strip())
     lines = [f"{plan.machine.slug}: {plan.machine.title}, device {device}"]
@@ -159,8 +159,7 @@ def header(given: Given, plan: Plan) -> list[str]:
         lines += [f"It runs {held}: {verdict.PLUG_IN} first, or every run will say so."]
     if given["USE_GPU"] and device == "cpu":
         lines += ["USE_GPU=1, but torch finds no accelerator here: measuring the CPU."]
-    every = f"{counted(runs, 'run')} ({counted(runs // given['REPEATS'], 'case')} x {given['REPEATS']})"
-    lines += [f"{every}; knobs: {knobs or 'the defaults'}"]
+    lines += [f"{counted(runs, 'run')} ({counted(runs // times, 'case')} x {times}); knobs: {knobs or 'the defaults'}"]
     if done:
         to_go = f", {left} left" if left and not auto else ""
         lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} of its runs done{to_go} (FRESH=1 starts anew)."]
