@@ -89,11 +89,11 @@ def tuned(table: pd.DataFrame) -> pd.DataFrame:
         together = alike[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in alike["sweeps"]]]
         plain = together if len(together) else alike
         times = times_words(gain(plain.iloc[-1], top)) if len(plain) else None
-        unlike = [name for name in ("mode", "input", "workers") if top[name] != USUAL[name]]
-        unlike += ["image_px"] * bool(several[top.name]) + ["workers_used"] * bool(top["bottleneck"] == "input")
+        unlike, alone = [k for k in ("mode", "input", "workers") if top[k] != USUAL[k]], top["forward_images_per_s"]
+        unlike += ["image_px"] * bool(several[top.name]) + ["workers_used"] * bool(alone > 1.5 * top["images_per_s"])
         agree, setting = "yes" if top["agreed"] else "not compared", case_words(top, SETTING).partition(", ")[2]
-        what, alone = case_words(top, unlike), top["forward_images_per_s"]
-        rows.append((top["machine"], top["images_per_s"], what, alone, times, int(top["runs"]), agree, setting))
+        what, count = case_words(top, unlike), int(top["runs"])
+        rows.append((top["machine"], top["images_per_s"], what, alone, times, count, agree, setting))
     columns = ["machine", "images/s", "model", "the model alone", "times reference", "runs", "outputs agree"]
     found = pd.DataFrame(rows, columns=[*columns, "fastest setting"])
     return found.sort_values("images/s", ascending=False, ignore_index=True, kind="stable")
