@@ -114,7 +114,7 @@ def remedy(asked: Asked) -> str:
     if (main["device"], main["allocator"]) != ("cpu", "system") or "macOS" in (main["os"] or ""):
         return ""
     alike = asked.alike(main, [column for column in LIKE if column != "allocator"], own=True)
-    found = "keeps the memory: try it"
+    found = "" if (asked.good["allocator"] == "tuned").any() else "keeps the memory: try it"
     for _, row in alike[alike["allocator"] == "tuned"].iterrows():
         found = f"is on record here with {speed_words(row)}" if advice.gain(main, row).ratio > 1 + stats.MARGIN else ""
     cost = f"{100 * (main['system_share'] or 0):.0f} % of the CPU time goes to page faults"

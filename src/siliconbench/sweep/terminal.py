@@ -90,8 +90,8 @@ class Bar(io.TextIOBase):
         while not self.ended.wait(SAID_EVERY_S):
             if self.order:
                 run, done = self.runs[self.order - 1], f", {100 * self.done:.0f} % of it" if self.done else ""
-                left = minutes(self.left_s())
-                print(f"  {label(run.case, run.repeat)}: {self.part}{done}; {left} left", flush=True)
+                left = f"{minutes(left_s)} left" if (left_s := self.left_s()) >= 1 else "longer than guessed"
+                print(f"  {label(run.case, run.repeat)}: {self.part}{done}; {left}", flush=True)
 
     def close_run(self, line: str) -> None:
         """Prints a finished run's line above the bar."""
