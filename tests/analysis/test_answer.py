@@ -184,7 +184,7 @@ def test_the_remedy_for_page_faults_is_the_measured_one_where_it_is_on_record_he
         assert "ALLOCATOR=tuned keeps the memory: try it" in said(*sweep(*QUIET, edits=FAULTS, day=2), *other)[2]
     for useless in (sweep(*QUIET, allocator="tuned"), sweep(*(rate / 2 for rate in QUIET), allocator="tuned")):
         assert "ALLOCATOR" not in said(*sweep(*QUIET, edits=FAULTS, day=2), *useless)[2]
-    best = sweep(*(3 * rate for rate in QUIET), allocator="tuned", batch_size=8, day=2)  # of the same sweep: it is tried
+    best = sweep(*(3 * rate for rate in QUIET), allocator="tuned", batch_size=8, day=2)  # of the same sweep
     assert "ALLOCATOR" not in said(*sweep(*QUIET, edits=FAULTS, day=2), *best)[2]
 
 
