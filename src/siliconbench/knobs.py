@@ -116,7 +116,7 @@ def model(text: str) -> str:
         inner = found.parent.joinpath(*rest)
         file = found if not rest else inner.with_suffix(".py") if not inner.is_dir() else inner / "__init__.py"
     try:
-        tops = ast.parse(file.read_bytes()).body
+        tops = ast.parse(file.read_bytes()).body  # what a function names within itself is no factory
     except OSError as error:
         raise ValueError(f"{place[:60]!r}, seen from this folder, can't be read: {error.strerror}") from None
     except SyntaxError as error:

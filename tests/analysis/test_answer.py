@@ -255,6 +255,8 @@ def test_one_run_is_called_neither_faster_nor_slower():
     place = said(*sweep(100.0), *fleet(a=101.0, b=99.0))[3]
     assert "between a (101.0 images/s, one run can't tell) and b (99.00 images/s, one run can't tell)" in place
     assert "it is beside a (300.0 images/s, one run can't tell)." in said(*sweep(100.0), *fleet(a=300.0))[3]
+    many = said(*sweep(100.0), *fleet(a=300.0, b=200.0))[3]
+    assert "it is beside the nearest, b (200.0 images/s, one run can't tell)." in many
 
 
 def test_a_setting_of_another_chip_by_the_same_name_or_of_other_images_is_no_advice():

@@ -391,6 +391,8 @@ def test_the_fastest_settings_are_by_image_size_and_what_has_no_reference_has_no
     found = advice.tuned(ranking.gather(tmp_path).cases)
     assert found["model"].tolist() == ["resnet50, 64 px", "resnet50", "resnet50, 224 px"]  # the fastest first
     assert (found["the model alone"] > found["images/s"]).all() and found["times reference"].notna().tolist()[2]
+    lone = ranking.gather(tmp_path).cases.query("machine == 'two'").assign(forward_images_per_s=None)
+    assert advice.tuned(lone)["the model alone"].isna().all()  # a stranger's record may lack that pass
     said = tables.tuned_sentence(found)
     assert "nan" not in said and said.count("its best reference figure") == 1
 

@@ -75,8 +75,8 @@ def gain(plain: pd.Series, case: pd.Series) -> stats.Comparison:
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
-    """The fastest setting of each machine and model, over its reference case: that of the same sweep (the finalist of
-    `make best`), else the machine's; of several batch sizes that at 64, or as many as memory held."""
+    """The fastest setting of each machine, model, image size, mode and input, over its reference: of the same sweep
+    (of `make best`), else of the machine; of several batch sizes that at 64, or as many as memory held."""
     rows, same = [], ["machine", "model", "source", "made", "mode", "input", "image_px", "torch", "device", "method"]
     table = table.dropna(subset=["images_per_s"])
     plains = table[table["reference"] & ~table["sustained"] & (table["batch_size"] <= PLAIN)]
@@ -90,7 +90,8 @@ def tuned(table: pd.DataFrame) -> pd.DataFrame:
         plain = together if len(together) else alike
         times = times_words(gain(plain.iloc[-1], top)) if len(plain) else None
         unlike, alone = [k for k in ("mode", "input", "workers") if top[k] != USUAL[k]], top["forward_images_per_s"]
-        unlike += ["image_px"] * bool(several[top.name]) + ["workers_used"] * bool(alone > 1.5 * top["images_per_s"])
+        starved = bool(alone and alone > 1.5 * top["images_per_s"])
+        unlike += ["image_px"] * bool(several[top.name]) + ["workers_used"] * starved
         agree, setting = "yes" if top["agreed"] else "not compared", case_words(top, SETTING).partition(", ")[2]
         what, count = case_words(top, unlike), int(top["runs"])
         rows.append((top["machine"], top["images_per_s"], what, alone, times, count, agree, setting))

@@ -178,12 +178,10 @@ def place(asked: Asked) -> str:
         near = ", one run can't tell" if found.low is None else ", too close to tell"
         close = near if found.word in ("same", "undecided") else ""
         said += [f"{asked.names[other['machine']]} ({significant(float(other['images_per_s']), 4)} images/s{close})"]
-    every = f"all {len(others)} on record, the nearest is " if len(others) > 1 else ""
-    alone = f"{'slower' if ahead.all() else 'faster'} than {every}{said[0]}"
-    if close and len(others) == 1:
-        alone = f"beside {said[0]}"
+    every, nearest = (f"all {len(others)} on record, the nearest is ", "the nearest, ") if len(others) > 1 else ("", "")
+    far = f"beside {nearest}" if close else f"{'slower' if ahead.all() else 'faster'} than {every}"
     alike = asked.others(main, "device", "chip")["images_per_s"]
-    words = f"between {' and '.join(said)}" if len(said) > 1 else alone
+    words = f"between {' and '.join(said)}" if len(said) > 1 else f"{far}{said[0]}"
     return f"At {what}, it is {words}. Beside the same chip ({main['chip']}): {health_words(rate, alike, 1)}"
 
 

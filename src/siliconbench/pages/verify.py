@@ -69,9 +69,10 @@ def make_verify(results: str) -> int:
     from siliconbench.pages import render  # slow to import, and a page, which imports this, needs none of it
 
     page, own = Path(os.environ.get("PAGE") or paths.DATA.with_name("compare.html")), share.own_folder(results)
-    if not (text := page.read_text("utf-8") if page.is_file() else "") or not STAMP.search(text):
+    text = page.read_text("utf-8", "replace") if page.is_file() else ""
+    if not (stamp := STAMP.search(text)):
         raise knobs.wrong("PAGE", str(page), "the path of a page of `make report` or of a machine")
-    machine = MACHINE.search((STAMP.search(text) or [""])[0])
+    machine = MACHINE.search(stamp[0])
     given = {"results": str(store.folder_at(results).resolve()), "data": str(paths.DATA)}
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made.html"

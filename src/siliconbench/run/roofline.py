@@ -46,7 +46,7 @@ def work_per_image(bench: passes.Bench) -> tuple[float, float, list[str]]:
         moved.extend(2 * leaf.nbytes for leaf in zoo.leaves(output) if not list(layer.children()))
 
     fused, training = torch.backends.mha.get_fastpath_enabled(), bench.model.training
-    torch.backends.mha.set_fastpath_enabled(False)  # nor attention fused: not every torch would count it
+    torch.backends.mha.set_fastpath_enabled(False)  # attention in one fused call would not be counted
     # On meta nothing is computed. What looks at its own numbers needs them; a CPU has done one image before meta loads.
     for batch in (one,) if one.is_cpu else (one.to("meta"), one):
         moved, counter = list[int](), FlopCounterMode(display=False)
