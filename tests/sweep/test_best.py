@@ -20,7 +20,7 @@ from siliconbench.machine import facts, tuning
 from siliconbench.record import store
 from siliconbench.record.named import named
 from siliconbench.record.schema import Case, Record
-from siliconbench.run import models, passes
+from siliconbench.run import models, passes, timing
 from siliconbench.sweep import best, lines, look, plan, runner, search, terminal
 from siliconbench.sweep.search import Search
 from tests.samples import sample
@@ -360,6 +360,7 @@ def test_a_look_at_a_slow_setting_counts_its_pass_and_checks_outputs_once(tmp_pa
     case = Case(model="squeezenet1_1", batch_size=2, device="cpu", min_seconds=0.2, memory_format="channels_last")
     sweep = {"id": "20261130T000000Z-0123456789", "runs": 2, "order": 1, "search": True}
     told = {"case": case.model_dump(), "request": False, "sweep": sweep, "created": "", "machine": "m"}
+    monkeypatch.setattr(timing, "BLOCK_S", 1e-9)  # one batch a block, however quick this machine is
     for repeat, slow_s in ((1, 60.0), (2, 0.0)):
         monkeypatch.setattr(look, "SLOW_S", slow_s)
         look.look(told | {"repeat": repeat, "results": str(tmp_path / str(repeat))})
