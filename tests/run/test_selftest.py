@@ -217,10 +217,11 @@ def test_the_bottleneck_is_confirmed_when_the_suspect_is_what_is_slow(plain, slo
 
 def test_a_suspect_that_is_not_slow_is_refuted_and_nothing_stands_out(plain):
     planted, stream = slowed(plain, "input", 0.2)
-    answers = []
-    while len(answers) < 6 and not any(answer.experiment for answer in answers):  # by few blocks it may not tell
-        answers.append(experiment.experiment(planted, "copy", stream, passes.end_to_end(planted, stream)))
-    assert answers[-1].bottleneck == "balanced" and not answers[-1].experiment.confirmed
+    for _ in range(30):  # by few blocks, and beside others, it may not tell
+        answer = experiment.experiment(planted, "copy", stream, passes.end_to_end(planted, stream))
+        if answer.experiment:
+            break
+    assert answer.bottleneck == "balanced" and not answer.experiment.confirmed
 
 
 def test_one_block_can_not_tell(plain):
