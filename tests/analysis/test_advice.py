@@ -97,6 +97,13 @@ def test_a_flat_curve_of_eight_sizes_rarely_falls():
     assert "batch size 64 the speed falls" in advice.cliff(curve(cliffs * np.exp(rng.normal(0, 0.01, (8, 1, 5)))))
 
 
+def test_what_ran_too_seldom_for_advice_is_said_once():
+    seldom = [run(100.0, batch_size=8, precision=p) for p in ("fp32", "fp16", "bf16")]
+    (words,) = advice.batch_advice(table(*seldom))
+    assert words.endswith(advice.FEW) and words.count("resnet18") == 3
+    assert advice.batch_advice(table(*seldom[:1])) == [f"resnet18{advice.FEW}"]
+
+
 def test_tuned_is_of_finalists_alone_over_the_reference_of_the_same_sweep():
     """Once a lucky run of the search was crowned, and held against whatever reference was fastest."""
     tuned = {"precision": "bf16", "batch_size": 32}

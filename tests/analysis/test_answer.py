@@ -283,7 +283,7 @@ def test_whether_it_is_healthy_is_told_by_others_of_its_chip():
     assert "Beside the same chip (AMD EPYC, 2 cores): 60.50 images/s, below where" in ill and "look at its heat" in ill
     assert "It takes four others to say" in said(*sweep(*QUIET), *alike[:2])[3]
     alone = said(*sweep(*QUIET), *fleet(a=50.0))[3]
-    assert "(AMD EPYC, 2 cores): 100.0 images/s; no other has this case, so nothing shows" in alone
+    assert "(AMD EPYC, 2 cores): 100.0 images/s; no other of this chip ran this case: nothing shows" in alone
 
 
 def test_machines_are_called_by_what_they_are():

@@ -101,7 +101,7 @@ def test_the_runs_in_full_say_what_it_comes_to_end_to_end():
     records = looks(RATES) + full
     found = ladder.rungs(records)
     first, second = ladder.sentences(found, records)
-    assert first.startswith("resnet18 on the cpu: 5.72 (") and "3 fresh processes a rung" in first
+    assert first.startswith("resnet18 on the CPU: 5.72 (") and "3 fresh processes a rung" in first
     assert second.startswith("In full, end to end: 5 (")
     assert ladder.newest(records) == [records]
 
@@ -111,7 +111,7 @@ def test_a_rung_that_brings_nothing_is_not_the_best():
     found = ladder.rungs(looks([*RATES[:3], (20, 21, 22)]))
     assert ladder.best(found).words == "tuned allocator" and ladder.best([]) is None
     (said,) = ladder.sentences(found, [])
-    assert said.startswith("resnet18 on the cpu: 2.33 (") and said.endswith("what comes after the best brings nothing.")
+    assert said.startswith("resnet18 on the CPU: 2.33 (") and said.endswith("what comes after the best brings nothing.")
     slower = ladder.rungs(looks([RATES[0], *[(5, 5.1, 5.2)] * 3]))
     assert ladder.best(slower) is slower[0] and ladder.whole(slower) is None
     assert "no other setting is faster" in ladder.sentences(slower, [])[0]

@@ -169,7 +169,7 @@ def test_the_gravest_word_wins_and_every_reason_stays() -> None:
     assert "at 92 C" in found.reasons[1]
     assert judged(drift=FALL, first_last=0.07).word == "slowed"  # the larger change counts
     again = judged(recompiles=3)
-    assert again.word == "noisy" and again.reasons[0].startswith("torch.compile compiled 3 times more")
+    assert again.word == "noisy" and again.reasons[0].startswith("torch.compile compiled again (3)")
     assert judged(spread=0.2, system_share=0.3).reasons[1].startswith("A cause: the kernel took 30 % of the CPU time")
     assert judged(**everything | {"cpu_share": 1.0}).word == "throttled"
     assert judged(**everything | {"cpu_share": 1.0, "heat_witness": None}).word == "slowed"

@@ -193,7 +193,7 @@ def test_a_table_says_what_its_cells_are():
     parts = Parts(html.table(frame, "c", bars="speed", best="speed"))
     thin = THIN
     rows = [
-        ["a, b", f"12{thin}300", f"1{thin}234", "3", "1 (0 to 2)", "True"],
+        ["a, b", f"12{thin}350", f"1{thin}234", "3", "1 (0 to 2)", "True"],
         ["c", "–", "5", "–", "x, y", "False"],
         ["–", "20.0", "6", "4", "–", "–"],
     ]

@@ -96,12 +96,46 @@ def test_a_failed_case_stands_below_the_others_and_the_command_asks_for_what_is_
     assert view["command"] == f"make image {asked}"
 
 
+def test_no_command_tells_where_a_folder_is(tmp_path):
+    leave(tmp_path, "one", [100.0, 101.0])
+    row = ranking.gather(tmp_path).cases.iloc[0].to_dict() | {"input": "folder 0123456789ab"}
+    assert choice.command(row, choice.USED[0], choice.MEASURES[0], "8").endswith(" INPUT=path/to/folder")
+
+
 def test_of_more_than_forty_machines_each_is_compared_with_the_first_alone(tmp_path):
     for i in range(choice.EVERY_PAIR + 2):
         leave(tmp_path, f"m{i:02d}", [100.0 + i, 100.5 + i], chip=f"chip {i}")
     (view,) = views(tmp_path, measure=RATE)
     assert [bool(line) for line in view["pairs"]] == [True] + [False] * (choice.EVERY_PAIR + 1)
     assert view["pairs"][0].count(None) == 1
+    assert "with the first" in view["holm"] and "all pairs with the first" in choice.block([view]).data
+
+
+def test_each_at_its_fastest_batch_size_is_said_of_machines_with_several_alone(tmp_path):
+    for slug, sizes in {"swept": (1, 8), "too": (1, 8), "once": (8,)}.items():
+        for size in sizes:
+            leave(tmp_path, slug, [100.0 * size, 101.0 * size], batch_size=size, chip=slug)
+    (fastest,), (eight,) = (views(tmp_path, batch=size, measure=RATE) for size in (choice.BEST, "8"))
+    assert [len(view["rows"]) for view in (fastest, eight)] == [2, 3]
+
+
+def test_runs_that_differ_too_much_give_a_figure_that_is_not_to_be_used(tmp_path):
+    leave(tmp_path, "one", [20.0, 300.0, 40.0])
+    (view,) = views(tmp_path, measure=RATE)
+    assert "don't use: its runs differ too much" in view["rows"][0][3] and "don't use it" in view["says"]
+
+
+def test_the_first_choice_is_what_most_machines_ran_among_what_oneself_ran_beside_others(tmp_path):
+    for slug in "abc":
+        leave(tmp_path / "data", slug, [100.0, 101.0], chip=slug, batch_size=64)
+    for folder, slug in (("data", "a"), ("mine", "d")):
+        leave(tmp_path / folder, slug, [100.0, 101.0], chip=slug, batch_size=8)
+    for own, size in ((None, 64), (tmp_path / "mine", 8)):
+        study = ranking.gather(tmp_path / "data", own)
+        assert ranking.ranking(study)["batch_size"].unique() == [size]
+        assert next(choice.views(study))["at"][2] == str(size)
+    leave(tmp_path / "own", "e", [100.0, 101.0], batch_size=1)  # which no other ran
+    assert ranking.ranking(ranking.gather(tmp_path / "data", tmp_path / "own"))["batch_size"].unique() == [64]
 
 
 def test_the_tuned_setting_is_offered_where_there_is_one_with_right_outputs(tmp_path):
@@ -115,8 +149,10 @@ def test_the_tuned_setting_is_offered_where_there_is_one_with_right_outputs(tmp_
         data["checks"] |= {"outputs": right | {"agree": True}}
         data["checks"]["unknown"].pop("outputs")
         path.write_text(store.dumps(Record.model_validate(data)))
+    leave(tmp_path, "plain", [900.0, 909.0])  # how fast it would be by another setting is not known
     (view,) = views(tmp_path, setting=choice.USED[1], measure=RATE)
-    assert view["rows"][0][1] == pytest.approx(301.5, rel=1e-3) and view["rows"][0][4].startswith("bf16")
+    (row,) = view["rows"]
+    assert row[1] == pytest.approx(301.5, rel=1e-3) and row[4].startswith("bf16")
     assert view["command"] == "make best IMAGE_MODEL=resnet50"
 
 
@@ -220,7 +256,7 @@ def test_hostile_words_are_shown_and_run_nothing(chromium, tmp_path, csp):
     rows = [[name, 1.0, name, name, name] for name in (*HOSTILE, "x" * 1_000_000)]
     pairs = [[[name, 1.0, 0.9, 1.1] for name in HOSTILE] + [None] for _ in rows]
     view = {"at": [HOSTILE[i % 4] for i in range(5)], "heading": HOSTILE[0], "rows": rows, "says": HOSTILE[1],
-            "pairs": pairs, "command": HOSTILE[3]}  # fmt: skip
+            "pairs": pairs, "command": HOSTILE[3], "holm": HOSTILE[2]}  # fmt: skip
     path = tmp_path / "page.html"
     cells = [new_markdown_cell("# Title"), cell(choice.block([view]))]
     path.write_text(render.to_html(new_notebook(cells=cells)), "utf-8")

@@ -13,9 +13,9 @@ import pytest
 from siliconbench import paths
 from siliconbench.__main__ import main
 from siliconbench.analysis import advice
-from siliconbench.analysis.words import percent_words, told_apart
+from siliconbench.analysis.words import THIN, percent_words, told_apart
 from siliconbench.pages import choice, compare, ranking, render, tables, verify
-from siliconbench.record import store
+from siliconbench.record import share, store
 from siliconbench.record.schema import OLDER, Record
 from tests.browser import check_page, open_page
 from tests.conftest import git
@@ -35,6 +35,11 @@ def called(slug):
         | known
         | {"unknown": machine["unknown"] | dict.fromkeys(("cores", "memory_bytes"), "this test has none")}
     )
+
+
+def as_ranked(found, rank):
+    """The cases that are shown by batch size, as notebooks/compare.ipynb picks them."""
+    return ranking.alike(found, rank).merge(rank[:1][["input", "workers"]])
 
 
 def write(folder, slug, rates, torch="2.15.0", telemetry=None, day=23, **case):
@@ -88,7 +93,7 @@ def twins(tmp_path):
 
 
 def test_the_finding_of_the_original_comes_out_by_itself(twins):
-    words = compare.lead_sentence(*study(twins))
+    words = compare.lead_sentence(*study(twins), {})
     assert "equally fast within 2 %" in words
     assert "99 °C (CPU), 6,012 rpm" in words and "57 °C (CPU), 1,480 rpm" in words
     assert "Per 1,000 EUR Mac Studio (M1 Max) gives the most, 1.4 times as much" in words
@@ -97,32 +102,30 @@ def test_the_finding_of_the_original_comes_out_by_itself(twins):
 def test_a_faster_machine_is_called_so_with_its_interval(tmp_path):
     write(tmp_path, "quick", [200.0, 202.0, 198.0])
     write(tmp_path, "slow", [100.0, 101.0, 99.0])
-    words = compare.lead_sentence(*study(tmp_path))
+    words = compare.lead_sentence(*study(tmp_path), {})
     assert "quick is 2 (1.83 to 2.18) times as fast as slow." in words
 
 
 def test_undecided_says_what_would_tell(tmp_path):
     write(tmp_path, "one", [100.0, 104.0, 97.0])
     write(tmp_path, "two", [103.0, 99.0, 106.0])
-    words = compare.lead_sentence(*study(tmp_path))
-    assert (
-        "Undecided" in words and "more runs of that day can't tell, 4 sessions of each on different days may" in words
-    )
+    words = compare.lead_sentence(*study(tmp_path), {})
+    assert "that is undecided: more runs of that day can't tell, 4 sessions of each on different days may" in words
     write(tmp_path, "three", [150.0])
-    assert "one run can't tell; REPEATS=5 says more" in compare.lead_sentence(*study(tmp_path))
+    assert "one run can't tell; REPEATS=5 says more" in compare.lead_sentence(*study(tmp_path), {})
 
 
 def test_two_machines_of_one_day_are_not_called_alike_until_other_days_are_known(tmp_path):
     for slug in ("one", "two"):
         write(tmp_path, slug, [100.0, 100.1, 99.9, 100.0, 100.1])
     found = study(tmp_path)[0]
-    assert "Undecided: one is 1 (" in first(found)["says"]
+    assert "one is 1 (" in first(found)["says"]
     assert "taken to scatter by 3 % from one day to the next" in compare.between_words(found.cases)
     for day in (10, 12, 14):
         for slug in ("one", "two"):
             write(tmp_path, slug, [100.0, 100.2], day=day)
     found, rank = study(tmp_path)
-    assert "equally fast within 2 %" in compare.lead_sentence(found, rank)
+    assert "equally fast within 2 %" in compare.lead_sentence(found, rank, {})
     assert "by the cases with three sessions and more" in compare.between_words(found.cases)
     assert [row[3] for row in first(found)["rows"]] == ["11 in 4 sessions (11 clean)"] * 2
 
@@ -133,8 +136,8 @@ def test_both_figures_of_a_disturbed_machine_are_said_and_none_is_picked(tmp_pat
     fleet.leave(tmp_path, "busy", [60.0, 62.0], start=4, verdict=fleet.word("contended", fleet.TAKEN, True))
     found, rank = study(tmp_path)
     assert set(rank["runs"]) == {4, 5} and rank.set_index("machine").at["busy", "disturbed"] == 2
-    words = compare.lead_sentence(found, rank)
-    assert "Undecided" in words and f"Without its disturbed runs {BUSY} is at 130.0 images/s (" in words
+    words = compare.lead_sentence(found, rank, {})
+    assert "that is undecided: " in words
     assert "5 (3 clean, 2 disturbed)\nundisturbed: 130.0" in [row[3] for row in first(found)["rows"]]
     assert first(found)["pairs"][0][1][0].endswith(", undecided")
 
@@ -142,8 +145,8 @@ def test_both_figures_of_a_disturbed_machine_are_said_and_none_is_picked(tmp_pat
 def test_a_machine_whose_every_run_was_disturbed_is_ranked_and_that_is_said(tmp_path):
     fleet.leave(tmp_path, "busy", [60.0, 62.0], verdict=fleet.word("contended", fleet.TAKEN, True))
     found, rank = study(tmp_path)
-    words = compare.lead_sentence(found, rank)
-    assert f"{BUSY} has 60.99 images/s" in words and f"Every run of {BUSY} was disturbed." in words
+    words = compare.lead_sentence(found, rank, {})
+    assert f"{BUSY}: 60.99 images/s" in words and f"No run of {BUSY} was clean" in words
     (runs,) = [row[3] for row in first(found)["rows"]]
     assert runs == "2 (0 clean, 2 disturbed)\nundisturbed: –\ndon't use: others were at work in each"
 
@@ -178,8 +181,8 @@ def test_threads_and_lengths_are_no_gate_but_never_one_figure(tmp_path):
     assert rank["machine"].tolist() == ["a", "b"] and rank["runs"].tolist() == [3, 2]
     assert rank["images_per_s"].iat[0] == pytest.approx(100.0, abs=0.1)  # of most runs, not the fastest
     (told,) = ranking.not_ranked(found, rank)
-    assert told.startswith("a: 2 runs with 1 s a pass are no part of its figure: 120.5 images/s (")
-    assert "1 s a pass" not in " ".join(ranking.as_ranked(ranking.alike(found, rank), rank)["name"])
+    assert told.startswith("Left out of the figure of a: 2 runs with 1 s a pass, 120.5 images/s (")
+    assert "1 s a pass" not in " ".join(as_ranked(found, rank)["name"])
 
 
 def test_single_runs_of_a_search_are_never_ranked(tmp_path):
@@ -199,20 +202,22 @@ def test_a_case_that_swings_within_one_run_is_named_and_nothing_silly_recommende
     fleet.leave(tmp_path, "card", rates, batch_size=1, swing=(133.0, 330.0))
     fleet.leave(tmp_path, "card", [13000.0, 13050.0, 12980.0], batch_size=256)
     found, rank = study(tmp_path)
-    ranked = ranking.as_ranked(ranking.alike(found, rank), rank)
+    ranked = as_ranked(found, rank)
     assert advice.sweet_spot(ranked).startswith("Chip of card, 2 cores, 24 GiB: batch size 256 gives 13")
     (words,) = tables.swings(ranked.assign(label=ranked["name"]))
     assert words.startswith("Chip of card, 2 cores, 24 GiB swings within one run: nine of ten blocks lie between 1")
     assert words.endswith("Its figure is the mean over that, no steady speed.")
     table = tables.labelled(found.cases)
     assert [words.partition(",")[0] for words in tables.swings(table)] == ["resnet50"]
+    few = table.assign(images_per_s=table["slow_images_per_s"] / 2)  # by runs of few blocks, of which no range is known
+    assert not tables.swings(few)
 
 
 def test_none_and_one(tmp_path):
     found, rank = study(tmp_path)
-    assert "make image" in compare.lead_sentence(found, rank)
+    assert "make image" in compare.lead_sentence(found, rank, {})
     write(tmp_path, "only", [100.0, 101.0])
-    assert "There is no other machine" in compare.lead_sentence(*study(tmp_path))
+    assert "There is no other machine" in compare.lead_sentence(*study(tmp_path), {})
 
 
 def test_unlike_rows_are_not_ranked_together_and_the_page_says_why(tmp_path):
@@ -240,14 +245,14 @@ def test_a_study_of_older_records_alone_says_so_at_once(tmp_path):
         (tmp_path / "m" / f"resnet18-b8-cpu-fp32-20261101T1400{i:02d}Z-r1.json").write_text(json.dumps(older()))
     found = ranking.gather(tmp_path / "published", tmp_path)
     rank = ranking.ranking(found)
-    assert compare.lead_sentence(found, rank).endswith(f" Refused: m: 30 records {OLDER}.")
+    assert compare.lead_sentence(found, rank, {}).endswith(f" Refused: m: 30 records {OLDER}.")
     assert compare.doubts(found) == [f"refused: m: 30 records {OLDER}"]
 
 
 def test_a_price_without_its_match_gives_no_sentence_and_no_column(twins):
     (twins / "m1-max-mac-studio" / "machine.toml").unlink()
     found, rank = study(twins)
-    assert "Per 1,000" not in compare.lead_sentence(found, rank)
+    assert "Per 1,000" not in compare.lead_sentence(found, rank, {})
     per = [view for view in choice.views(found) if "1,000" in view["heading"]]
     assert {len(view["rows"]) for view in per} == {1} and all("(EUR)" in view["heading"] for view in per)
     (twins / "m1-max-macbook-pro" / "machine.toml").unlink()
@@ -269,8 +274,9 @@ def test_a_wrong_label_is_named_with_the_reason(twins, text, why):
     path = twins / "m1-max-mac-studio" / "machine.toml"
     path.write_text(text)
     found = ranking.gather(twins)
-    assert len(found.refused) == 1 and "machine.toml" in found.refused[0] and why in found.refused[0]
-    assert found.name("m1-max-mac-studio") == "m1-max-mac-studio"
+    (told,) = share.refusals(found.bad)
+    assert "machine.toml" in told and why in told
+    assert found.names["m1-max-mac-studio"] == "m1-max-mac-studio"
 
 
 def test_a_label_behind_a_link_is_refused(twins, tmp_path_factory):
@@ -279,18 +285,17 @@ def test_a_label_behind_a_link_is_refused(twins, tmp_path_factory):
     path.symlink_to(away / "machine.toml")
     (twins / "linked").symlink_to(away)
     found = ranking.gather(twins)
-    assert [why.partition(": ")[0] for why in found.refused] == [
+    assert [why.partition(": ")[0] for why in share.refusals(found.bad)] == [
         "linked/machine.toml",
         "m1-max-mac-studio/machine.toml",
     ]
-    assert all("link" in why for why in found.refused)
+    assert all("link" in why for why in share.refusals(found.bad))
 
 
 def test_a_label_may_say_its_date_as_toml_does(twins):
     path = twins / "m1-max-mac-studio" / "machine.toml"
     path.write_text('label = "Studio"\nprice = 3000.5\ndate = 2026-11-01\nsource = "the list"\nnote = "used"\n')
-    found, rank = study(twins)
-    assert "Studio: 3,000 EUR (the list, 2026-11-01). used" in compare.repeat_lines(found, rank)
+    assert f"Studio: 3{THIN}000 EUR (the list, 2026-11-01). used" in compare.price_lines(study(twins)[0])
 
 
 def test_two_machines_of_one_label_stay_two(twins):
@@ -311,7 +316,7 @@ def test_a_failed_run_that_never_knew_its_image_size_stays_beside_those_that_did
     write(tmp_path, "one", [100.0, 101.0])
     lose(tmp_path, "one", batch_size=64, image_px=None)
     found, rank = study(tmp_path)
-    table = ranking.as_ranked(ranking.alike(found, rank), rank)
+    table = as_ranked(found, rank)
     assert table["batch_size"].tolist() == [8, 64]
     assert "one at 64 (out of memory)" in tables.speed_sentence(tables.few(table))
     assert compare.doubts(found) == ["out_of_memory: no room (1 of one)"]
@@ -342,7 +347,7 @@ def test_two_of_a_chip_without_a_case_in_common_tell_nothing_of_one_another(tmp_
         fleet.leave(tmp_path, slug, [100.0, 101.0], chip="M1 Max", batch_size=size)
     told = compare.health(ranking.gather(tmp_path))
     assert [line.partition(" (M1")[0][-3:] for line in told] == ["(a)", "(b)"]
-    assert all("no other has this case" in line for line in told)
+    assert all("no other of this chip ran this case" in line for line in told)
 
 
 def test_the_memory_that_a_model_needs_is_the_largest_peak_on_each_kind_of_device(tmp_path):
@@ -384,6 +389,16 @@ def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_pat
     assert row["times reference"].startswith("2 (1.") and row["outputs agree"] == "not compared"
 
 
+def test_what_is_slower_than_the_machine_s_own_reference_is_not_called_its_fastest(tmp_path):
+    """As when `make best` fed both its ends by one core, while another sweep had enough."""
+    write(tmp_path, "one", [300.0, 303.0], min_seconds=6)
+    write(tmp_path, "one", [100.0, 101.0], day=24)
+    write(tmp_path, "one", [150.0, 151.5], day=24, precision="bf16")
+    found = advice.tuned(ranking.gather(tmp_path).cases)
+    assert found["times reference"].iat[0].startswith("0.5 (") and len(found) == 1
+    assert "no faster with bf16, contiguous, eager, batch 8, 150.7 images/s, 0.5" in tables.tuned_sentence(found)
+
+
 def test_the_fastest_settings_are_by_image_size_and_what_has_no_reference_has_no_ratio(tmp_path):
     write(tmp_path, "one", [100.0, 101.0])
     for slug, rate, px in (("one", 200.0, 224), ("one", 900.0, 64), ("two", 300.0, 224)):
@@ -395,12 +410,6 @@ def test_the_fastest_settings_are_by_image_size_and_what_has_no_reference_has_no
     assert advice.tuned(lone)["the model alone"].isna().all()  # a stranger's record may lack that pass
     said = tables.tuned_sentence(found)
     assert "nan" not in said and said.count("its best reference figure") == 1
-
-
-def test_the_records_of_the_ranking_are_named(twins):
-    told = [line for line in compare.repeat_lines(*study(twins)) if "runs in m1-max-mac-studio/" in line]
-    names = sorted(path.name for path in (twins / "m1-max-mac-studio").glob("*.json"))
-    assert len(told) == 1 and all(name in told[0] for name in names)
 
 
 def test_a_results_folder_that_is_not_there_stops_in_one_line(tmp_path, monkeypatch, capsys):
@@ -441,8 +450,8 @@ def test_records_of_0_1_among_the_published_are_not_on_the_page(tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "resnet18-b8-cpu-fp32-20261101T140000Z-r1.json").write_text(json.dumps(older()))
     (tmp_path / "m" / "resnet18-b8-cpu-fp32-20261101T140001Z-r1.json").write_text("{")
-    assert len(ranking.gather(tmp_path).refused) == 1
-    assert len(ranking.gather(tmp_path / "none", tmp_path).refused) == 2
+    assert len(ranking.gather(tmp_path).bad) == 1
+    assert len(ranking.gather(tmp_path / "none", tmp_path).bad) == 2
 
 
 def test_published_figures_have_their_columns():
@@ -494,7 +503,7 @@ def test_one_machine_alone_is_set_beside_nothing(tmp_path, chromium, compared):
     page = compared(tmp_path / "data", tmp_path / "one.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
-    assert "There is no other machine" in text and "only has 100.5 images/s, end to end" in text
+    assert "There is no other machine" in text and "only: 100.5 images/s, end to end" in text
     assert "only is fastest at batch 8: 100.5 images/s" in text
     assert "of the fastest" not in text and text.count("<img") == 3
 
@@ -551,7 +560,7 @@ def test_the_page_with_all_its_parts(twins, chromium, compared):
     text = page.read_text("utf-8")
     for words in ("equally fast within 2 %", "older is not ranked", "(out of memory)", "Too short to claim", "fp16"):
         assert words in text
-    for words in ("(measured here)", "4,200 EUR", "and what ran on them"):
+    for words in ("(measured here)", f"4{THIN}200 EUR", "and what ran on them"):
         assert words in text
     assert text.count("<img") == 4 and max(len(head) for head in heads(text)) <= 8
 
@@ -658,22 +667,18 @@ def test_the_tracked_page_is_what_the_published_records_give(tmp_path):
     assert same(paths.DATA) or same(known), told
 
 
-@pytest.mark.parametrize("share", [0.995, 0.9996, 0.0004])
-def test_no_sentence_says_a_share_by_powers_of_ten(tmp_path, share):
-    for slug, rate in {"a": 1000.0, "b": 999.9, "c": 1000.0 * share}.items():
+@pytest.mark.parametrize("part", [0.995, 0.9996, 0.0004])
+def test_no_sentence_says_a_share_by_powers_of_ten(tmp_path, part):
+    for slug, rate in {"a": 1000.0, "b": 999.9, "c": 1000.0 * part}.items():
         write(tmp_path, slug, [rate, rate * 1.0001])
     found, rank = study(tmp_path)
-    table = tables.labelled(found.cases.assign(allowed_images_per_s=found.cases["images_per_s"] / share))
-    said = [compare.lead_sentence(found, rank), first(found)["says"], tables.time_sentence(table)]
-    said += [
-        tables.limit_sentence(table.assign(utilization=share)),
-        tables.energy_sentence(rank),
-        compare.worth_sentence(rank),
-    ]
+    table = tables.labelled(found.cases.assign(allowed_images_per_s=found.cases["images_per_s"] / part))
+    said = [compare.lead_sentence(found, rank, {}), first(found)["says"], tables.time_sentence(table)]
+    said += [tables.limit_sentence(table.assign(utilization=part)), tables.energy_sentence(rank)]
     said += compare.health(found)
     assert not [words for words in said if re.search(r"\de[+-]?\d", words)]
-    assert f"c is the last, at {percent_words(share)} of" in said[0] and f"{percent_words(share)} of" in said[3]
-    if share == 0.995:
+    assert f"c is the last, at {percent_words(part)} of" in said[0] and f"{percent_words(part)} of" in said[3]
+    if part == 0.995:
         assert "99.5 %" in said[0] and "99.5 %" in said[1] and "99.5 %" in said[2] and "99.5 %" in said[3]
 
 
@@ -690,6 +695,6 @@ def test_two_things_of_one_name_are_ranked_apart_and_that_is_said(tmp_path):
         )
     found = ranking.gather(tmp_path)
     rank = ranking.ranking(found)
-    assert len(rank) == 1 and len(found.refused) == 0
+    assert len(rank) == 1 and len(found.bad) == 0
     told = " ".join(ranking.not_ranked(found, rank))
     assert "resnet50 is not the same thing everywhere" in told and "0123456789ab" in told and "ba9876543210" in told

@@ -18,7 +18,6 @@ from siliconbench.analysis import cases
 from siliconbench.knobs import WrongKnob
 from siliconbench.record import store
 from siliconbench.record.fields import Case, Folder
-from siliconbench.record.named import images_word
 from siliconbench.record.schema import Record
 from siliconbench.run import folder, images, loader, trials
 from siliconbench.run.images import Images
@@ -249,7 +248,3 @@ def test_a_run_of_a_folder_leaves_a_record_without_a_path_or_a_name(mine, tmp_pa
     assert f"warm {kept.passes.input.images_per_s:.1f}" in said or own.unknown["cold_images_per_s"] in said
     with pytest.raises(ValidationError, match="fingerprint"):
         Record.model_validate_json(json.dumps(changed(json.loads(text), ("case", "folder"), "")))
-
-
-def test_no_page_tells_where_a_folder_is():
-    assert [images_word(images) for images in ("fast", "folder 0123456789ab")] == ["fast", "path/to/folder"]

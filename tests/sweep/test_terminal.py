@@ -79,7 +79,7 @@ def test_a_case_without_a_good_run_says_so():
     ("field", "value", "word"),
     [
         ("memory_format", "channels_last", "channels_last"),
-        ("compile", True, "compiled"),
+        ("compile", True, "compile"),
         ("compile", "reduce-overhead", "reduce-overhead"),
         ("allocator", "tuned", "tuned"),
         ("threads", 2, "2"),

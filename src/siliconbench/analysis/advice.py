@@ -11,6 +11,7 @@ from siliconbench.analysis.words import listed, significant, speed_words, times_
 
 PLAIN = 64  # images a batch of the reference that a tuned setting is held against, or as many as memory held
 WHERE = ("device", "batch_size")
+FEW = ': fewer than two batch sizes ran twice, none can be recommended; BATCH_SIZE="1 8 64" REPEATS=5.'
 PAYS = {  # axis: its value, the question, the command
     ("allocator", "tuned"): ("Does another allocator pay?", 'ALLOCATOR="system tuned"'),
     ("precision", "fp16"): ("Does fp16 pay?", 'PRECISION="fp32 fp16"'),
@@ -27,7 +28,7 @@ def sweet_spot(table: pd.DataFrame) -> str:
     name = table["name"].iat[0] if len(table) else "this model"
     good = table[table["runs"] > 1]
     if len(good) < 2:
-        return f'{name}: fewer than two batch sizes ran twice, none can be recommended; BATCH_SIZE="1 8 64" REPEATS=5.'
+        return name + FEW
     sure = stats.near_best(beside(good, "batch_size"), between=good["between"].iat[0], paired=True)
     top = good.loc[good["images_per_s"].idxmax()]
     first = next((row for _, row in good.iterrows() if sure[row["batch_size"]]), top)
@@ -63,9 +64,10 @@ def cliff(table: pd.DataFrame) -> str | None:
 
 def batch_advice(table: pd.DataFrame) -> list[str]:
     """For each model, in a sentence, which batch size to use; of a case in several states by the one of most runs."""
-    groups = named(chief(table)).groupby("name")
-    sentences = [words for _, group in groups for words in (sweet_spot(group), cliff(group)) if words]
-    return sentences or ["Nothing was measured."]
+    said = [w for _, mine in named(chief(table)).groupby("name") for w in (sweet_spot(mine), cliff(mine)) if w]
+    few = [words.removesuffix(FEW) for words in said if words.endswith(FEW)]
+    told = [words for words in said if not words.endswith(FEW)] + [listed(few, 3) + FEW] * bool(few)
+    return told or ["Nothing was measured."]
 
 
 def gain(plain: pd.Series, case: pd.Series) -> stats.Comparison:
@@ -75,19 +77,19 @@ def gain(plain: pd.Series, case: pd.Series) -> stats.Comparison:
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
-    """The fastest setting of each machine, model, image size, mode and input, over its reference: of the same sweep
-    (of `make best`), else of the machine; of several batch sizes that at 64, or as many as memory held."""
+    """The fastest setting of each machine, model, image size, mode and input, over its reference: that which is faster
+    still, else of the same sweep (of `make best`), else of the machine at batch 64, or as many as memory held."""
     rows, same = [], ["machine", "model", "source", "made", "mode", "input", "image_px", "torch", "device", "method"]
     table = table.dropna(subset=["images_per_s"])
-    plains = table[table["reference"] & ~table["sustained"] & (table["batch_size"] <= PLAIN)]
-    plains = plains.sort_values(["batch_size", "runs"])
+    plains = table.query("reference and not sustained and batch_size <= @PLAIN").sort_values(["batch_size", "runs"])
     kinds = ["machine", "source", "model", "image_px", "mode", "input"]
     several = table.groupby(kinds[:3])["image_px"].transform("nunique") > 1
     for _, group in table[~table["reference"]].groupby(kinds):
         top = group.loc[group["images_per_s"].idxmax()]
         alike = plains[(plains[same] == top[same]).all(axis=1)]
+        ahead = alike[alike["images_per_s"] > top["images_per_s"]].sort_values("images_per_s")
         together = alike[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in alike["sweeps"]]]
-        plain = together if len(together) else alike
+        plain = next((rows for rows in (ahead, together) if len(rows)), alike)
         times = times_words(gain(plain.iloc[-1], top)) if len(plain) else None
         unlike, alone = [k for k in ("mode", "input", "workers") if top[k] != USUAL[k]], top["forward_images_per_s"]
         starved = bool(alone and alone > 1.5 * top["images_per_s"])
@@ -154,11 +156,12 @@ def most_held(table: pd.DataFrame) -> Iterator[str]:
             yield f"{model}, {device}: {ran['batch_size'].max()} ran, at {ends['batch_size'].min()} memory ends"
 
 
-def answers(table: pd.DataFrame, model: str) -> pd.DataFrame:
-    """The questions, each with its answer from these cases of one machine, or the command that tells it of a model."""
+def answers(table: pd.DataFrame, model: str, gpu: bool = False) -> pd.DataFrame:
+    """The questions, each with its answer from these cases of one machine, with a GPU or none, or with a command."""
     rows = [("From which batch size on does the accelerator beat the CPU?", beats_cpu(table),
-             'BATCH_SIZE="1 8 64"`, then again with `USE_GPU=0')]  # fmt: skip
-    rows += [(question, pays(table, *key), knob) for key, (question, knob) in PAYS.items()]
+             'BATCH_SIZE="1 8 64"`, then again with `USE_GPU=0')] * (gpu or {*table["device"]} != {"cpu"})  # fmt: skip
+    rows += [(question, pays(table, *key), knob) for key, (question, knob) in PAYS.items()
+             if "graphs" not in question or "cuda" in {*table["device"]}]  # fmt: skip
     rows += [("How many loader processes feed it?", feeds(table), "WORKERS=auto")]
     rows += [("What is the largest batch that memory holds?", most_held(table), "BATCH_SIZE=auto")]
     unknown = "not measured yet: `make image IMAGE_MODEL={} {}`".format

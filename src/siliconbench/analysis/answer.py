@@ -9,6 +9,7 @@ from siliconbench.analysis import advice, bottleneck, stats, verdict
 from siliconbench.analysis.cases import ALIKE, LIKE, cases, chief, named
 from siliconbench.analysis.words import APART, grouped, listed, significant, speed_words, told_apart
 from siliconbench.record.named import word
+from siliconbench.record.share import counted
 
 MOST = 4  # cases in one sentence
 LIMITS = {"forward": "the model itself", "input": "data loading", "copy": "the copy", "balanced": "no part alone"}
@@ -66,6 +67,12 @@ def figures(asked: Asked) -> str:
     return f"{day}: {words}{more}."
 
 
+def worth(runs: pd.DataFrame) -> str:
+    """How many of these runs are clean, were disturbed, are noisy, wrong and so on, or failed."""
+    words = runs["verdict"].mask(runs["disturbed"] & (runs["verdict"] != "wrong"), "disturbed").fillna("failed")
+    return ", ".join(f"{count} {word}" for word, count in ({"clean": 0} | dict(words.value_counts())).items())
+
+
 def belief(asked: Asked) -> str:
     """What limits the sweep's figures, what its runs were worth and why, and whether to believe them."""
     runs, why, cases_of = asked.runs, list[tuple[str, str]](), [case for _, case in asked.good.iterrows()]
@@ -75,21 +82,19 @@ def belief(asked: Asked) -> str:
         reasons = run["reasons"] if run["status"] == "ok" else [run["why"]]
         why += [(reason.removeprefix("A cause: ").partition(": ")[0].rstrip("."), "") for reason in reasons]
     worst = [words for words, of in sorted(grouped(why), key=lambda group: -len(group[1]))]
-    outside = runs["disturbed"] & (runs["verdict"] != "wrong")
-    worth = {"clean": 0} | dict(runs["verdict"].mask(outside, "disturbed").fillna("failed").value_counts())
-    counts = ", ".join(f"{count} {word}" for word, count in worth.items())
+    counts = worth(runs)
     fed = ["loading_cores", "input_images_per_s", "forward_images_per_s", "device"]
     starved = asked.good.loc[asked.good["bottleneck"] == "input", fed].dropna().to_numpy()
     hungriest = sorted(starved, key=lambda case: case[1] / case[2])[:1]
     said = (
         f"The bottleneck is {'; '.join(parts)}." if parts else "",
         *(bottleneck.feeding(int(of[0]), of[1], of[2], shared=of[3] == "cpu") for of in hungriest),
-        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: {counts}{f' ({listed(worst, 2)})' if worst else ''}.",
+        f"{counted(len(runs), 'run')}: {counts}{f' ({listed(worst, 2)})' if worst else ''}.",
         (asked.main is None and "There is no figure to believe.")
         or (asked.good["runs"].min() == 1 and "One run: within this run only, not for comparison.")
         or (asked.apart and "Runs that differ so much give no figure to believe.")
         or (asked.disturbed and "That is its speed beside other programs; left alone it may be faster.")
-        or (len(runs) == worth["clean"] and "It can be believed, within its interval.")
+        or ((runs["verdict"] == "clean").all() and "It can be believed, within its interval.")
         or "It can be believed within its interval, which has these doubts in it.",
     )
     return " ".join(filter(None, said))
@@ -188,7 +193,7 @@ def place(asked: Asked) -> str:
 def health_words(own: float, others: pd.Series, judged: int) -> str:
     """A machine's rate against those of the others of its chip; judged: of how many machines the page says so."""
     if others.empty:
-        return f"{significant(own, 4)} images/s; no other has this case, so nothing shows whether that is healthy."
+        return f"{significant(own, 4)} images/s; no other of this chip ran this case: nothing shows if it is healthy."
     span, count = stats.prediction(others, judged), len(others)
     low, high = span or (others.min(), others.max())
     reach = significant(low, 4) if low == high else f"{significant(low, 4)} to {significant(high, 4)}"

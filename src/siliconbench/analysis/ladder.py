@@ -9,6 +9,7 @@ import pandas as pd
 from siliconbench.analysis import advice, stats
 from siliconbench.analysis.cases import SETTING, case_words
 from siliconbench.analysis.words import APART, rate_words, ratio_words, significant, times_words
+from siliconbench.record import axes
 from siliconbench.record.schema import Case, Record
 
 
@@ -125,12 +126,12 @@ def bars(found: list[Rung]) -> pd.DataFrame:
 def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:
     """What the whole ladder brings, and whether the runs in full say so, too."""
     full, total = [r for r in right(records) if not r.sweep.search], whole(found)
-    first, top = found[0].case, best(found)
+    first, top, on = found[0].case, best(found), axes.DEVICES[found[0].case.device].title
     if total is None or top is None:
-        return [f"{first.model} on the {first.device}: no other setting is faster than the plain one."]
+        return [f"{first.model} on the {on}: no other setting is faster than the plain one."]
     how = f"{timed_words(found).capitalize()}, {len(found[0].rates)} fresh processes a rung, interleaved; "
     how += "the factors multiply to the whole." if top is found[-1] else "what comes after the best brings nothing."
-    said = [f"{first.model} on the {first.device}: {times_words(total)} times as fast as the plain program. {how}"]
+    said = [f"{first.model} on the {on}: {times_words(total)} times as fast as the plain program. {how}"]
     ends = [[r for r in full if r.case.model_copy(update={"image_px": None}) == case] for case in (first, top.case)]
     if all(ends):
         told, alone = (stats.compare(rates(ends[0], p), rates(ends[1], p)) for p in ("end_to_end", "forward"))

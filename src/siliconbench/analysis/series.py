@@ -82,16 +82,13 @@ def stalled(block_s: ArrayLike) -> float | None:
 def requests(sessions: Sequence[Sequence[ArrayLike]], between: float = 0.0) -> Requests | None:
     """What the requests of so many runs show, by session; None without any. Each run gives its median and its farthest
     percentile (nearest rank), and the intervals are over runs: requests of one run are alike (correlation about 0.5).
-    p99 by the runs of 1,000 requests and more alone, p90 by those of 36, else the slowest."""
-    counts = [len(np.ravel(run)) for runs in sessions for run in runs]
-    most = max(counts, default=0)
-    if not most:
+    p99 where each run has 1,000 requests and more, p90 where it has 36, else the slowest: all runs, as a slow one has
+    fewer."""
+    kept = [[np.sort(run) for run in runs if np.size(run)] for runs in sessions]
+    counts = [run.size for runs in kept for run in runs]
+    if not counts:
         return None
-    tail, q, least = next(way for way in (("p99", 0.99, 1000), ("p90", 0.9, 36), ("slowest", 1.0, 1)) if most >= way[2])
-
-    def over_runs(q: float, least: int) -> Interval:
-        kept = [[np.sort(run) for run in runs if np.size(run) >= least] for runs in sessions]
-        return interval([[x[math.ceil(q * x.size - 1e-9) - 1] for x in runs] for runs in kept], between)
-
-    middles = [[float(np.median(np.asarray(run))) for run in runs if np.size(run)] for runs in sessions]
-    return Requests(interval(middles, between), tail, over_runs(q, least), sum(counts))
+    tail, q = ("p99", 0.99) if min(counts) >= 1000 else ("p90", 0.9) if min(counts) >= 36 else ("slowest", 1.0)
+    tails = [[x[math.ceil(q * x.size - 1e-9) - 1] for x in runs] for runs in kept]
+    middles = [[float(np.median(x)) for x in runs] for runs in kept]
+    return Requests(interval(middles, between), tail, interval(tails, between), sum(counts))

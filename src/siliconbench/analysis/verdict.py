@@ -73,7 +73,7 @@ def _by_checks(checks: Checks, peak: float, cores: int) -> Doubts:
         (others > 0, "outside", f"Others computed on the GPU ({others}): {AGAIN}"),
         (slept > SLEPT_S, "outside", f"The system slept for {slept:.0f} s: keep it awake and run again."),
         (bool(held), "slowed", f"It ran {held}: {PLUG_IN} and run again."),
-        (compiled > 0, "noisy", f"torch.compile compiled {compiled} times more while it was timed: run again."),
+        (compiled > 0, "noisy", f"torch.compile compiled again ({compiled}) while it was timed: run again."),
     )
 
 

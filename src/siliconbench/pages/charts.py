@@ -18,10 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from siliconbench.analysis.words import THIN, UNKNOWN
+from siliconbench.analysis.words import APART, THIN, UNKNOWN
 from siliconbench.machine.tools import instead
 from siliconbench.pages.html import clean, escaped
 from siliconbench.record.schema import Telemetry
+from siliconbench.record.share import counted
 
 # It takes them for clustered maps and summed densities alone, which no page has: a second of each page's time.
 with instead(dict.fromkeys(("scipy.stats", "scipy.cluster"))):
@@ -32,7 +33,7 @@ COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 1, 2, 3, 4, 
 MARKERS = "osD^vPXp*"  # filled, as seaborn wants all or none; one more than the colours, so that 72 pairs differ
 DASHES: list[tuple[float, ...]] = [(), (4, 1.5), (1, 1), (3, 1.25, 1.5, 1.25)]
 INK, LINE = "#1f2328", "#8c939c"
-ending = ""  # of each caption
+source = ""  # of each figure, as its caption says: the notebook, {} for so many runs, the command
 STYLE = {
     "figure.figsize": (7, 3.8),  # 7 in are the page's column; shrunk to a phone, 12 pt become 9 pixels
     **dict.fromkeys(["font.size", "axes.labelsize", "axes.titlesize", "legend.title_fontsize"], 12),
@@ -55,10 +56,10 @@ class _Plain(LogFormatter):
         return f"{x:,.6g}".replace(",", THIN) if super().__call__(x, pos) else ""
 
 
-def theme(source: str = "") -> None:
-    """The house style from here on, whatever the user's own settings are; each caption ends in its figure's source."""
-    global ending
-    ending = f" From {source}." if source else ""
+def theme(told: str = "") -> None:
+    """The house style from here on, whatever the user's own settings are; told: the source, in which captions end."""
+    global source
+    source = told
     mpl.rcdefaults()
     sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", rc=STYLE)
     # A letter that the font lacks is drawn as a box; where names are too long, all is drawn, only wider.
@@ -86,14 +87,14 @@ def svg(fig: Figure) -> bytes:
     return text
 
 
-def figure(fig: Figure, alt: str, caption: str) -> HTML:
-    """The figure, closed, as HTML with its finding as alt text and its caption; ValueError when either is empty."""
+def figure(fig: Figure, alt: str, caption: str, runs: int = 0) -> HTML:
+    """The figure of so many runs, closed, as HTML with its finding as alt text and its caption; ValueError if empty."""
     if not (alt.strip() and caption.strip()):
         plt.close(fig)
         raise ValueError(f"A figure needs an alt text and a caption; it was given {alt!r} and {caption!r}.")
-    source = quote(svg(fig).replace(b"\n", b" "), safe=" /=;,.+()!*")  # zipped, two thirds of what base64 takes
-    told = f"{caption.removesuffix('.')}.{ending}" if ending else caption
-    image = f'<img alt="{escaped(alt)}" src="data:image/svg+xml,{source}">'
+    drawn = quote(svg(fig).replace(b"\n", b" "), safe=" /=;,.+()!*")  # zipped, two thirds of what base64 takes
+    told = f"{caption.removesuffix('.')}. From {source.format(counted(runs, 'run'))}." if source else caption
+    image = f'<img alt="{escaped(alt)}" src="data:image/svg+xml,{drawn}">'
     return HTML(f"<figure>{image}<figcaption>{escaped(told)}</figcaption></figure>")
 
 
@@ -124,7 +125,7 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
     for axes in all_axes.flat[len(panels) :]:
         axes.set_visible(False)
     if len(panels) == 1:
-        return finished(fig, table["name"].nunique(), xlabel, ylabel)
+        return finished(fig, xlabel, ylabel)
     fig.supxlabel(xlabel, fontsize=12)
     fig.supylabel(ylabel, fontsize=12)
     return keyed(fig) if table["name"].nunique() > 1 else fig
@@ -132,9 +133,10 @@ def curves(table: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str) -> Fig
 
 def lines(axes: Axes, table: pd.DataFrame, x: str, y: str, look: Sequence[Any]) -> None:
     """Draws a line for each `name` of the table, in these looks."""
-    hue, shape, dash = look
+    (hue, shape, dash), table = look, table.astype({"low": float, "high": float})
     for who, group in table.dropna(subset=[y]).groupby("name"):
-        reach = [(group[y] - group["low"]).astype(float).fillna(0), (group["high"] - group[y]).astype(float).fillna(0)]
+        told = group["high"] <= APART * group["low"]  # else its runs differ too much for a bar
+        reach = [(group[y] - group["low"]).where(told, 0), (group["high"] - group[y]).where(told, 0)]
         style = (0, dash[who]) if dash[who] else "-"
         axes.errorbar(group[x], group[y], reach, c=hue[who], marker=shape[who], ls=style, capsize=4, label=who)
     slowest, top = table[y].min(), table[y].max()  # a bar of two runs that differ can be huge: points set the scale
@@ -160,7 +162,7 @@ def points(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure
         lost, edge = group.loc[group[x].isna(), y], axes.get_yaxis_transform()
         axes.plot([0.0] * len(lost), lost, "x", c=colour[who], markersize=10, transform=edge, clip_on=False)
     axes.set(xscale="log", ylim=(len(reach) - 0.5, -0.5))
-    return finished(fig, table[hue].nunique(), xlabel, "")
+    return finished(fig, xlabel, "")
 
 
 def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Figure:
@@ -169,7 +171,7 @@ def stacked(ways: dict[str, dict[str, float]], total: float, xlabel: str) -> Fig
     hue, *_ = looks({part for parts in ways.values() for part in parts})
     pd.DataFrame(ways).T[::-1].plot.barh(stacked=True, color=hue, width=0.6, ax=axes)
     axes.axvline(total, color=INK, ls="--", label="measured")
-    return finished(fig, len(hue) + 1, xlabel, "")
+    return finished(fig, xlabel, "")
 
 
 def relative(table: pd.DataFrame, xlabel: str) -> Figure:
@@ -221,23 +223,23 @@ def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str
     for who, group in table.groupby(hue):
         axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
     axes.set(ylim=(0, 1.2 * table[y].max()))
-    return finished(fig, len(colour), xlabel, ylabel)
+    return finished(fig, xlabel, ylabel)
 
 
 def keyed(fig: Figure) -> Figure:
-    """The figure with one legend of all its axes, above them."""
+    """The figure with one legend of all its axes, above them; from the third line on it grows with that."""
     told = [axes.get_legend_handles_labels() for axes in fig.axes]
     found = {name: line for handles, names in told for line, name in zip(handles, names, strict=True)}
     columns = 4 if max(map(len, found), default=0) < 18 else 2
-    fig.legend(list(found.values()), list(found), loc="outside upper left", ncols=columns)
+    names, rows = list(found), math.ceil(len(found) / columns)  # it is filled column by column
+    deep = sum(max(name.count("\n") + 1 for name in names[row::rows]) for row in range(rows))
+    fig.set_figheight(fig.get_figheight() + 0.24 * max(0, deep - 2))
+    fig.legend(list(found.values()), names, loc="outside upper left", ncols=columns) if found else None
     return fig
 
 
-def finished(fig: Figure, names: int, xlabel: str, ylabel: str) -> Figure:
-    """The figure with its legend above the axes, two names to a line; from the third line on it grows with it."""
-    (axes,) = fig.axes
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    if axes.get_legend_handles_labels()[0]:
-        fig.set_figheight(fig.get_figheight() + 0.26 * max(0, (names + 1) // 2 - 2))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if names > 1 else 1, title="")
-    return fig
+def finished(fig: Figure, xlabel: str, ylabel: str) -> Figure:
+    """The figure with its axes labelled and its legend above them."""
+    fig.axes[0].set(xlabel=xlabel, ylabel=ylabel)
+    fig.axes[0].legend_ = None  # seaborn's own
+    return keyed(fig)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
@@ -84,32 +85,42 @@ def pairs(rows: list[Row]) -> Pairs:
     return found | {(b, a): turned(pair) for (a, b), pair in found.items()}
 
 
-def in_words(found: stats.Comparison) -> str:
-    """A ratio with its interval, and who is ahead."""
-    place = {"faster": ", ahead", "slower": ", behind"}.get(found.word, f", {found.word}")
-    return f"{times_words(found)}{' (one run)' if found.low is None else place}"
-
-
 def drawn(found: stats.Comparison) -> list[object]:
-    """What the page's script shows of a comparison: its words, its ratio, the ends of its interval."""
+    """What the page's script shows of a comparison: its share and who is ahead in words, its ratio, its interval."""
     numbers = found[:3] if found.high and found.low and found.high <= APART * found.low else (found.ratio, None, None)
-    return [in_words(found), *(x and float(f"{x:.4g}") for x in numbers)]
+    place = {"faster": ", ahead", "slower": ", behind"}.get(found.word, f", {found.word}")
+    low, high = found.low and 100 * found.low, found.high and 100 * found.high
+    share = times_words(found._replace(ratio=100 * found.ratio, low=low, high=high))
+    words = f"{share} %" if "(" not in share else share.replace(" (", " % (")
+    return [words + (" (one run)" if found.low is None else place), *(x and float(f"{x:.4g}") for x in numbers)]
+
+
+def apart(case: Row) -> bool:
+    """Whether its runs differ so much that they give no figure to use."""
+    return bool(pd.notna(case["low"]) and case["high"] > APART * case["low"])
 
 
 def verdict(rows: list[Row], found: Pairs, measure: Measure) -> str:
     """Who is ahead there, by how much, how sure; and how far the last is behind."""
     first = rows[0]["who"]
     if len(rows) == 1:
-        own = significant(measure.shown(rows[0]["images_per_s"]), 4)
-        return f"{first} has {own} {measure.heading}. There is no other machine to compare it with."
+        own = f"{significant(measure.shown(rows[0]['images_per_s']), 4)} {measure.heading}"
+        own += " (don't use it: its runs differ too much)" if apart(rows[0]) else ""
+        return f"{first}: {own}. There is no other machine to compare it with.{doubt([first] * (not rows[0]['clean']))}"
     second, pair = rows[1]["who"], turned(found[0, 1])
-    words = in_words(pair).rpartition(", ")[0] or in_words(pair)
-    ahead = f"{first} is {words} times as {measure.better} as {second}"
+    once = " (one run)" if pair.low is None else ""
+    ahead = f"{first} is {times_words(pair)}{once} times as {measure.better} as {second}"
     sure = {"faster": f"{ahead}.", "same": f"{first} and {second} are equally {measure.better} within 2 %."}
-    told = sure.get(pair.word, f"Undecided: {ahead}; {what_would_tell(rows[1], rows[0])}.")
+    told = sure.get(pair.word, f"{ahead}, but that is undecided: {what_would_tell(rows[1], rows[0])}.")
     share = percent_words(found[0, len(rows) - 1].ratio)
     last = f" Of {len(rows)} machines {rows[-1]['who']} is the last, at {share} of the first."
-    return told + last * (len(rows) > 2)
+    return told + last * (len(rows) > 2) + doubt(row["who"] for row in rows[:2] if not row["clean"])
+
+
+def doubt(names: Iterable[str]) -> str:
+    """That none of the runs of these machines was clean, if there are any."""
+    said = " and ".join(names)
+    return f" No run of {said} was clean: see the doubts below." if said else ""
 
 
 def what_would_tell(slow: Row, fast: Row) -> str:
@@ -133,7 +144,8 @@ def command(row: Row, used: str, measure: Measure, batch: str) -> str:
     model = f"IMAGE_MODEL={named.word(row['source'], row['model'])}"
     if used == USED[1]:
         return f"make best {model}" + " GOAL=latency" * (measure.of == "requests_per_s")
-    given = [f"{k.upper()}={named.images_word(row[k])}" for k in ("input", "workers", "mode") if row[k] != USUAL[k]]
+    given = [f"{k.upper()}={row[k]}" for k in ("input", "workers", "mode") if row[k] != USUAL[k]]
+    given = [re.sub("=folder.*", "=path/to/folder", one) for one in given]  # where it is no record tells
     size = "auto" if batch == BEST else batch
     side = [f"IMAGE_PX={row['image_px']}"] if row["image_px"] != 224 else []
     return " ".join(["make image", model, f"BATCH_SIZE={size}", *side, *given])
@@ -146,7 +158,8 @@ def row_of(case: Row, measure: Measure, axes: list[str]) -> list[object]:
         return [case["who"], None, (case["error"] or "wrong outputs").replace("_", " "), "", own]
     ends = sorted(map(measure.shown, (case["low"], case["high"]))) if pd.notna(case["low"]) else (None, None)
     value, runs = measure.shown(case["images_per_s"]), tables.runs_words(case)
-    runs += "\ndon't use: others were at work in each" if case["disturbed"] >= case["runs"] else ""
+    why = "others were at work in each" if case["disturbed"] >= case["runs"] else "its runs differ too much"
+    runs += f"\ndon't use: {why}" if case["disturbed"] >= case["runs"] or apart(case) else ""
     span = span_words(value, *ends)
     return [case["who"], float(f"{value:.5g}"), f"{significant(value, 4)}\n({span})", runs, own]
 
@@ -160,20 +173,21 @@ def view(cases: list[Row], at: tuple[str, ...], measure: Measure, lost: list[Row
     heading = measure.heading + (f" ({cases[0][measure.alike]})" if measure.alike else "")
     batch = f"{BEST} batch size" if at[2] == BEST else f"batch {at[2]}"
     says = f"At {at[0]}, {at[1]}, {batch}, {at[3]}: {verdict(cases, found, measure)}"
-    return {"at": [*at[:4], measure.heading], "heading": heading, "rows": rows, "says": says,
+    holm = "all pairs" if len(cases) <= EVERY_PAIR else "all pairs with the first, or with yours,"
+    return {"at": [*at[:4], measure.heading], "heading": heading, "rows": rows, "says": says, "holm": holm,
             "pairs": [line if any(line) else None for line in beside],
             "command": command(cases[0], at[3], measure, at[2])}  # fmt: skip
 
 
 def prepared(study: Study) -> pd.DataFrame:
-    """The cases of short runs, each with `what` it is of, `who` ran it, whether that is `mine`."""
+    """The cases of short runs, each with `what` it is of and `who` ran it."""
     table = study.cases[~study.cases["sustained"]]
-    names, several = table["machine"].map(study.name), table.groupby("machine")["device"].transform("nunique") > 1
+    names, several = table["machine"].map(study.names.get), table.groupby("machine")["device"].transform("nunique") > 1
     differ = [name for name in WHAT if name not in USUAL and name != "model" and table[name].nunique() > 1]
     usual = [name for name in WHAT if name in USUAL]
     what = [case_words(c, [*(n for n in usual if c[n] != USUAL[n]), *differ]) for c in table.to_dict("records")]
     who = names + (", " + table["device"]).where(several, "")
-    return table.assign(what=what, who=who, mine=names.str.endswith("yours)"))
+    return table.assign(what=what, who=who)
 
 
 def views(study: Study) -> Iterator[View]:
@@ -188,13 +202,19 @@ def views(study: Study) -> Iterator[View]:
             own = cases[(cases["what"] == what) & (cases["image_px"] == px)].to_dict("records")
             for measure in MEASURES:
                 known = measured(own, measure)
-                if name == USED[1] and all(row["reference"] for row in known):
-                    continue
                 for size in [*sizes, *[BEST] * (len({row["batch_size"] for row in known}) > 1)]:
-                    here = first_of_each(row for row in known if size in (BEST, row["batch_size"]))
+                    here = first_of_each(free(known, size, name))
                     failed = (row for row in own if row["batch_size"] == size and pd.isna(row["images_per_s"]))
                     if here:
                         yield view(here, (what, f"{px} px", str(size), name), measure, first_of_each(failed))
+
+
+def free(rows: list[Row], size: object, used: str) -> Iterator[Row]:
+    """Those of this batch size, or of all; of machines alone that were measured in more ways than one there."""
+    here = [row for row in rows if size in (BEST, row["batch_size"])]
+    sizes = Counter(who for who, _ in {(row["who"], row["batch_size"]) for row in here})
+    tuned = {row["who"] for row in here if not row["reference"]}
+    return (r for r in here if (r["who"] in tuned if used == USED[1] else size != BEST or sizes[r["who"]] > 1))
 
 
 def first_of_each(rows: Iterable[Row]) -> list[Row]:
@@ -211,11 +231,11 @@ def block(every: list[View]) -> HTML:
         return HTML("")
     axes = [[name, list(dict.fromkeys(one["at"][i] for one in every))] for i, name in enumerate(AXES)]
     text = html.clean(json.dumps({"axes": axes, "views": every}, separators=(",", ":"), ensure_ascii=False))
-    for char in "<>&\u2028\u2029":  # what could end the element that holds it, or a line of it
-        text = text.replace(char, f"\\u{ord(char):04x}")
+    text = re.sub("[<>&\u2028\u2029]", lambda m: f"\\u{ord(m[0]):04x}", text)  # they could end the element, or a line
     data = f'<section id="choice" hidden></section><script id="views" type="application/json">{text}</script>'
     beside = [pair[0] if pair else "" for pair in every[0]["pairs"][0] or []]
     rows = [(row[0], row[2], told, row[3]) for row, told in zip_longest(every[0]["rows"], beside, fillvalue="")]
     table = pd.DataFrame(rows, columns=["machine", every[0]["heading"], "of the first", "runs"])
-    first = html.table(table, "95 % intervals; all pairs at once (Holm)").data, html.sentence(every[0]["says"]).data
-    return HTML(f'<div id="standing">{"".join(first)}</div>{data}')
+    first = html.table(table, f"95 % intervals; {every[0]['holm']} at once (Holm)").data
+    first += html.sentence(every[0]["says"]).data + html.sentence(f"`{every[0]['command']}` measures it.", "note").data
+    return HTML(f'<div id="standing">{first}</div>{data}')

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from siliconbench.analysis import answer, heat, stats, telemetry
-from siliconbench.analysis.cases import ALIKE, PARTS, POOL, case_words
-from siliconbench.analysis.words import listed, percent_words, rate_words, ratio_words, significant, speed_words
+from siliconbench.analysis.cases import ALIKE, PARTS, case_words
+from siliconbench.analysis.words import THIN, listed, percent_words, ratio_words, significant, speed_words
 from siliconbench.pages import choice, tables
 from siliconbench.pages.ranking import Study, comparable, weight
-from siliconbench.record import axes, named
+from siliconbench.record import axes, protocol, share
 
 LIMIT = [tables.Column("machine", "label"), *tables.LIMIT[1:]]
 SUSTAINED = [tables.Column(name, name) for name in ("machine", "case", "minutes", "images/s")]
@@ -21,32 +21,37 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def lead_sentence(study: Study, rank: pd.DataFrame) -> str:
+def suite_sentence(ranked: dict[str, pd.DataFrame]) -> str:
+    """Who is first by the suite's figures, each ranked, or who share that place; empty where fewer than two have it."""
+    said, doubted = list[str](), dict[str, None]()
+    for figure, table in ((name, table) for name, table in ranked.items() if len(table) > 1):
+        first = [f"{r['label']}, {significant(r['images_per_s'], 4)}" for _, r in table[table["rank"] == 1].iterrows()]
+        at = f"at batch {protocol.FIGURES[figure]} ({figure}){', undecided' if len(first) > 1 else ''}"
+        said += [f"{at}: {' or '.join(first)} images/s"]
+        doubted |= dict.fromkeys(table.loc[table["clean"] == 0, "label"][:2])
+    return f"The fastest by {protocol.NAME}, the suite, {'; '.join(said)}.{choice.doubt(doubted)}" if said else ""
+
+
+def lead_sentence(study: Study, rank: pd.DataFrame, ranked: dict[str, pd.DataFrame]) -> str:
     """The page's first sentences: who is faster, by how much, how sure, in what; then heat, fan and price."""
     if rank.empty:
-        refused = f" Refused: {listed(study.refused, 2)}." if study.refused else ""
+        refused = f" Refused: {listed(share.refusals(study.bad), 2)}." if study.bad else ""
         return f"No machine has a reference figure yet: `make image` measures this one.{refused}"
-    words = next(choice.views(study))["says"]
-    doubted = " and ".join(row["name"] for _, row in rank.head(2).iterrows() if not row["clean"])
-    words += f" No run of {doubted} was clean: see the doubts below." if doubted else ""
+    words = suite_sentence(ranked) or next(choice.views(study))["says"]
     for _, row in rank.head(2).iterrows():
-        if row["disturbed"]:
-            calm = stats.interval(row["undisturbed"], row["between"])[:3] if any(row["undisturbed"]) else None
-            said = f"Without its disturbed runs {row['name']} is at {rate_words(*calm)}." if calm else ""
-            words += f" {said}" if said else f" Every run of {row['name']} was disturbed."
         longest = study.longest.get(row["machine"])
         state = heat.conditions_words(heat.conditions(longest) if longest else row)
-        words += f" {row['name']} runs at {state}." if state else ""
+        words += f" {'' if longest else 'In short runs '}{row['name']} runs at {state}." if state else ""
     newest = f"The newest record is of {pd.Timestamp(study.runs['created'].max()[:8]).date()}."
     return " ".join(filter(None, (words, worth_sentence(rank), newest)))
 
 
 def worth_sentence(rank: pd.DataFrame) -> str:
     """Which machine gives most speed for the money; empty without two prices in one currency."""
-    priced = rank[rank["price"] > 0].sort_values("worth", ascending=False, kind="stable")
-    if len(priced) < 2 or priced["currency"].nunique() > 1:
+    worth = (rank["images_per_s"] / rank["price"].where(rank["price"] > 0)).dropna().sort_values(ascending=False)
+    if len(worth) < 2 or rank.loc[worth.index, "currency"].nunique() > 1:
         return ""
-    best, ratio = priced.iloc[0], ratio_words(priced.iloc[0]["worth"] / priced.iloc[1]["worth"])
+    best, ratio = rank.loc[worth.index[0]], ratio_words(worth.iloc[0] / worth.iloc[1])
     return f"Per 1,000 {best['currency']} {best['name']} gives the most, {ratio} times as much as the next."
 
 
@@ -74,7 +79,7 @@ def epoch_lines(study: Study) -> list[str]:
     table = study.cases.query("mode == 'train'").dropna(subset=["images_per_s"])
     table = table.sort_values("images_per_s", ascending=False).drop_duplicates(["machine", "model"])
     return [
-        f"{study.name(case['machine'])}: {significant(1.28e6 / case['images_per_s'] / 3600)} hours for "
+        f"{study.names[case['machine']]}: {significant(1.28e6 / case['images_per_s'] / 3600)} hours for "
         f"{case_words(case, ['batch_size', 'precision', 'device'])}, at {speed_words(case)}."
         for _, case in table.iterrows()
     ]
@@ -84,11 +89,10 @@ def parts_sentence(table: pd.DataFrame) -> str:
     """Where end to end is far slower than the model: the machine is not to blame, what feeds it is."""
     if table.empty:
         return "No case succeeded: there are no parts to show."
-    ms = table.pivot_table(index="case", columns="part", values="ms", sort=False)
-    rates = 1000 / ms.reindex(columns=[PARTS["forward"], PARTS["end_to_end"]])
+    rates = 1000 / table.pivot_table(index="case", columns="part", values="ms", sort=False)
     starved = [
         f"{case}: {significant(alone)} images/s for the model alone, {significant(total)} end to end"
-        for case, alone, total in rates.itertuples()
+        for case, alone, total in rates.reindex(columns=[PARTS["forward"], PARTS["end_to_end"]]).itertuples()
         if alone > 1.5 * total
     ]
     words = "End to end, every machine reaches at least two thirds of the model's own rate: the device sets the pace."
@@ -103,29 +107,31 @@ def sustained(study: Study) -> pd.DataFrame:
     for slug, r in sorted(study.longest.items()):
         if timed := r.passes and r.passes.end_to_end:
             case = case_words(r.case, ["batch_size", "precision", "device"])
-            rows.append((study.name(slug), case, r.case.minutes, timed.images_per_s, *heat.conditions(r)))
+            rows.append((study.names[slug], case, r.case.minutes, timed.images_per_s, *heat.conditions(r)))
     columns = [*(column.heading for column in SUSTAINED[:4]), *telemetry.Conditions._fields]
     return tables.shown(pd.DataFrame(rows, columns=columns), SUSTAINED)
 
 
 def health(study: Study) -> list[str]:
     """Each machine's speed against the others of its chip, at the case that most of them share; see health_words()."""
-    lines = list[str]()
+    judged, rest = list[str](), list[str]()
     for (chip, _), own in comparable(study).dropna(subset=["images_per_s"]).groupby(["chip", "device"], sort=False):
         group = max((group for _, group in own.groupby(ALIKE)), key=weight)
         group, rows = (group, group) if len(group) > 1 else (group[:0], own.drop_duplicates("machine"))
         for _, row in rows.iterrows():
             others = group.loc[group["machine"] != row["machine"], "images_per_s"]
-            who = f"{study.name(row['machine'])} ({chip}; {row['model']}, batch {row['batch_size']})"
-            lines.append(f"{who}: {answer.health_words(float(row['images_per_s']), others, len(group))}")
-    return lines or ["No machine is among the records."]
+            who = f"{study.names[row['machine']]} ({chip}; {row['model']}, batch {row['batch_size']})"
+            words = answer.health_words(float(row["images_per_s"]), others, len(group))
+            (judged if len(others) and stats.prediction(others) else rest).append(f"{who}: {words}")
+    more = [f"{len(rest) - 6} more have fewer than four others of their chip."] if len(rest) > 6 else []
+    return [*judged, *rest[:6], *more] or ["No machine is among the records."]
 
 
 def published(path: Path, study: Study) -> pd.DataFrame:
     """Figures from elsewhere, and beside them those of ours that followed the original's protocol."""
     ours = study.cases.dropna(subset=["images_per_s"]).rename(columns={"peak_c": "temperature_c"})
     ours = ours.query("reference and input == 'original' and workers == '0'")
-    ours = ours.assign(label=ours["machine"].map(study.name), measured=True)
+    ours = ours.assign(label=ours["machine"].map(study.names.get), measured=True)
     rows = [*pd.read_csv(path).assign(measured=False).to_dict("records"), *ours.to_dict("records")]
     both = pd.DataFrame(rows, columns=[*PUBLISHED, "measured"]).rename(columns=PUBLISHED)
     both["machine"] += both["measured"].map({True: " (measured here)", False: " (published)"})
@@ -146,7 +152,7 @@ def paradox(study: Study, others: pd.DataFrame) -> pd.DataFrame:
     """The published figures, ours by the same protocol, and our accelerators in parts: machine, images/s, how."""
     how = others["measured"].map({True: "measured here by its protocol", False: "published"})
     rows = [others[["machine", "images/s"]].assign(how=how)]
-    done = study.cases.query("reference and not sustained").assign(machine=study.cases["machine"].map(study.name))
+    done = study.cases.query("reference and not sustained").assign(machine=study.cases["machine"].map(study.names.get))
     by_it = done.query("input == 'original' and workers == '0' and device != 'cpu'")["machine"]
     same = others[["model", "batch"]].drop_duplicates().rename(columns={"batch": "batch_size"})
     today = done[done["machine"].isin(by_it) & (done["input"] == "fast")].merge(same)
@@ -158,24 +164,14 @@ def paradox(study: Study, others: pd.DataFrame) -> pd.DataFrame:
 
 def doubts(study: Study) -> list[str]:
     """The files that were refused, and why; then each reason for which a run is not clean or failed, by machine."""
-    refused = [f"refused: {listed(study.refused, 20)}"] if study.refused else []
-    return refused + tables.doubts(study.runs, lambda run: study.name(run["machine"]))
+    refused = [f"refused: {listed(share.refusals(study.bad), 20)}"] if study.bad else []
+    return refused + tables.doubts(study.runs, lambda run: study.names[run["machine"]])
 
 
-def repeat_lines(study: Study, rank: pd.DataFrame) -> list[str]:
-    """How to repeat the ranking's measurement, what prices stand on, and by machine how many records lie where."""
-    if rank.empty:
-        return []
-    command = "make image IMAGE_MODEL={asked} BATCH_SIZE={batch_size} INPUT={input} WORKERS={workers}"
-    first = dict(rank.iloc[0]) | {"input": named.images_word(rank.iloc[0]["input"])}
-    again = command.format(asked=named.word(first["source"], first["model"]), **first)
-    lines = [f"{again} measures the ranking's case on another machine; make report renders this page."]
-    for given in (label for _, label in sorted(study.labels.items()) if label.price):
-        source = f"{given.source or 'source not given'}, {given.date or 'date not given'}"
-        lines.append(f"{given.label}: {given.price:,.0f} {given.currency} ({source}). {given.note or ''}".strip())
-    ranked = study.runs.merge(rank[POOL], on=POOL).groupby("machine")["file"].agg(list)
-    for slug, own in study.runs.groupby("machine"):
-        names = ranked.get(slug)
-        behind = f"; those of the ranking: {listed(names, 10, ', ')}" if names else ""
-        lines.append(f"{study.name(slug)}: {len(own)} runs in {slug}/{behind}")
-    return lines
+def price_lines(study: Study) -> list[str]:
+    """What each price stands on."""
+    return [
+        f"{given.label}: {f'{given.price:,.0f}'.replace(',', THIN)} {given.currency} "
+        f"({given.source or 'source not given'}, {given.date or 'date not given'}). {given.note or ''}".strip()
+        for given in (label for _, label in sorted(study.labels.items()) if label.price)
+    ]

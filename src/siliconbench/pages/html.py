@@ -76,5 +76,5 @@ def _column(heading: str, values: pd.Series, first: bool, bars: bool, best: bool
 
 def _shown(value: object) -> str:
     if isinstance(value, float):
-        return significant(value)
+        return significant(value, 4 if abs(value) >= 1000 else 3)
     return f"{value:,}".replace(",", THIN) if isinstance(value, int) and not isinstance(value, bool) else str(value)

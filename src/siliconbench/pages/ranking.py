@@ -30,15 +30,6 @@ class Study:
     files: list[Path] = field(default_factory=list)  # that were read
     bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
 
-    @property
-    def refused(self) -> list[str]:
-        """What was refused, and why."""
-        return share.refusals(self.bad)
-
-    def name(self, machine: str) -> str:
-        """The machine as people are shown it."""
-        return self.names[machine]
-
     def read(self, own: Path | None, published: Path) -> Iterator[Record]:
         """Every valid record of both folders once, its machine, chip and sustained run noted; and what was refused, but
         for records of 0.1 among the published, which are none: `make report` says where they lie."""
@@ -79,7 +70,8 @@ def gather(published: Path, own: Path | None = None) -> Study:
         study.cases[name] = pd.Series(told, dtype=kind)
     plain = {slug: record.machine.title for slug, record in study.newest.items()}
     plain |= {slug: label.label for slug, label in study.labels.items() if slug in plain}
-    study.names = told_apart(plain, {path.parent.name for path in own.glob("*/*.json")} if own else set())
+    mine = {path.parent.name for path in own.glob("*/*.json")} if own else set[str]()
+    study.names, study.cases["mine"] = told_apart(plain, mine), study.cases["machine"].isin(mine)
     return study
 
 
@@ -95,24 +87,23 @@ def others(study: Study, rank: pd.DataFrame) -> Iterator[str]:
     for row in rows.to_dict("records"):
         own = ranked[row["machine"]]
         if differ := [k for k in POOL if row[k] != own[k]]:
-            what = f"{row['runs']} runs with {case_words(row, differ).partition(', ')[2]}"
-            yield f"{own['name']}: {what} are no part of its figure: {speed_words(row)}."
+            what = f"{share.counted(row['runs'], 'run')} with {case_words(row, differ).partition(', ')[2]}"
+            yield f"Left out of the figure of {own['name']}: {what}, {speed_words(row)}."
 
 
 def ranking(study: Study) -> pd.DataFrame:
-    """The case that most machines share, the fastest device of each, fastest first; worth: images/s per 1,000."""
+    """The case that most machines share, the fastest device of each, fastest first."""
     table = comparable(study).dropna(subset=["images_per_s"]).sort_values("images_per_s", ascending=False)
     groups = [group for _, group in table.drop_duplicates([*ALIKE, "machine"]).groupby(ALIKE, sort=True)]
     table = max(groups, key=weight) if groups else table
-    names = table["machine"].map(study.name)
-    return table.assign(name=names, label=names, worth=1000 * table["images_per_s"] / table["price"])
+    return table.assign(name=table["machine"].map(study.names.get), label=lambda ranked: ranked["name"])
 
 
 def weight(group: pd.DataFrame) -> tuple[int | list[int], ...]:
-    """What decides which group of like cases is compared: the greatest. Of equals, resnet50 at batch 64, most runs."""
-    case = group.iloc[0]
+    """What decides which group is compared: one's own among others, the greatest; resnet50 at batch 64, most runs."""
+    case, mine = group.iloc[0], group["machine"].nunique() > 1 and bool(group["mine"].any())
     same = (case["input"] == "fast", case["model"] == "resnet50", case["batch_size"] == 64)
-    return len(group), *same, int(group["runs"].sum()), [int(part) for part in re.findall(r"\d+", case["torch"])]
+    return mine, len(group), *same, int(group["runs"].sum()), [int(part) for part in re.findall(r"\d+", case["torch"])]
 
 
 def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
@@ -122,15 +113,15 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
         own = study.cases[study.cases["machine"] == machine].query("reference")
         rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
         if not rows:
-            lines.append(f"{study.name(machine)} is not ranked: it has no reference run that succeeded.")
+            lines.append(f"{study.names[machine]} is not ranked: it has no reference run that succeeded.")
             continue
         case = min(rows, key=lambda row: sum(row[k] != first[k] for k in ALIKE))
         why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {first[k]}" for k in ALIKE if case[k] != first[k])
         own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed_words(case)}."
-        lines.append(f"{study.name(machine)} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
-    several = study.runs[study.runs["made"] != ""].groupby(["source", "model"])
-    for (_, model), own in several:
-        marks = [f"{made} ({', '.join(map(study.name, sorted({*by})))})" for made, by in own.groupby("made")["machine"]]
+        lines.append(f"{study.names[machine]} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
+    for (_, model), own in study.runs[study.runs["made"] != ""].groupby(["source", "model"]):
+        built = own.groupby("made")["machine"].unique()
+        marks = [f"{made} ({', '.join(study.names[one] for one in sorted(by))})" for made, by in built.items()]
         lines.append(f"{model} is not the same thing everywhere, so it is ranked apart: {'; '.join(marks)}.")
     return [*lines, *others(study, rank)]
 
@@ -138,20 +129,15 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
 def alike(study: Study, rank: pd.DataFrame) -> pd.DataFrame:
     """The reference cases of the ranking's model, image size, torch and method, in its order, named by what differs."""
     if rank.empty:
-        cases = study.cases.assign(machine=study.cases["machine"].map(study.name))
+        cases = study.cases.assign(machine=study.cases["machine"].map(study.names.get))
         return named(cases).assign(label=lambda table: table["name"])
     case, table = rank.iloc[0], comparable(study).merge(rank[:1][[*SAME, "image_px", "torch", "method"]])
     several = table.groupby("machine")["device"].transform("nunique") > 1
-    names = table["machine"].map(study.name) + (", " + table["device"]).where(several, "")
+    names = table["machine"].map(study.names.get) + (", " + table["device"]).where(several, "")
     for key in ("input", "workers"):
         names += (", " + table[key] + f" {key}").where(table[key] != case[key], "")
     table = table.assign(name=names, label=names, order=pd.Categorical(table["machine"], rank["machine"]))
     return table.sort_values(["order", "input", "workers", "batch_size"])
-
-
-def as_ranked(table: pd.DataFrame, rank: pd.DataFrame) -> pd.DataFrame:
-    """Of these cases those with the ranking's input and workers, at any batch size."""
-    return table.merge(rank[:1][["input", "workers"]]) if len(rank) else table
 
 
 def timelines(study: Study) -> list[Record]:

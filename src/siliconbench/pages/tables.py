@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from siliconbench.analysis import heat
+from siliconbench.analysis import answer, heat
 from siliconbench.analysis.cases import PARTS, named
 from siliconbench.analysis.words import grouped, listed, percent_words, significant, span_words, speed_words
 from siliconbench.record.schema import Record
+from siliconbench.record.share import counted
 
 UNEXPLAINED = 0.9  # below this share of what its parts allow, what a whole lacks is said
 SWING = 1.5  # from so much between a run's slow blocks and its quick ones on, its mean stands for no moment
@@ -199,31 +200,29 @@ def limit_sentence(table: pd.DataFrame) -> str:
 
 def swings(table: pd.DataFrame) -> list[str]:
     """Each case whose speed swings within one run, and what its figure then is; the others are not named."""
-    columns = ["label", "slow_images_per_s", "quick_images_per_s"]
+    columns = ["label", "slow_images_per_s", "quick_images_per_s", "images_per_s"]
     return [
         f"{label} swings within one run: nine of ten blocks lie between {significant(slow)} and {significant(quick)} "
         "images/s. Its figure is the mean over that, no steady speed."
-        for label, slow, quick in table.dropna(subset=["images_per_s", *columns])[columns].itertuples(index=False)
-        if quick >= SWING * slow
+        for label, slow, quick, rate in table.dropna(subset=columns)[columns].itertuples(index=False)
+        if quick >= SWING * slow and slow <= rate <= quick  # else runs of few blocks, of which none is known, count too
     ]
 
 
 def tuned_sentence(table: pd.DataFrame) -> str:
-    """The fastest setting of each machine and model, and its gain over the reference."""
-    words = [
-        f"{r['machine']} runs {r['model']} fastest with {r['fastest setting']}: {significant(r['images/s'])} images/s"
-        + (f", {r['times reference']} times its best reference figure" if isinstance(r["times reference"], str) else "")
-        for _, r in table.iterrows()
-    ]
+    """The fastest setting of each machine and model, and its gain over the reference, if it has one."""
+    words = []
+    for _, r in table.iterrows():
+        times = f", {r['times reference']} times its best reference figure" if pd.notna(r["times reference"]) else ""
+        how = f"{'no faster' if times.startswith(', 0.') else 'fastest'} with {r['fastest setting']}"
+        words += [f"{r['machine']}, {r['model']}: {how}, {significant(r['images/s'], 4)} images/s{times}"]
     return f"{listed(words, 4)}." if words else ""
 
 
 def trust_sentence(runs: pd.DataFrame) -> str:
-    """How many runs there are, how many are clean, flagged and failed, and which of them a figure rests on."""
-    counts = {"clean": 0} | dict(runs["verdict"].value_counts())
-    words = [f"{n} {word}" for word, n in counts.items()] + [f"{(runs['status'] != 'ok').sum()} failed"]
+    """How many runs there are, what they were worth, and which of them a figure rests on."""
     rests = "A figure rests on every run that neither failed nor is wrong."
-    return f"{len(runs)} runs: {', '.join(words)}. {rests}"
+    return f"{counted(len(runs), 'run')}: {answer.worth(runs)}. {rests}"
 
 
 def doubts(runs: pd.DataFrame, who: Callable[[pd.Series], str] = "{0[model]} at {0[batch_size]}".format) -> list[str]:

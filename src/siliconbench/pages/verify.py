@@ -40,7 +40,7 @@ def stamp(notebook: str, files: Iterable[Path], runs: pd.DataFrame) -> HTML:
     for path in files:
         machines.setdefault(path.parent.name, []).append(path)
     records = [f"{name} {digest(files)}" for name, files in sorted(machines.items())]
-    newest = runs["created"].max()[:8] if len(runs) else "none"
+    newest = pd.Timestamp(runs["created"].max()[:8]).date() if len(runs) else "none"
     mark = digest([*code, *[lock] * lock.exists()])
     told = f"Newest record: {newest}. Notebook {notebook}, method {axes.METHOD}, code {mark}; records: "
     told += f"{', '.join(records) or 'none'}. `make verify PAGE=…` makes it anew and says whether it is the same."
@@ -51,7 +51,7 @@ def difference(page: str, made: str) -> str:
     """In words, what differs first between a page and what the records and this code give; empty where nothing does."""
     ours, theirs = (found[0] if (found := STAMP.search(text)) else "no stamp" for text in (made, page))
     if CODE.sub("", ours) != CODE.sub("", theirs):
-        pairs = zip_longest(re.split("[,;] ", theirs), re.split("[,;] ", ours), fillvalue="nothing")
+        pairs = zip_longest(re.split("[,;.] |<", theirs), re.split("[,;.] |<", ours), fillvalue="nothing")
         a, b = next((a, b) for a, b in pairs if CODE.sub("", a) != CODE.sub("", b))
         return f"it was made of other records or by another method: {a} on the page, {b} here"
     if not EXACT:

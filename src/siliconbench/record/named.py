@@ -27,8 +27,3 @@ def word(source: str, model: str, here: bool = False) -> str:
     """The word of IMAGE_MODEL for a case's model; here: with the place of an own one, which no page is to tell."""
     own = os.environ.get(OWN + model) if here else ""
     return {"torchvision": model, "timm": f"timm:{model}"}.get(source) or own or f"file.py:{model}"
-
-
-def images_word(images: str) -> str:
-    """The word of INPUT for a case's images, as cases.COLUMNS has them; where a folder is no record tells."""
-    return "path/to/folder" if images.startswith("folder") else images

@@ -36,14 +36,18 @@ class Label(fields.Model):
     note: fields.Text | None = None
 
 
-def file_name(case: schema.Case, created: str, repeat: int) -> str:
-    """The name of a record's file in its machine's folder, by each axis in which two runs of a sweep can differ."""
+def unusual(case: schema.Case) -> list[str]:
+    """Each axis in which a case differs from the usual, in a short word; its precision, device and batch size aside."""
     compiled = case.compile if isinstance(case.compile, str) else "compile" if case.compile else ""
     source, px = case.source.replace("torchvision", ""), f"{case.asked_px}px" if case.asked_px else ""
-    threads = f"t{case.threads}" if case.threads else ""
-    more = (source, px, case.memory_format, compiled, case.mode, case.allocator, threads)
-    words = "".join(f"-{word}" for word in more if word not in ("contiguous", "", "inference", "system"))
-    return f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}{words}-{created}-r{repeat}.json"
+    words = (source, px, case.memory_format, compiled, case.mode, case.allocator, f"t{case.threads or ''}")
+    return [word for word in words if word not in ("contiguous", "", "inference", "system", "t")]
+
+
+def file_name(case: schema.Case, created: str, repeat: int) -> str:
+    """The name of a record's file in its machine's folder, by each axis in which two runs of a sweep can differ."""
+    words = "-".join((f"{case.model}-b{case.batch_size}-{case.device}-{case.precision}", *unusual(case)))
+    return f"{words}-{created}-r{repeat}.json"
 
 
 def now() -> str:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from siliconbench.analysis import answer, bottleneck, cases, verdict, words
 from siliconbench.knobs import KNOBS, Given
 from siliconbench.machine import facts
+from siliconbench.record import store
 from siliconbench.record.schema import Case, Record
 from siliconbench.record.share import counted
 from siliconbench.sweep.plan import Plan, Runs
@@ -112,11 +113,7 @@ class Bar(io.TextIOBase):
 
 def setting(c: Case) -> str:
     """What a case asks for, batch size aside: its model, and what differs from the reference class."""
-    compiled = c.compile if isinstance(c.compile, str) else "compiled" if c.compile else ""
-    source, px = c.source.replace("torchvision", ""), f"{c.asked_px} px" if c.asked_px else ""
-    threads = f"t{c.threads}" if c.threads else ""
-    words = (source, px, c.precision, c.memory_format, c.mode, compiled, c.allocator, threads)
-    return " ".join([c.model] + [w for w in words if w not in ("fp32", "contiguous", "inference", "system", "")])
+    return " ".join([c.model, *[c.precision] * (c.precision != "fp32"), *store.unusual(c)])
 
 
 def label(c: Case, repeat: int) -> str:

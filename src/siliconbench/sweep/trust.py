@@ -13,6 +13,7 @@ import pandas as pd
 
 from siliconbench import knobs, paths
 from siliconbench.analysis import stats
+from siliconbench.analysis.words import times_words
 from siliconbench.machine import tuning
 from siliconbench.record import schema, store
 from siliconbench.sweep import kernel
@@ -51,26 +52,19 @@ def power(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["difference", f"{repeats} repeats find it in", "repeats that it needs"])
 
 
-def ratio_words(found: stats.Comparison) -> str:
-    """A ratio with its interval in words, where the runs bear one."""
-    if found.low is None or found.high is None or found.high > 10 * found.low:
-        return f"{found.ratio:.3f} times as fast (the runs differ too much for an interval)"
-    return f"{found.ratio:.3f} times as fast ({found.low:.3f} to {found.high:.3f})"
-
-
 def aa_sentence(runs: pd.DataFrame) -> str:
     """Whether the same case was rightly not told apart from itself."""
     found = compare(runs, 1)
     wrong = found.word in ("faster", "slower")
     end = "False: close other programs and run it again." if wrong else "Nothing differs, and no difference is claimed."
-    return f"A against A again: {ratio_words(found)}, {found.word}. {end}"
+    return f"A against A again: {times_words(found)} times as fast, {found.word}. {end}"
 
 
 def ab_sentence(runs: pd.DataFrame) -> str:
     """Whether the planted 5 % was found, of both A together against B: the truth is 1 / 1.05."""
     found, needed = compare(runs, 2), power(runs).iat[2, 2]
-    missed = f"It was not found ({found.word}): with this scatter it takes {needed} repeats."
-    return f"5 % planted: {ratio_words(found)}; 0.952 is true. {'It was found.' if found.word == 'slower' else missed}"
+    end = "It was found." if found.word == "slower" else f"It was not found ({found.word}): it takes {needed} repeats."
+    return f"5 % planted: {times_words(found)} times as fast; 0.952 is true. {end}"
 
 
 def machine_sentence(runs: pd.DataFrame) -> str:

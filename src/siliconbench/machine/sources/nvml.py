@@ -28,7 +28,7 @@ class Nvml(Source):
             self.nvml.nvmlInit()
             self.gpu = self.found(uuid) if at is None else self.nvml.nvmlDeviceGetHandleByIndex(at)
         except self.nvml.NVMLError as error:
-            raise Absent(f"no NVIDIA GPU answers ({type(error).__name__})") from None
+            raise Absent(f"no NVIDIA GPU answers ({error})") from None
         self.version = f"driver {tried(self.nvml.nvmlSystemGetDriverVersion)}"
 
     def found(self, uuid: str) -> Any:

@@ -52,15 +52,17 @@
     const ends = pairs.filter(Boolean).flatMap((pair) => [pair[2] ?? pair[1], pair[3] ?? pair[1]]).concat(1);
     const span = [Math.min(...ends) / 1.1, Math.max(...ends) * 1.1];
     says.textContent = view.says;
-    caption.textContent = `95 % intervals; the rate of each over that of ${names[first]}, on a log axis; all pairs: Holm.`;
+    caption.textContent = `95 % intervals; of ${names[first]}: more is better, on a log axis; ${view.holm} at once (Holm).`;
+    const falls = view.rows[0][1] >= view.rows.findLast((row) => row[1] !== null)?.[1]; // of ms, less is better
     table.replaceChildren();
     const head = add(add(table, "thead"), "tr"), body = add(table, "tbody");
     const special = view.rows.some((row) => row[4]);
     ["machine", view.heading, `of ${names[first]}`, "runs", ...(special ? ["its own"] : [])].forEach((title, i) => {
-      const order = { scope: "col", "aria-sort": i === column && (down ? "descending" : "ascending") };
+      const sinks = down === (i !== 1 || falls);
+      const order = { scope: "col", "aria-sort": i === column && (sinks ? "descending" : "ascending") };
       const cell = add(head, "th", i === 2 || i === 4 ? title : "", i === 1 ? "n" : "t", order);
       if (i === 2 || i === 4) return;
-      add(cell, "button", title + (i === column ? (down ? " ↓" : " ↑") : "")).onclick = () => {
+      add(cell, "button", title + (i === column ? (sinks ? " ↓" : " ↑") : "")).onclick = () => {
         [column, down] = [i, i === column ? !down : i > 0];
         draw();
         table.querySelectorAll("th button")[[0, 1, , 2][i]].focus();
@@ -95,6 +97,7 @@
     const told = new URLSearchParams(location.hash.slice(1)), wanted = axes.map(([axis]) => told.get(axis));
     const named = wanted.some((value) => value !== null);
     if (named || view === views[0]) show(named ? nearest(wanted, 0) : views[0], told.get("100 %"), false);
+    if (named) place.scrollIntoView();
   };
   pick.slice(0, -1).forEach((select, axis) => {
     select.onchange = () => show(nearest(pick.slice(0, -1).map((one) => one.value), axis), base.value);
@@ -102,6 +105,6 @@
   base.onchange = () => show(view, base.value);
   button.onclick = () => navigator.clipboard.writeText(view.command).then(() => (button.textContent = "copied"));
   window.onhashchange = read;
-  read();
   place.hidden = !(document.getElementById("standing").hidden = true);
+  read();
 })();
