@@ -253,10 +253,13 @@ def test_the_place_is_by_the_case_that_most_share_and_of_each_machine_its_fastes
 
 def test_one_run_is_called_neither_faster_nor_slower():
     place = said(*sweep(100.0), *fleet(a=101.0, b=99.0))[3]
-    assert "between a (101.0 images/s, one run can't tell) and b (99.00 images/s, one run can't tell)" in place
-    assert "it is beside a (300.0 images/s, one run can't tell)." in said(*sweep(100.0), *fleet(a=300.0))[3]
+    assert "between a (101.0 images/s, one run can't tell which is faster) and b (99.00 images/s, one run" in place
+    assert (
+        "it is beside a (300.0 images/s, one run can't tell which is faster)."
+        in said(*sweep(100.0), *fleet(a=300.0))[3]
+    )
     many = said(*sweep(100.0), *fleet(a=300.0, b=200.0))[3]
-    assert "it is beside the nearest, b (200.0 images/s, one run can't tell)." in many
+    assert "it is beside the nearest, b (200.0 images/s, one run can't tell which is faster)." in many
 
 
 def test_a_setting_of_another_chip_by_the_same_name_or_of_other_images_is_no_advice():

@@ -197,6 +197,9 @@ def test_a_choice_is_followed_by_table_sentence_and_address(chromium, fleet_page
         page.goto("about:blank")
         page.goto(where)
         assert page.locator("#choice .finding").inner_text() == told
+        assert page.locator("#choice select").first.bounding_box()["y"] < 900  # whom it is sent to sees it at once
+        head = page.locator("#choice thead th").nth(1)  # ms: the best first are the least first
+        assert "ascending" in head.get_attribute("aria-sort") and "↑" in head.inner_text()
 
 
 def test_without_a_script_the_first_choice_stands_whole(chromium, fleet_page):
@@ -205,6 +208,7 @@ def test_without_a_script_the_first_choice_stands_whole(chromium, fleet_page):
     page.goto(fleet_page.resolve().as_uri())
     assert page.locator("#standing tbody tr").count() == 6 and page.locator("#choice").is_hidden()
     assert "times as fast as" in page.locator("#standing .finding").inner_text()
+    assert "make image IMAGE_MODEL=resnet50" in page.locator("#standing .note").inner_text()
     context.close()
 
 

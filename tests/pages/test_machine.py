@@ -10,7 +10,7 @@ from siliconbench.pages import charts, render, tables, verify
 from siliconbench.record import store
 from siliconbench.record.schema import Record
 from tests import samples
-from tests.browser import check_page
+from tests.browser import check_page, open_page
 
 
 def run(rate, repeat=1, **case):
@@ -51,6 +51,10 @@ def test_the_page_of_many_models_sizes_and_settings_has_axes_for_each_model(tmp_
     folders = {"results": str(tmp_path / "records"), "data": str(tmp_path / "none")}
     page = rendered("machine", tmp_path / "many.html", machine="amd-epyc-2-cores", **folders)
     check_page(chromium, page)
+    with open_page(chromium, page, 390) as (shown, *_):
+        assert not shown.locator("details[open]").count()
+        shown.get_by_role("link", name="How long does one request take?").click()
+        shown.locator("details[open] table").wait_for(state="visible")
     text = page.read_text("utf-8")
     drawn = next(alt for alt in re.findall(r'<img alt="([^"]*)"', text) if "is fastest at batch" in alt)
     assert "model_00 at 256 (out of memory)" in drawn and "The figure shows" not in drawn

@@ -180,7 +180,7 @@ def place(asked: Asked) -> str:
     ahead = others["images_per_s"] > rate
     for _, other in pd.concat([others[ahead].tail(1), others[~ahead].head(1)]).iterrows():
         found = stats.compare(other["sessions"], main["sessions"], between=other["between"])
-        near = ", one run can't tell" if found.low is None else ", too close to tell"
+        near = ", one run can't tell which is faster" if found.low is None else ", too close to tell"
         close = near if found.word in ("same", "undecided") else ""
         said += [f"{asked.names[other['machine']]} ({significant(float(other['images_per_s']), 4)} images/s{close})"]
     every, nearest = (f"all {len(others)} on record, the nearest is ", "the nearest, ") if len(others) > 1 else ("", "")

@@ -26,7 +26,7 @@ USED = ("the reference setting", "each at its fastest setting")
 BEST = "each at its fastest"  # batch size
 Row = dict[Any, Any]  # of cases.cases()
 Pairs = dict[tuple[int, int], stats.Comparison]
-View = dict[str, Any]  # one choice as data: at, heading, rows, says, pairs, command
+View = dict[str, Any]  # one choice as data: see view()
 
 
 class Measure(NamedTuple):
@@ -165,7 +165,7 @@ def row_of(case: Row, measure: Measure, axes: list[str]) -> list[object]:
 
 
 def view(cases: list[Row], at: tuple[str, ...], measure: Measure, lost: list[Row]) -> View:
-    """One choice as data: its place on the axes, rows, pairs, verdict and command. lost: cases that failed there."""
+    """One choice as data: place, rows, pairs, verdict, command, if more is better. lost: cases that failed there."""
     axes = [name for name in SETTING if (at[2] == BEST if name == "batch_size" else at[3] == USED[1])]
     found, count = pairs(cases), range(len(cases))
     beside = [[drawn(found[i, j]) if (i, j) in found else None for j in count] for i in count]
@@ -175,7 +175,7 @@ def view(cases: list[Row], at: tuple[str, ...], measure: Measure, lost: list[Row
     says = f"At {at[0]}, {at[1]}, {batch}, {at[3]}: {verdict(cases, found, measure)}"
     holm = "all pairs" if len(cases) <= EVERY_PAIR else "all pairs with the first, or with yours,"
     return {"at": [*at[:4], measure.heading], "heading": heading, "rows": rows, "says": says, "holm": holm,
-            "pairs": [line if any(line) else None for line in beside],
+            "pairs": [line if any(line) else None for line in beside], "more": measure.shown(2.0) > measure.shown(1.0),
             "command": command(cases[0], at[3], measure, at[2])}  # fmt: skip
 
 

@@ -123,8 +123,9 @@ def health(study: Study) -> list[str]:
             who = f"{study.names[row['machine']]} ({chip}; {row['model']}, batch {row['batch_size']})"
             words = answer.health_words(float(row["images_per_s"]), others, len(group))
             (judged if len(others) and stats.prediction(others) else rest).append(f"{who}: {words}")
-    more = [f"{len(rest) - 6} more have fewer than four others of their chip."] if len(rest) > 6 else []
-    return [*judged, *rest[:6], *more] or ["No machine is among the records."]
+    most = tables.MOST_SHOWN
+    more = [f"{len(rest) - most} more have fewer than four others of their chip."] if len(rest) > most else []
+    return [*judged, *rest[:most], *more] or ["No machine is among the records."]
 
 
 def published(path: Path, study: Study) -> pd.DataFrame:

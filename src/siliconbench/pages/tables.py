@@ -221,8 +221,7 @@ def tuned_sentence(table: pd.DataFrame) -> str:
 
 def trust_sentence(runs: pd.DataFrame) -> str:
     """How many runs there are, what they were worth, and which of them a figure rests on."""
-    rests = "A figure rests on every run that neither failed nor is wrong."
-    return f"{counted(len(runs), 'run')}: {answer.worth(runs)}. {rests}"
+    return f"{counted(len(runs), 'run')}: {answer.worth(runs)}. Figures rest on all that neither failed nor are wrong."
 
 
 def doubts(runs: pd.DataFrame, who: Callable[[pd.Series], str] = "{0[model]} at {0[batch_size]}".format) -> list[str]:

@@ -53,12 +53,11 @@
     const span = [Math.min(...ends) / 1.1, Math.max(...ends) * 1.1];
     says.textContent = view.says;
     caption.textContent = `95 % intervals; of ${names[first]}: more is better, on a log axis; ${view.holm} at once (Holm).`;
-    const falls = view.rows[0][1] >= view.rows.findLast((row) => row[1] !== null)?.[1]; // of ms, less is better
     table.replaceChildren();
     const head = add(add(table, "thead"), "tr"), body = add(table, "tbody");
     const special = view.rows.some((row) => row[4]);
     ["machine", view.heading, `of ${names[first]}`, "runs", ...(special ? ["its own"] : [])].forEach((title, i) => {
-      const sinks = down === (i !== 1 || falls);
+      const sinks = down === (i !== 1 || view.more); // of milliseconds less is better
       const order = { scope: "col", "aria-sort": i === column && (sinks ? "descending" : "ascending") };
       const cell = add(head, "th", i === 2 || i === 4 ? title : "", i === 1 ? "n" : "t", order);
       if (i === 2 || i === 4) return;
