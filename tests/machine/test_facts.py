@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+import tomllib
 import types
 from collections import namedtuple
 
@@ -473,6 +474,8 @@ def test_versions_fit_a_record():
     told = machine_facts.versions()
     assert told["python"] == ".".join(map(str, sys.version_info[:3]))
     assert told["commit"] or told["unknown"]["commit"]
+    with (paths.ROOT / "pyproject.toml").open("rb") as file:  # it runs from its source, installed or not
+        assert told["siliconbench"] == tomllib.load(file)["project"]["version"]
     assert machine_facts.versions() == told and machine_facts.killed_for_memory() >= 0
 
 

@@ -62,9 +62,9 @@ def cpu_seconds() -> tuple[float, float]:
 def versions() -> dict[str, Any]:
     """The versions of what runs here, without importing it; None is explained in `unknown`."""
     values = {"commit": (commit(), "this is no git checkout, or git can't read it")}
-    for name in ("siliconbench", "torch", "torchvision"):
+    for name in ("torch", "torchvision"):
         values[name] = (tried(metadata.version, name), "it is not installed as a package")
-    values["siliconbench"] = (values["siliconbench"][0] or "not installed", "")
+    values["siliconbench"] = (matched(r'^version = "([\w.]+)"', content(paths.ROOT, "pyproject.toml")) or "unknown", "")
     return tools.explained({**values, "python": (platform.python_version(), "")})
 
 
