@@ -56,10 +56,8 @@ class _Plain(LogFormatter):
         return f"{x:,.6g}".replace(",", THIN) if super().__call__(x, pos) else ""
 
 
-def theme(told: str = "") -> None:
-    """The house style from here on, whatever the user's own settings are; told: the source, in which captions end."""
-    global source
-    source = told
+def theme() -> None:
+    """The house style from here on, whatever the user's own settings are."""
     mpl.rcdefaults()
     sns.set_theme(style="whitegrid", palette="colorblind", font="DejaVu Sans", rc=STYLE)
     # A letter that the font lacks is drawn as a box; where names are too long, all is drawn, only wider.

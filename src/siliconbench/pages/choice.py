@@ -112,9 +112,12 @@ def verdict(rows: list[Row], found: Pairs, measure: Measure) -> str:
     ahead = f"{first} is {times_words(pair)}{once} times as {measure.better} as {second}"
     sure = {"faster": f"{ahead}.", "same": f"{first} and {second} are equally {measure.better} within 2 %."}
     told = sure.get(pair.word, f"{ahead}, but that is undecided: {what_would_tell(rows[1], rows[0])}.")
-    share = percent_words(found[0, len(rows) - 1].ratio)
-    last = f" Of {len(rows)} machines {rows[-1]['who']} is the last, at {share} of the first."
-    return told + last * (len(rows) > 2) + doubt(row["who"] for row in rows[:2] if not row["clean"])
+    mine, last = next((place for place, row in enumerate(rows) if row["mine"]), 0), len(rows) - 1
+    for place in (place for place in dict.fromkeys((mine, last)) if place > 1):
+        where = "the last" if place == last else f"number {place + 1}"
+        share = percent_words(found[0, place].ratio)
+        told += f" Of {len(rows)} machines {rows[place]['who']} is {where}, at {share} of the first."
+    return told + doubt(row["who"] for row in rows[:2] if not row["clean"])
 
 
 def doubt(names: Iterable[str]) -> str:

@@ -37,7 +37,9 @@ def lead_sentence(study: Study, rank: pd.DataFrame, ranked: dict[str, pd.DataFra
     if rank.empty:
         refused = f" Refused: {listed(share.refusals(study.bad), 2)}." if study.bad else ""
         return f"No machine has a reference figure yet: `make image` measures this one.{refused}"
-    words = suite_sentence(ranked) or next(choice.views(study))["says"]
+    mine = {*study.cases.loc[study.cases["mine"], "machine"]}  # before others, whoever runs this reads of themselves
+    theirs = mine and not any(mine & {*table["machine"]} for table in ranked.values())
+    words = (not theirs and suite_sentence(ranked)) or next(choice.views(study))["says"]
     for _, row in rank.head(2).iterrows():
         longest = study.longest.get(row["machine"])
         state = heat.conditions_words(heat.conditions(longest) if longest else row)

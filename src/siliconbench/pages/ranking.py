@@ -31,8 +31,7 @@ class Study:
     bad: dict[Path, ValueError] = field(default_factory=dict)  # the files that were refused
 
     def read(self, own: Path | None, published: Path) -> Iterator[Record]:
-        """Every valid record of both folders once, its machine, chip and sustained run noted; and what was refused, but
-        for records of 0.1 among the published, which are none: `make report` says where they lie."""
+        """Every valid record of both folders once; what is refused is noted, but records of 0.1 among the published."""
         for path, record in store.read_all(filter(None, (own, published))):
             if isinstance(record, ValueError):
                 if path.parent.parent != published or str(record) != OLDER:
