@@ -155,8 +155,8 @@ def points(table: pd.DataFrame, y: str, x: str, hue: str, xlabel: str) -> Figure
     colour, shape, _ = looks(table[hue])
     reach = table.groupby(y, sort=False)[x].agg(["min", "max"])
     axes.hlines(reach.index, reach["min"], reach["max"], color=LINE, lw=1)
-    for who, group in table.groupby(hue, sort=False):
-        axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
+    for i, (who, group) in enumerate(table.groupby(hue, sort=False)):  # ever smaller: none is hidden by another
+        axes.plot(group[x], group[y], shape[who], c=colour[who], label=who, markersize=max(5.0, 10 - 1.5 * i))
         lost, edge = group.loc[group[x].isna(), y], axes.get_yaxis_transform()
         axes.plot([0.0] * len(lost), lost, "x", c=colour[who], markersize=10, transform=edge, clip_on=False)
     axes.set(xscale="log", ylim=(len(reach) - 0.5, -0.5))
