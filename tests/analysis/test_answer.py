@@ -89,15 +89,15 @@ def test_an_unusual_setting_is_named_with_the_figure():
         (sweep(100.0), "1 run: 1 clean. One run: within this run only, not for comparison."),
         (
             sweep(100.0, 101.0, 99.0) + sweep(60.0, 62.0, 61.0, start=4, edits=[BUSY]),
-            "6 runs: 3 clean, 3 disturbed (Other programs took 0.21 of the CPU time). That is its speed beside other"
-            " programs; left alone it may be faster.",
+            "6 runs: 3 clean, 3 contended; others disturbed 3 of them (Other programs took 0.21 of the CPU time). That "
+            "is its speed beside other programs; left alone it may be faster.",
         ),
         (
             sweep(100.0, 101.0, 99.0) + sweep(98.0, start=4, edits=[word("noisy", "Blocks scatter by 9 %: again.")]),
             "4 runs: 3 clean, 1 noisy (Blocks scatter by 9 %). It can be believed within its interval, which has these"
             " doubts in it.",
         ),
-        (sweep(20.0, 90.0), "Runs that differ so much give no figure to believe."),
+        (sweep(20.0, 90.0), "The runs of resnet50 at 64 differ too much to give a figure to believe."),
         ([failed("killed", "the run was killed")], "1 run: 0 clean, 1 failed (the run was killed). There is no figure"),
     ],
 )  # fmt: skip

@@ -75,7 +75,7 @@ def test_how_many_cores_feed_it_is_said_and_how_many_it_would_take():
     assert told.startswith(
         "resnet50, cpu, batch 64: 2 of them; 2 cores load 50.0 images/s; the model takes 110: it would"
     )
-    assert told.endswith("take 5 cores beside the model's.")
+    assert told.endswith("take 5 cores beside the model's")
 
 
 def test_the_accelerator_beats_the_cpu_from_the_first_size_that_surely_does():

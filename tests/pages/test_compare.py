@@ -169,7 +169,7 @@ def test_versions_of_the_method_are_never_ranked_together(tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"method": 3}))
     found, rank = study(tmp_path)
     assert sorted(rank["machine"]) == ["a", "b"]
-    assert ranking.not_ranked(found, rank)[0].startswith("later is not ranked with these: method 3, not 2.")
+    assert ranking.not_ranked(found, rank)[0].startswith("later is not in the first ranking: method 3, not 2.")
     assert set(ranking.alike(found, rank)["machine"]) == {"a", "b"}
 
 
@@ -396,7 +396,10 @@ def test_what_is_slower_than_the_machine_s_own_reference_is_not_called_its_faste
     write(tmp_path, "one", [150.0, 151.5], day=24, precision="bf16")
     found = advice.tuned(ranking.gather(tmp_path).cases)
     assert found["times reference"].iat[0].startswith("0.5 (") and len(found) == 1
-    assert "no faster with bf16, contiguous, eager, batch 8, 150.7 images/s, 0.5" in tables.tuned_sentence(found)
+    assert (
+        "no faster with bf16, contiguous, eager, batch 8, 150.7 images/s; over its best reference figure: 0.5"
+        in tables.tuned_sentence(found)
+    )
 
 
 def test_the_fastest_settings_are_by_image_size_and_what_has_no_reference_has_no_ratio(tmp_path):
@@ -558,7 +561,13 @@ def test_the_page_with_all_its_parts(twins, chromium, compared):
     page = compared(twins, twins.parent / "whole.html")
     check_page(chromium, page)
     text = page.read_text("utf-8")
-    for words in ("equally fast within 2 %", "older is not ranked", "(out of memory)", "Too short to claim", "fp16"):
+    for words in (
+        "equally fast within 2 %",
+        "older is not in the first ranking",
+        "(out of memory)",
+        "Too short to claim",
+        "fp16",
+    ):
         assert words in text
     for words in ("(measured here)", f"4{THIN}200 EUR", "and what ran on them"):
         assert words in text

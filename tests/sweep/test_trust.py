@@ -26,7 +26,9 @@ def simulated(sd, repeats=5, truth=1 / 1.05, seed=1):
             blocks = [50 / rate * math.exp(rng.normal(0, sd / 20)) for _ in range(20)]
             rows.append((len(rows), label, 1000 / sum(blocks), 50, blocks))
         del i
-    return pd.DataFrame(rows, columns=["order", "label", "images_per_s", "block_images", "block_s"]).assign(day=DAY)
+    return pd.DataFrame(rows, columns=["order", "label", "images_per_s", "block_images", "block_s"]).assign(
+        day=DAY, of="resnet50, batch 8, cpu"
+    )
 
 
 @pytest.mark.parametrize("step_s", [0.003, 0.02, 0.5])
@@ -43,7 +45,7 @@ def test_a_quiet_machine_finds_the_plant_and_no_ghost():
     runs = simulated(0.005)
     assert "no difference is claimed" in trust.aa_sentence(runs)
     assert "It was found" in trust.ab_sentence(runs)
-    assert f"on {DAY}, can tell 5 % apart" in trust.machine_sentence(runs)
+    assert f"resnet50, batch 8, cpu), on {DAY}, can tell 5 % apart" in trust.machine_sentence(runs)
     table = trust.power(runs)
     assert table["5 repeats find it in"].tolist() == ["0 %", table.iat[1, 1], "100 %", "100 %"]
     assert table["repeats that it needs"].tolist()[:2] == ["never: within the margin"] * 2

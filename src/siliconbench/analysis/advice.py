@@ -90,16 +90,17 @@ def tuned(table: pd.DataFrame) -> pd.DataFrame:
         ahead = alike[alike["images_per_s"] > top["images_per_s"]].sort_values("images_per_s")
         together = alike[[bool(set(sweeps) & set(top["sweeps"])) for sweeps in alike["sweeps"]]]
         plain = next((rows for rows in (ahead, together) if len(rows)), alike)
-        times = times_words(gain(plain.iloc[-1], top)) if len(plain) else None
+        found = gain(plain.iloc[-1], top) if len(plain) else None
+        times = found and times_words(found) + (", undecided" if found.high and found.word == "undecided" else "")
         unlike, alone = [k for k in ("mode", "input", "workers") if top[k] != USUAL[k]], top["forward_images_per_s"]
         starved = bool(alone and alone > 1.5 * top["images_per_s"])
         unlike += ["image_px"] * bool(several[top.name]) + ["workers_used"] * starved
         agree, setting = "yes" if top["agreed"] else "not compared", case_words(top, SETTING).partition(", ")[2]
-        what, count = case_words(top, unlike), int(top["runs"])
-        rows.append((top["machine"], top["images_per_s"], what, alone, times, count, agree, setting))
+        what = (top["machine"], top["images_per_s"], case_words(top, unlike))
+        rows.append((*what, alone, times, int(top["runs"]), agree, setting))
     columns = ["machine", "images/s", "model", "the model alone", "times reference", "runs", "outputs agree"]
-    found = pd.DataFrame(rows, columns=[*columns, "fastest setting"])
-    return found.sort_values("images/s", ascending=False, ignore_index=True, kind="stable")
+    best = pd.DataFrame(rows, columns=[*columns, "fastest setting"])
+    return best.sort_values("images/s", ascending=False, ignore_index=True, kind="stable")
 
 
 def twins(table: pd.DataFrame, axis: str, value: Any, plain: Any) -> Iterator[tuple[pd.Series, pd.Series]]:
@@ -123,8 +124,10 @@ def pays(table: pd.DataFrame, axis: str, value: Any) -> Iterator[str]:
     """In words, what this value brings in the cases that were measured with and without it; empty without any."""
     for plain, case in twins(table, axis, value, USUAL[axis]):
         others = [name for name in LIKE if name in USUAL and name != axis and case[name] != USUAL[name]]
-        what, images = case_words(case, [*others, *WHERE]), repaid(plain, case) if axis == "compile" else ""
-        yield f"{what}: {times_words(gain(plain, case))} times{images}"
+        found = gain(plain, case)
+        end = ", undecided" if found.high and found.word == "undecided" else ""
+        end += repaid(plain, case) if axis == "compile" else ""
+        yield f"{case_words(case, [*others, *WHERE])}: {times_words(found)} times{end}"
 
 
 def beats_cpu(table: pd.DataFrame) -> Iterator[str]:
@@ -145,7 +148,7 @@ def feeds(table: pd.DataFrame) -> Iterator[str]:
     for _, case in good.drop_duplicates(["model", "device"]).dropna(subset=parts).iterrows():
         loaded, taken = case[parts]
         more = bottleneck.feeding(int(case["loading_cores"]), loaded, taken, case["device"] == "cpu")
-        yield f"{case_words(case, WHERE)}: {case['workers_used']} of them; {more or 'that feeds it fully'}"
+        yield f"{case_words(case, WHERE)}: {case['workers_used']} of them; {more.rstrip('.') or 'that feeds it fully'}"
 
 
 def most_held(table: pd.DataFrame) -> Iterator[str]:

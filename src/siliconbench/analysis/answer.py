@@ -34,7 +34,7 @@ class Asked:
         shared = Counter(others.drop_duplicates([*keys, "machine"])[keys].itertuples(index=False, name=None))
         ranks = [(shared[tuple(row[keys])], *of) for row, of in zip(rows, usual, strict=True)]
         self.main: Any = rows[ranks.index(max(ranks))] if rows else None
-        self.apart = (self.good["high"] > APART * self.good["low"]).any()
+        self.apart = [f"{c['name']} at {c['batch_size']}" for c in rows if (c["high"] or 0) > APART * (c["low"] or 1)]
         self.disturbed = 0 < len(self.runs) <= 2 * self.runs["disturbed"].sum()
 
     def alike(self, row: pd.Series, same: list[str], own: bool = False) -> pd.DataFrame:
@@ -68,9 +68,10 @@ def figures(asked: Asked) -> str:
 
 
 def worth(runs: pd.DataFrame) -> str:
-    """How many of these runs are clean, were disturbed, are noisy, wrong and so on, or failed."""
-    words = runs["verdict"].mask(runs["disturbed"] & (runs["verdict"] != "wrong"), "disturbed").fillna("failed")
-    return ", ".join(f"{count} {word}" for word, count in ({"clean": 0} | dict(words.value_counts())).items())
+    """How many of these runs are clean, noisy, wrong and so on, or failed; and of these how many others disturbed."""
+    counts, disturbed = {"clean": 0} | dict(runs["verdict"].fillna("failed").value_counts()), runs["disturbed"].sum()
+    words = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return words + (f"; others disturbed {disturbed} of them" if disturbed else "")
 
 
 def belief(asked: Asked) -> str:
@@ -92,7 +93,7 @@ def belief(asked: Asked) -> str:
         f"{counted(len(runs), 'run')}: {counts}{f' ({listed(worst, 2)})' if worst else ''}.",
         (asked.main is None and "There is no figure to believe.")
         or (asked.good["runs"].min() == 1 and "One run: within this run only, not for comparison.")
-        or (asked.apart and "Runs that differ so much give no figure to believe.")
+        or (asked.apart and f"The runs of {listed(asked.apart, 3, ', ')} differ too much to give a figure to believe.")
         or (asked.disturbed and "That is its speed beside other programs; left alone it may be faster.")
         or ((runs["verdict"] == "clean").all() and "It can be believed, within its interval.")
         or "It can be believed within its interval, which has these doubts in it.",

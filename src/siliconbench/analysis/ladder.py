@@ -137,6 +137,7 @@ def sentences(found: list[Rung], records: Iterable[Record]) -> list[str]:
         told, alone = (stats.compare(rates(ends[0], p), rates(ends[1], p)) for p in ("end_to_end", "forward"))
         rate, checks = significant(stats.interval(rates(ends[1])).mean), ends[1][0].checks
         more = f"the model alone {ratio_words(alone.ratio)} times; its bottleneck now: {checks and checks.bottleneck}"
+        more += f"; its runs: {', '.join(r.verdict.word for end in ends for r in end if r.verdict)}"
         said += [f"In full, end to end: {times_words(told)} times, to {rate} images/s ({more})."]
     return said
 

@@ -213,17 +213,6 @@ def timeline(table: pd.DataFrame, samples: Telemetry) -> Figure:
     return keyed(fig)
 
 
-def dots(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str) -> Figure:
-    """A dot for each row, coloured and shaped by the names in hue; y from nought, so that no scatter is blown up."""
-    fig, axes = plt.subplots()
-    table = table.assign(**{hue: table[hue].map(label)})
-    colour, shape, _ = looks(table[hue])
-    for who, group in table.groupby(hue):
-        axes.plot(group[x], group[y], shape[who], c=colour[who], label=who)
-    axes.set(ylim=(0, 1.2 * table[y].max()))
-    return finished(fig, xlabel, ylabel)
-
-
 def keyed(fig: Figure) -> Figure:
     """The figure with one legend of all its axes, above them; from the third line on it grows with that."""
     told = [axes.get_legend_handles_labels() for axes in fig.axes]

@@ -109,7 +109,7 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
     """Each machine that is not in the ranking, and why: in what its nearest case differs."""
     lines, first = list[str](), rank.iloc[0] if len(rank) else pd.Series()
     for machine in sorted(set(study.cases["machine"]) - set(rank["machine"])) if len(rank) else ():
-        own = study.cases[study.cases["machine"] == machine].query("reference")
+        own = study.cases[study.cases["machine"] == machine].query("reference").sort_values("runs", ascending=False)
         rows = [row for _, row in own.dropna(subset=["images_per_s"]).iterrows()]
         if not rows:
             lines.append(f"{study.names[machine]} is not ranked: it has no reference run that succeeded.")
@@ -117,7 +117,9 @@ def not_ranked(study: Study, rank: pd.DataFrame) -> list[str]:
         case = min(rows, key=lambda row: sum(row[k] != first[k] for k in ALIKE))
         why = ", ".join(f"{k.replace('_', ' ')} {case[k]}, not {first[k]}" for k in ALIKE if case[k] != first[k])
         own_speed = f"Its {case['model']} at batch {case['batch_size']} runs at {speed_words(case)}."
-        lines.append(f"{study.names[machine]} is not ranked with these: {why or 'only a sustained run'}. {own_speed}")
+        lines.append(
+            f"{study.names[machine]} is not in the first ranking: {why or 'only a sustained run'}. {own_speed}"
+        )
     for (_, model), own in study.runs[study.runs["made"] != ""].groupby(["source", "model"]):
         built = own.groupby("made")["machine"].unique()
         marks = [f"{made} ({', '.join(study.names[one] for one in sorted(by))})" for made, by in built.items()]

@@ -213,8 +213,8 @@ def tuned_sentence(table: pd.DataFrame) -> str:
     """The fastest setting of each machine and model, and its gain over the reference, if it has one."""
     words = []
     for _, r in table.iterrows():
-        times = f", {r['times reference']} times its best reference figure" if pd.notna(r["times reference"]) else ""
-        how = f"{'no faster' if times.startswith(', 0.') else 'fastest'} with {r['fastest setting']}"
+        times = f"; over its best reference figure: {r['times reference']}" if pd.notna(r["times reference"]) else ""
+        how = f"{'no faster' if ': 0.' in times else 'fastest'} with {r['fastest setting']}"
         words += [f"{r['machine']}, {r['model']}: {how}, {significant(r['images/s'], 4)} images/s{times}"]
     return f"{listed(words, 4)}." if words else ""
 

@@ -15,8 +15,7 @@ class Level(fields.Model):
 
 
 class Gpu(fields.Section):
-    """One GPU: what it is, and the limits that it is set to. pcie: the best generation of its link, and the width in
-    use; mig: a share of it alone is to be had."""
+    """One GPU, and the limits that it is set to. pcie: its link's best generation, and width in use; mig: a share."""
 
     name: fields.Name
     cores: fields.Positive | None
@@ -36,8 +35,7 @@ class Gpu(fields.Section):
 
 
 class Machine(fields.Section):
-    """What the machine is; nothing that tells whose it is. gpus: the one that was measured is the first; smt: a core
-    runs two threads; rosetta: translated."""
+    """What the machine is, never whose. gpus: that which was measured first; smt: a core runs two threads."""
 
     slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
     chip: fields.Name | None
@@ -54,7 +52,7 @@ class Machine(fields.Section):
     smt: bool | None
     container: bool | None
     wsl: bool | None
-    rosetta: bool | None
+    rosetta: bool | None  # translated
 
     @property
     def part(self) -> str | None:

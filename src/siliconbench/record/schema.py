@@ -233,8 +233,7 @@ class Checks(Section):
 
 
 class Verdict(Model):
-    """The run's own word on itself, wrong: its figure counts nowhere. disturbed: from outside, so it is run again;
-    findings: what is said and not held against it."""
+    """The run's own word on itself, wrong: it counts nowhere. disturbed: by others, run again; findings: no doubts."""
 
     word: Literal["clean", "noisy", "contended", "throttled", "slowed", "wrong"]
     reasons: Annotated[list[fields.Text], Field(max_length=16)]

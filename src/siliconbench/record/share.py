@@ -182,10 +182,10 @@ def share(address: str, slug: str, page: Callable[[Path], Path]) -> int:
         lines += [
             f"{counted(len(new), 'new file')} in {paths.DATA / slug}; with them: {shown}",
             "To a friend: send that folder; it goes into their reports/data.",
-            "To everyone: fork the project, then in this clone",
-            f"  git checkout -b {branch}",
+            "To everyone: fork the project, then in this clone (the address is that of your fork)",
+            f"  git remote add fork ADDRESS; git checkout -b {branch}",
             f"  git add reports/data/{slug} reports/compare.html reports/compare.svg reports/ladder.svg",
-            f'  git commit -m "Records of {slug}" && git push -u origin {branch}',
+            f'  git commit -m "Records of {slug}" && git push -u fork {branch}',
             "and open a pull request. `make test` there finds what is not as it should be.",
         ]
     print(*lines, sep="\n")

@@ -76,8 +76,7 @@ def decoded(seed: int, index: int) -> torch.Tensor:
 
 
 def opened(file: str) -> torch.Tensor:
-    """Uint8 (3, H, W) of an image file, by torchvision's decoder; its EXIF turns nothing. RuntimeError with the reason,
-    but no name, where that fails."""
+    """Uint8 (3, H, W) of an image file by torchvision, not turned by EXIF; RuntimeError with the reason, no name."""
     try:
         pixels = io.decode_image(torch.from_numpy(np.fromfile(file, np.uint8)), io.ImageReadMode.RGB)
     except (OSError, RuntimeError, ValueError) as error:

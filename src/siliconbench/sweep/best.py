@@ -57,13 +57,15 @@ class Looks:
     def child(self, case: Case) -> Popen[str]:
         """The process for this setting's environment."""
         key, command = str(own := tuning.variables(dict(case))), [sys.executable, "-m", "siliconbench.sweep.look"]
-        if key not in self.children:
+        if key not in self.children or self.children[key].poll() is not None:
             env = os.environ | own
             self.children[key] = Popen(command, env=env, text=True, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
         return self.children[key]
 
     def look(self, case: Case, least: float) -> float:
         """The images/s a child sees of a setting, said aloud; 0: it fails or, above `least`, gives what is wrong."""
+        if case.device == "cpu" and not least:  # a look that decides: to glibc, what a process freed before is a hint
+            self.close()
         child, line = self.child(case), {"case": case.model_dump(), "request": self.request, "least": least}
         assert child.stdin and child.stdout, "both are pipes"
         limit, start_s = threading.Timer(LOOK_S, child.kill), time.monotonic()
@@ -74,7 +76,7 @@ class Looks:
         except (OSError, ValueError):
             late = time.monotonic() - start_s >= LOOK_S
             child.kill()
-            self.children = {key: other for key, other in self.children.items() if other is not child}
+            child.wait()
             rate, why = 0.0, f"it took over {LOOK_S:.0f} s" if late else "its process ended: out of memory?"
         finally:
             limit.cancel()

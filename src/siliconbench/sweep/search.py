@@ -144,11 +144,12 @@ class Search:
 
     def fastest(self) -> Case:
         """The fastest setting, of those within 2 % of it the one with the fewest changes, the smallest batch: the two
-        fastest, and the simplest that comes near them, are looked at again, in turns, and one that fails is out."""
+        fastest, that of each allocator, and the simplest near them, are looked at again; one that fails is out."""
         plain, known = self.plain, self.known
         every = sorted((c for c in known if known[c] > self.rate / NEAR), key=lambda c: -known[c])
         simple = min(every, key=lambda c: (len(differ(plain, c)), bool(c.compile), -known[c]), default=plain)
-        near = list(dict.fromkeys([*every[:1], *map(self.small, every[: CONTENDERS - 1]), simple]))
+        each = {c.allocator: c for c in reversed(every)}.values()
+        near = list(dict.fromkeys([*every[:1], *map(self.small, [*every[: CONTENDERS - 1], *each]), simple]))
         logs = {case: [math.log(known[case])] for case in near}
         for case in near if len(near) > 1 else ():
             rate = self.look(case, 0.0)

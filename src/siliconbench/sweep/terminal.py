@@ -160,7 +160,7 @@ def header(given: Given, plan: Plan) -> list[str]:
     if done:
         to_go = f", {left} left" if left and not auto else ""
         lines += [f"Finishing the sweep of {plan.sweep_id[:16]}: {done} of its runs done{to_go} (FRESH=1 starts anew)."]
-    about = minutes((runs if auto else left) * estimate(plan.runs[0].case))
+    about = minutes((runs if auto else left or 1) * estimate(plan.runs[0].case))
     about += " for each batch size, doubled while the speed rises" if auto else ""
     return [*lines, f"About {about}, a rough guess until each case has run once; {STOPS}"]
 

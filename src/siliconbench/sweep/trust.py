@@ -14,7 +14,7 @@ import pandas as pd
 from siliconbench import knobs, paths
 from siliconbench.analysis import stats
 from siliconbench.analysis.words import times_words
-from siliconbench.machine import tuning
+from siliconbench.machine import facts, tuning
 from siliconbench.record import schema, store
 from siliconbench.sweep import kernel
 from siliconbench.sweep.plan import cases, device_type, shuffled
@@ -63,7 +63,11 @@ def aa_sentence(runs: pd.DataFrame) -> str:
 def ab_sentence(runs: pd.DataFrame) -> str:
     """Whether the planted 5 % was found, of both A together against B: the truth is 1 / 1.05."""
     found, needed = compare(runs, 2), power(runs).iat[2, 2]
-    end = "It was found." if found.word == "slower" else f"It was not found ({found.word}): it takes {needed} repeats."
+    end = (
+        "It was found."
+        if found.word == "slower"
+        else f"It was not found ({found.word}): it takes {needed} repeats, or a quieter machine."
+    )
     return f"5 % planted: {times_words(found)} times as fast; 0.952 is true. {end}"
 
 
@@ -72,7 +76,7 @@ def machine_sentence(runs: pd.DataFrame) -> str:
     repeats, sd = sum(runs["label"] == LABELS[0]), scatter(runs)
     finest = next((change for change in CHANGES if stats.power(sd, repeats, change) >= 0.9), None)
     can = f"can tell {100 * finest:.0f} % apart" if finest else "can't tell even 10 % apart"
-    told = f"This machine, on {runs['day'].iat[0]}, {can} in {repeats} repeats"
+    told = f"This machine ({runs['of'].iat[0]}), on {runs['day'].iat[0]}, {can} in {repeats} repeats"
     return f"{told}; its rate differs by {100 * sd:.1f} % from run to run."
 
 
@@ -80,10 +84,11 @@ def make_trust(given: knobs.Given, page: Callable[[Path], Path]) -> int:
     """The exit status of `make trust`: 0 where A is not told from itself, 1 where it is or a run failed."""
     case, rows = cases(given, device_type(given["USE_GPU"]))[0], list[dict[str, Any]]()
     order = shuffled(LABELS, given["REPEATS"], given["SEED"], store.now())
-    print(f"{case.model}, batch {case.batch_size}, {case.device}: {len(order)} runs in fresh processes", flush=True)
+    of = f"{facts.machine('unnamed').title}: {case.model}, batch {case.batch_size}, {case.device}"
+    print(f"{of}: {len(order)} runs in fresh processes", flush=True)
     try:
         for number, label in enumerate(order, 1):
-            rows.append({"order": number, "day": str(date.today())} | observe(case, label))
+            rows.append({"order": number, "of": of, "day": str(date.today())} | observe(case, label))
             print(f"{number:2d} {label:<14} {rows[-1]['images_per_s']:9.1f} images/s", flush=True)
     except RuntimeError as error:
         print(f"make trust: a run failed: {error}", file=sys.stderr)
