@@ -152,9 +152,9 @@ def series(record: Record) -> pd.DataFrame:
 
 
 def longest(records: list[Record]) -> Record | None:
-    """The longest sustained run; without one the longest run that has samples; None without any."""
-    good = [r for r in records if r.telemetry and r.passes and r.passes.end_to_end]
-    return max(good, key=lambda r: (r.case.minutes, r.checks.wall_s if r.checks else 0, r.created), default=None)
+    """The longest sustained run that has samples; None without any."""
+    good = [r for r in records if r.case.minutes and r.telemetry and r.passes and r.passes.end_to_end]
+    return max(good, key=lambda r: (r.case.minutes, r.created), default=None)
 
 
 def missing_words(records: list[Record]) -> list[str]:
