@@ -58,7 +58,9 @@ def rendered(folder, count):
     peak = after.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     page = folder / "reports" / "report.html"
     print(f"\n{count}: {took:.1f} s, {processor:.1f} s of CPU, {peak / 1e6:.0f} MB, {page.stat().st_size} B of page")
-    assert count <= max(map(int, re.findall(r"(\d+) runs: ", page.read_text("utf-8"))))
+    assert count <= max(
+        int(runs.replace("\u202f", "")) for runs in re.findall(r"([\d\u202f]+) runs: ", page.read_text("utf-8"))
+    )
     return took, processor, peak, page
 
 

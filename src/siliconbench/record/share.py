@@ -72,8 +72,8 @@ def refusals(bad: Mapping[Path, ValueError]) -> list[str]:
 
 
 def counted(count: int, thing: str) -> str:
-    """So many things, in words."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+    """So many things, in words; thousands are parted as in all figures."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}".replace(",", "\u202f")
 
 
 def check(address: str) -> int:
