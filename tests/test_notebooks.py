@@ -63,6 +63,7 @@ def notebook(name):
     [
         ("machine", {"resluts": "x"}, "resluts: this notebook has no such parameter; the nearest are results, "),
         ("trust", {}, "No run is there to read: run `make trust` first."),
+        ("explore", {"data": "", "results": ""}, "No run that succeeded is there to look at: run `make image` first."),
         ("measure", {"device": "cuda"}, "device: given 'cuda'; allowed: auto or cpu"),
         ("measure", {"min_seconds": -1.0}, "min_seconds: given '-1.0'; allowed: seconds from 0 to 86400"),
     ],

@@ -92,14 +92,34 @@ def test_a_failed_case_stands_below_the_others_and_the_command_asks_for_what_is_
     lose(tmp_path, "two", batch_size=64, image_px=160, input="original", workers=0)
     (view,) = views(tmp_path, measure=RATE)
     assert [row[1:3] for row in view["rows"]][1] == [None, "out of memory"]
-    asked = "IMAGE_MODEL=resnet50 BATCH_SIZE=64 IMAGE_PX=160 INPUT=original WORKERS=0"
+    asked = "IMAGE_MODEL=resnet50 BATCH_SIZE=64 INPUT=original WORKERS=0 IMAGE_PX=160"
     assert view["command"] == f"make image {asked}"
 
 
-def test_no_command_tells_where_a_folder_is(tmp_path):
-    leave(tmp_path, "one", [100.0, 101.0])
+def test_a_command_asks_for_what_is_shown_and_tells_no_folder(tmp_path):
+    leave(tmp_path, "one", [100.0, 101.0], image_px=160)
     row = ranking.gather(tmp_path).cases.iloc[0].to_dict() | {"input": "folder 0123456789ab"}
-    assert choice.command(row, choice.USED[0], choice.MEASURES[0], "8").endswith(" INPUT=path/to/folder")
+    rate, request = choice.MEASURES[:2]
+    end = "INPUT=path/to/folder IMAGE_PX=160"
+    for used, measure, batch, told in (
+        (choice.USED[0], rate, "8", "make image IMAGE_MODEL=resnet50 BATCH_SIZE=8"),
+        (choice.USED[1], rate, "8", "make best IMAGE_MODEL=resnet50"),
+        (choice.USED[1], request, "8", "make best IMAGE_MODEL=resnet50 GOAL=latency BATCH_SIZE=8"),
+        (choice.USED[1], request, choice.BEST, "make best IMAGE_MODEL=resnet50 GOAL=latency"),
+    ):
+        assert choice.command(row, used, measure, batch) == f"{told} {end}"
+
+
+def test_a_failed_case_counts_for_no_choice_and_no_machine_stands_twice(tmp_path):
+    for slug in "abc":
+        for size in (8, 64):
+            leave(tmp_path / "data", slug, [100.0 * size, 101.0 * size], batch_size=size, chip=slug)
+    lose(tmp_path / "mine", "d", batch_size=64)
+    leave(tmp_path / "mine", "d", [45.0, 46.0], batch_size=8, chip="d")
+    study = ranking.gather(tmp_path / "data", tmp_path / "mine")
+    every = list(choice.views(study))
+    assert every[0]["at"][2] == "8" == str(ranking.ranking(study)["batch_size"].iat[0])
+    assert all(len({row[0] for row in view["rows"]}) == len(view["rows"]) for view in every)
 
 
 def test_of_more_than_forty_machines_each_is_compared_with_the_first_alone(tmp_path):

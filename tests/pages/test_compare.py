@@ -389,6 +389,28 @@ def test_the_tuned_setting_is_set_beside_the_reference_of_the_same_input(tmp_pat
     assert row["times reference"].startswith("2 (1.") and row["outputs agree"] == "not compared"
 
 
+def test_one_s_own_case_takes_nobody_out_of_the_judged(tmp_path):
+    for slug in "abcdef":
+        fleet.leave(tmp_path / "data", slug, [100.0, 101.0], chip="X", batch_size=64)
+    fleet.leave(tmp_path / "data", "g", [50.0, 51.0], chip="X", batch_size=8)
+    fleet.leave(tmp_path / "mine", "h", [50.0, 51.0], chip="X", batch_size=8)
+    told = compare.health(ranking.gather(tmp_path / "data", tmp_path / "mine"))
+    assert sum("within where one more of its 5 others would lie" in line for line in told) == 6
+
+
+def test_the_suite_leads_and_doubts_whom_it_names():
+    rows = {"label": ["a", "b", "c"], "images_per_s": [300.0, 200.0, 100.0], "rank": [1, 2, 3]}
+    said = {
+        clean: compare.suite_sentence({"single": pd.DataFrame(rows | {"clean": clean})})
+        for clean in ((3, 3, 0), (0, 3, 3))
+    }
+    assert all("a, 300.0 images/s" in words and "at batch 1 (single)" in words for words in said.values())
+    assert "clean" not in said[3, 3, 0] and "No run of a was clean" in said[0, 3, 3]
+    assert compare.suite_sentence({"single": pd.DataFrame(rows | {"clean": 3})[:1]}) == ""
+    shared = pd.DataFrame(rows | {"clean": 3, "rank": [1, 1, 3]})
+    assert "undecided: a, 300.0 or b, 200.0 images/s" in compare.suite_sentence({"bulk": shared})
+
+
 def test_what_is_slower_than_the_machine_s_own_reference_is_not_called_its_fastest(tmp_path):
     """As when `make best` fed both its ends by one core, while another sweep had enough."""
     write(tmp_path, "one", [300.0, 303.0], min_seconds=6)

@@ -145,13 +145,13 @@ def what_would_tell(slow: Row, fast: Row) -> str:
 def command(row: Row, used: str, measure: Measure, batch: str) -> str:
     """The command that measures this on another machine."""
     model = f"IMAGE_MODEL={named.word(row['source'], row['model'])}"
-    if used == USED[1]:
-        return f"make best {model}" + " GOAL=latency" * (measure.of == "requests_per_s")
     given = [f"{k.upper()}={row[k]}" for k in ("input", "workers", "mode") if row[k] != USUAL[k]]
     given = [re.sub("=folder.*", "=path/to/folder", one) for one in given]  # where it is no record tells
-    size = "auto" if batch == BEST else batch
-    side = [f"IMAGE_PX={row['image_px']}"] if row["image_px"] != 224 else []
-    return " ".join(["make image", model, f"BATCH_SIZE={size}", *side, *given])
+    given += [f"IMAGE_PX={row['image_px']}"] if row["image_px"] != 224 else []
+    size, request = [f"BATCH_SIZE={'auto' if batch == BEST else batch}"], measure.of == "requests_per_s"
+    if used == USED[1]:
+        return " ".join(["make best", model, *["GOAL=latency", *size * (batch != BEST)] * request, *given])
+    return " ".join(["make image", model, *size, *given])
 
 
 def row_of(case: Row, measure: Measure, axes: list[str]) -> list[object]:
@@ -197,7 +197,9 @@ def views(study: Study) -> Iterator[View]:
     """Every choice as data, the one of most machines first."""
     table = prepared(study)
     used = {USED[0]: chief(table[table["reference"]]), USED[1]: chief(table[table["reference"] | table["agreed"]])}
-    weights = {keys: weight(group) for keys, group in used[USED[0]].groupby(["what", "image_px", "batch_size"])}
+    keys = ["what", "image_px", "batch_size"]
+    good = used[USED[0]].dropna(subset=["images_per_s"]).drop_duplicates([*keys, "machine"])
+    weights = {key: weight(group) for key, group in good.groupby(keys)}
     order = sorted(weights, key=weights.__getitem__, reverse=True)
     for what, px in dict.fromkeys((what, px) for what, px, _ in order):
         sizes = [n for w, x, n in order if (w, x) == (what, px)]
@@ -207,9 +209,10 @@ def views(study: Study) -> Iterator[View]:
                 known = measured(own, measure)
                 for size in [*sizes, *[BEST] * (len({row["batch_size"] for row in known}) > 1)]:
                     here = first_of_each(free(known, size, name))
-                    failed = (row for row in own if row["batch_size"] == size and pd.isna(row["images_per_s"]))
+                    failed = [row for row in own if row["batch_size"] == size and pd.isna(row["images_per_s"])]
                     if here:
-                        yield view(here, (what, f"{px} px", str(size), name), measure, first_of_each(failed))
+                        lost = first_of_each([*here, *failed])[len(here) :]
+                        yield view(here, (what, f"{px} px", str(size), name), measure, lost)
 
 
 def free(rows: list[Row], size: object, used: str) -> Iterator[Row]:

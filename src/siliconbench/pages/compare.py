@@ -28,7 +28,7 @@ def suite_sentence(ranked: dict[str, pd.DataFrame]) -> str:
         first = [f"{r['label']}, {significant(r['images_per_s'], 4)}" for _, r in table[table["rank"] == 1].iterrows()]
         at = f"at batch {protocol.FIGURES[figure]} ({figure}){', undecided' if len(first) > 1 else ''}"
         said += [f"{at}: {' or '.join(first)} images/s"]
-        doubted |= dict.fromkeys(table.loc[table["clean"] == 0, "label"][:2])
+        doubted |= dict.fromkeys(table[:2].query("clean == 0")["label"])
     return f"The fastest by {protocol.NAME}, the suite, {'; '.join(said)}.{choice.doubt(doubted)}" if said else ""
 
 
@@ -118,7 +118,7 @@ def health(study: Study) -> list[str]:
     """Each machine's speed against the others of its chip, at the case that most of them share; see health_words()."""
     judged, rest = list[str](), list[str]()
     for (chip, _), own in comparable(study).dropna(subset=["images_per_s"]).groupby(["chip", "device"], sort=False):
-        group = max((group for _, group in own.groupby(ALIKE)), key=weight)
+        group = max((group for _, group in own.groupby(ALIKE)), key=lambda one: weight(one)[1:])  # one's own or not
         group, rows = (group, group) if len(group) > 1 else (group[:0], own.drop_duplicates("machine"))
         for _, row in rows.iterrows():
             others = group.loc[group["machine"] != row["machine"], "images_per_s"]

@@ -76,7 +76,7 @@ def machine_sentence(runs: pd.DataFrame) -> str:
     repeats, sd = sum(runs["label"] == LABELS[0]), scatter(runs)
     finest = next((change for change in CHANGES if stats.power(sd, repeats, change) >= 0.9), None)
     can = f"can tell {100 * finest:.0f} % apart" if finest else "can't tell even 10 % apart"
-    told = f"This machine ({runs['of'].iat[0]}), on {runs['day'].iat[0]}, {can} in {repeats} repeats"
+    told = f"This machine ({runs.get('of', runs['day']).iat[0]}), on {runs['day'].iat[0]}, {can} in {repeats} repeats"
     return f"{told}; its rate differs by {100 * sd:.1f} % from run to run."
 
 

@@ -28,7 +28,7 @@
 
   const sorted = (rows) => {
     const best = (i) => (view.rows[i][1] === null ? null : -i);  // they come so, the best first
-    const value = { 0: (i) => view.rows[i][0], 1: best, 3: (i) => parseInt(view.rows[i][3]) }[column];
+    const value = { 0: (i) => view.rows[i][0], 1: best, 3: (i) => parseInt(view.rows[i][3]) || null }[column];
     return rows.sort((a, b) => {
       const [x, y] = [value(a), value(b)];
       if (x === y || x === null || y === null) return (x === null) - (y === null);
@@ -95,7 +95,7 @@
   const read = () => {
     const told = new URLSearchParams(location.hash.slice(1)), wanted = axes.map(([axis]) => told.get(axis));
     const named = wanted.some((value) => value !== null);
-    if (named || view === views[0]) show(named ? nearest(wanted, 0) : views[0], told.get("100 %"), false);
+    if (named || !table.children.length) show(named ? nearest(wanted, 0) : views[0], told.get("100 %"), false);
     if (named) place.scrollIntoView();
   };
   pick.slice(0, -1).forEach((select, axis) => {
