@@ -5,7 +5,7 @@ import re
 import pytest
 
 from siliconbench.analysis import advice, cases
-from tests.analysis.test_answer import failed, sweep
+from tests.analysis.test_answer import BUSY, failed, sweep
 from tests.analysis.test_cases import put
 
 PLAIN = [100.0, 101.0, 99.0]
@@ -39,6 +39,13 @@ def test_what_an_axis_brings_is_the_ratio_of_cases_alike_in_all_else(change, que
     assert re.fullmatch(r"resnet50, cpu, batch 64: 2 \(1\.9\d to 2\.0\d\) times", said[question])
     others = [answer for name, answer in said.items() if name not in (question, "How many loader processes feed it?")]
     assert others and all(answer.startswith(NOTHING) for answer in others)
+
+
+def test_a_gain_that_disturbed_runs_sway_is_undecided():
+    """The plain runs beside others were half as fast; without these the two are alike."""
+    plain = [*sweep(*PLAIN), *sweep(50.0, 50.5, 49.5, start=4, edits=[BUSY])]
+    said = asked(*plain, *sweep(*PLAIN, start=7, precision="bf16"))["Does bf16 pay?"]
+    assert re.fullmatch(r"resnet50, cpu, batch 64: 1\.41 \(.*\) times, undecided", said)
 
 
 def test_what_else_is_unusual_in_both_cases_is_said():

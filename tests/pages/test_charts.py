@@ -232,6 +232,16 @@ def test_thirty_machines_all_look_different_and_keep_their_look():
     assert all(colours[a] != colours[b] for a, b in pairwise(names))
 
 
+def test_a_case_whose_runs_differ_too_much_has_a_point_without_a_bar():
+    rows = [("a", 1, 5.0, 1.0, 10.0), ("a", 2, 6.0, 5.5, 6.5), ("a", 4, 7.0, None, None)]
+    table = pd.DataFrame(rows, columns=["name", "batch", "speed", "low", "high"])
+    fig = charts.curves(table, "batch", "speed", "x", "y")
+    (bars,) = fig.axes[0].collections
+    spans = [float(np.ptp(ends[:, 1])) for ends in bars.get_segments()]
+    plt.close(fig)
+    assert spans == pytest.approx([0.0, 1.0, 0.0])
+
+
 def test_a_long_legend_takes_nothing_from_the_plot():
     def height(names):
         rows = [(f"machine-{i:02d}", 2**n, 10.0 * (n + 1) + i, None, None) for i in range(names) for n in range(3)]

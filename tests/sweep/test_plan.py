@@ -10,7 +10,7 @@ from siliconbench.analysis import ladder
 from siliconbench.record import store
 from siliconbench.record.host import Machine
 from siliconbench.record.schema import Error, Record
-from siliconbench.sweep import failure, plan
+from siliconbench.sweep import failure, plan, terminal
 from tests.samples import sample
 
 
@@ -41,6 +41,13 @@ def left(this, order, disturbed=False, rate=100.0, used=0, wrong=False):
 def leave(this, *orders):
     for order in orders:
         failure.failed(this, order, store.now(), Error(kind="failed", message="for a test"))
+
+
+def test_a_sweep_that_only_repeats_what_others_disturbed_says_no_time_of_nought(tmp_path):
+    this = planned(tmp_path, repeats="2")
+    done = {order: left(this, order, disturbed=True) for order in (1, 2)}
+    *_, told = terminal.header(given(results=str(tmp_path), repeats="2"), this._replace(done=done))
+    assert told.startswith("About ") and not told.startswith("About 0 ")
 
 
 def test_the_cases_are_every_combination():
