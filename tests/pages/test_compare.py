@@ -119,7 +119,7 @@ def test_two_machines_of_one_day_are_not_called_alike_until_other_days_are_known
     for slug in ("one", "two"):
         write(tmp_path, slug, [100.0, 100.1, 99.9, 100.0, 100.1])
     found = study(tmp_path)[0]
-    assert "one is 1 (" in first(found)["says"]
+    assert "one is 1 (" in first(found)["says"] and "that is undecided: " in first(found)["says"]
     assert "taken to scatter by 3 % from one day to the next" in compare.between_words(found.cases)
     for day in (10, 12, 14):
         for slug in ("one", "two"):
@@ -707,6 +707,7 @@ def test_no_sentence_says_a_share_by_powers_of_ten(tmp_path, part):
     table = tables.labelled(found.cases.assign(allowed_images_per_s=found.cases["images_per_s"] / part))
     said = [compare.lead_sentence(found, rank, {}), first(found)["says"], tables.time_sentence(table)]
     said += [tables.limit_sentence(table.assign(utilization=part)), tables.energy_sentence(rank)]
+    said += [compare.worth_sentence(rank)]
     said += compare.health(found)
     assert not [words for words in said if re.search(r"\de[+-]?\d", words)]
     assert f"c is the last, at {percent_words(part)} of" in said[0] and f"{percent_words(part)} of" in said[3]

@@ -63,11 +63,8 @@ def aa_sentence(runs: pd.DataFrame) -> str:
 def ab_sentence(runs: pd.DataFrame) -> str:
     """Whether the planted 5 % was found, of both A together against B: the truth is 1 / 1.05."""
     found, needed = compare(runs, 2), power(runs).iat[2, 2]
-    end = (
-        "It was found."
-        if found.word == "slower"
-        else f"It was not found ({found.word}): it takes {needed} repeats, or a quieter machine."
-    )
+    missed = f"It was not found ({found.word}): it takes {needed} repeats, or a quieter machine."
+    end = "It was found." if found.word == "slower" else missed
     return f"5 % planted: {times_words(found)} times as fast; 0.952 is true. {end}"
 
 
@@ -76,7 +73,7 @@ def machine_sentence(runs: pd.DataFrame) -> str:
     repeats, sd = sum(runs["label"] == LABELS[0]), scatter(runs)
     finest = next((change for change in CHANGES if stats.power(sd, repeats, change) >= 0.9), None)
     can = f"can tell {100 * finest:.0f} % apart" if finest else "can't tell even 10 % apart"
-    told = f"This machine ({runs.get('of', runs['day']).iat[0]}), on {runs['day'].iat[0]}, {can} in {repeats} repeats"
+    told = f"This machine ({runs['of'].iat[0]}), on {runs['day'].iat[0]}, {can} in {repeats} repeats"
     return f"{told}; its rate differs by {100 * sd:.1f} % from run to run."
 
 
