@@ -48,7 +48,7 @@ def options(device: torch.device, machine: host.Machine) -> Options:
 
 
 class Looks:
-    """Looks at settings, a line a look, in a child process for each environment; on a CPU a fresh one where it decides."""
+    """Looks at settings, a line a look, by a child for each environment; on a CPU by a fresh one where it decides."""
 
     def __init__(self, request: bool, say: Callable[[Case, float, str], None]) -> None:
         self.request, self.say, self.children = request, say, dict[str, Popen[str]]()
